@@ -1,0 +1,118 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace kessoku {
+
+namespace {
+
+/// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  Descriptor(const std::filesystem::path& path, int flags, mode_t mode = 0)
+      : value_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
+  Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  int get() const { return value_; }
+  bool valid() const { return value_ >= 0; }
+
+ private:
+  int value_;
+};
+
+[[noreturn]] void throw_system(const char* what, const std::filesystem::path& path) {
+  throw Error(ExitCode::kInternal,
+              fmt::format("{}: cannot {}: {}", path.string(), what, std::strerror(errno)));
+}
+
+Descriptor open_for_reading(const std::filesystem::path& path, size_t& size) {
+  Descriptor file(path, O_RDONLY);
+  if (!file.valid()) {
+    if (errno == ENOENT) throw UsageError(fmt::format("{}: no such file", path.string()));
+    throw DataError(fmt::format("{}: cannot open: {}", path.string(), std::strerror(errno)));
+  }
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    throw DataError(fmt::format("{}: not a regular file", path.string()));
+  }
+  size = static_cast<size_t>(status.st_size);
+  return file;
+}
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
+  size_t size = 0;
+  const Descriptor file = open_for_reading(path, size);
+  if (size > max_bytes) {
+    throw DataError(fmt::format("{}: {} bytes, more than the {} that such a file may have",
+                                path.string(), size, max_bytes));
+  }
+  std::string content(size, '\0');
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t got = ::read(file.get(), content.data() + done, size - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) throw DataError(fmt::format("{}: cannot read it whole", path.string()));
+    done += static_cast<size_t>(got);
+  }
+  return content;
+}
+
+void fsync_path(const std::filesystem::path& path) {
+  const Descriptor file(path, O_RDONLY);
+  if (!file.valid() || ::fsync(file.get()) != 0) throw_system("flush to disk", path);
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  const std::filesystem::path beside = path.string() + fmt::format(".tmp{}", ::getpid());
+  {
+    const Descriptor file(beside, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    if (!file.valid()) throw_system("create", beside);
+    size_t done = 0;
+    while (done < content.size()) {
+      const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) throw_system("write", beside);
+      done += static_cast<size_t>(put);
+    }
+    if (::fsync(file.get()) != 0) throw_system("flush to disk", beside);
+  }
+  std::filesystem::rename(beside, path);
+  fsync_path(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+  const Descriptor file = open_for_reading(path, size_);
+  if (size_ == 0) return;
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (address == MAP_FAILED) {
+    throw DataError(fmt::format("{}: cannot map: {}", path.string(), std::strerror(errno)));
+  }
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), data_(other.data_), size_(other.size_) {
+  other.data_ = nullptr;
+  other.size_ = 0;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+}  // namespace kessoku

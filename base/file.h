@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace kessoku {
+
+/// The whole file as bytes. Throws UsageError if it is not there, DataError if it is larger than `max_bytes`
+/// or cannot be read.
+std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = 64u << 20);
+
+/// Writes beside `path`, fsyncs, renames over it and fsyncs the folder: a reader sees the old file or the whole
+/// new one. Throws Error (kInternal) naming the path and the system's reason.
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+/// fsync of a file or folder, so that it survives a power cut.
+void fsync_path(const std::filesystem::path& path);
+
+/// A file mapped read-only into memory for as long as this lives. Move-only.
+class MappedFile {
+ public:
+  /// Throws UsageError if the file is not there, DataError if it cannot be mapped.
+  explicit MappedFile(const std::filesystem::path& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&&) = delete;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace kessoku

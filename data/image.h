@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "data/bucket.h"
+
+namespace kessoku::data {
+
+/// 8-bit sRGB, interleaved (H, W, 3).
+struct Image {
+  int64_t width = 0;
+  int64_t height = 0;
+  std::vector<uint8_t> pixels;
+};
+
+/// A box in source pixels, after the EXIF turn.
+struct Crop {
+  int32_t left, top, right, bottom;
+};
+
+struct FittedImage {
+  Image image;            ///< exactly the bucket's size
+  size_t bucket;          ///< index into the table
+  int64_t source_width;   ///< after the EXIF turn
+  int64_t source_height;
+  Crop crop;
+};
+
+/// Decodes the whole image (a truncated or damaged file is an error), turns it by EXIF, converts it to sRGB, puts alpha on white,
+/// chooses the nearest bucket, crops the centre to its aspect and scales down with a good filter.
+/// Throws DataError naming the file and the decoder's reason. Safe for concurrent use after `initialize_images`.
+FittedImage fit_image(const std::filesystem::path& path, const std::vector<Bucket>& table);
+
+/// Writes a PNG with `text` (key → UTF-8) in its metadata. Atomic.
+void write_png(const std::filesystem::path& path, const Image& image, const std::map<std::string, std::string>& text = {});
+
+/// Tiles equal-sized images, `columns` a row, with a thin border.
+Image make_grid(const std::vector<Image>& images, size_t columns);
+
+/// Starts libvips; once, before any other call, from main. `threads` bounds libvips' own workers.
+void initialize_images(const char* program, int threads);
+
+}  // namespace kessoku::data

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "data/bucket.h"
+#include "data/dataset.h"
+
+namespace kessoku::data {
+
+/// What a store keeps of each example.
+enum class Kind { kImages, kLatents, kMoments };
+
+/// Where the encoded pixels came from.
+struct EncoderInfo {
+  std::string digest;         ///< of the VAE; empty if only images are kept
+  double scaling_factor = 1;  ///< latents as the UNet sees them = scaling_factor · z
+};
+
+/// store.json: what readers trust.
+struct StoreManifest {
+  int version = 1;
+  std::string created_by;
+  int64_t resolution = 512;
+  Dialect dialect = Dialect::kEveryDream2;
+  std::vector<Kind> kept;
+  EncoderInfo encoder;
+  struct Shard {
+    std::string file;
+    std::map<std::string, uint64_t> rows;  ///< by bucket, "WxH"
+  };
+  std::vector<Shard> shards;
+  std::vector<Bucket> buckets;             ///< in the order of Row::bucket
+  std::vector<Category> categories;
+  std::vector<Skipped> skipped;
+
+  static StoreManifest read(const std::filesystem::path& store);
+  void write(const std::filesystem::path& store) const;  ///< atomically
+};
+
+/// An example of the store, as the sampler and the loader see it.
+struct Row {
+  uint32_t shard;
+  uint32_t bucket;    ///< index into StoreManifest::buckets
+  uint64_t row;       ///< within the shard's bucket group
+  uint32_t category;  ///< index into StoreManifest::categories
+};
+
+/// A store opened for reading: HDF5 is read once for the schema and the columns, rows are pread. Safe for concurrent use.
+class Store {
+ public:
+  /// Throws UsageError if there is no store, DataError if a shard does not fit the manifest.
+  explicit Store(const std::filesystem::path& path);
+  Store(Store&&) noexcept;
+  ~Store();
+
+  const StoreManifest& manifest() const;
+  /// All examples, sorted by source: the same order whatever the sharding.
+  const std::vector<Row>& rows() const;
+  size_t size() const { return rows().size(); }
+  std::string caption(size_t example) const;
+  std::string source(size_t example) const;
+  bool keeps(Kind kind) const;
+  /// Number of crop and flip variants V.
+  int64_t variants() const;
+  /// Shape of one row of one variant, e.g. (2C, h, w).
+  std::vector<int64_t> shape(size_t example, Kind kind) const;
+  /// Reads the row of `variant` into `out` (f16 for latents and moments, u8 for images; contiguous, of `shape`), and verifies
+  /// its checksum. Throws DataError naming shard and row.
+  void read(size_t example, Kind kind, int64_t variant, const at::Tensor& out) const;
+
+  /// XXH3 over manifest, sources and captions: a run's identity.
+  std::string digest() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kessoku::data

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace kessoku::launcher {
+
+// Each adds one subcommand with its options and help to `app`; its callback does the work and throws kessoku::Error.
+void add_init_command(CLI::App& app);
+void add_prepare_command(CLI::App& app);
+void add_inspect_command(CLI::App& app);
+void add_train_command(CLI::App& app);
+void add_sample_command(CLI::App& app);
+void add_report_command(CLI::App& app);
+
+}  // namespace kessoku::launcher

@@ -1,0 +1,53 @@
+// kessoku: fine-tunes Stable Diffusion 1.x on many GPUs or none. Parses the command line and hands over to one file
+// a subcommand.
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "base/error.h"
+#include "data/image.h"
+#include "launcher/commands.h"
+
+namespace {
+
+using kessoku::ExitCode;
+
+int fail(ExitCode code, const std::string& message) {
+  fmt::print(stderr, "kessoku: {}\n", message);
+  return static_cast<int>(code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("kessoku"));
+  spdlog::set_pattern("%^%l%$: %v");
+
+  CLI::App app("Fine-tunes Stable Diffusion 1.x on many GPUs or none.", "kessoku");
+  app.set_version_flag("--version", "kessoku " KESSOKU_VERSION);
+  app.require_subcommand(1);
+  app.footer("Example: kessoku train configs/demo.toml\nEvery subcommand has --help with an example.");
+  kessoku::launcher::add_init_command(app);
+  kessoku::launcher::add_prepare_command(app);
+  kessoku::launcher::add_inspect_command(app);
+  kessoku::launcher::add_train_command(app);
+  kessoku::launcher::add_sample_command(app);
+  kessoku::launcher::add_report_command(app);
+
+  try {
+    kessoku::data::initialize_images(argv[0], 1);
+    app.parse(argc, argv);
+    return static_cast<int>(ExitCode::kDone);
+  } catch (const CLI::Success& request) {  // --help, --version
+    return app.exit(request);
+  } catch (const CLI::ParseError& error) {
+    return fail(ExitCode::kUsage, fmt::format("{} (see kessoku --help)", error.what()));
+  } catch (const kessoku::Error& error) {
+    return fail(error.exit_code(), error.what());
+  } catch (const std::exception& error) {
+    return fail(ExitCode::kInternal, fmt::format("internal error: {}", error.what()));
+  }
+}

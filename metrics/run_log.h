@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <vector>
+
+#include "metrics/step_record.h"
+
+namespace kessoku::metrics {
+
+/// log.jsonl of a run folder: one JSON record a step, flushed each step. Not for concurrent use.
+class RunLog {
+ public:
+  /// Opens for appending; drops records after `last_step` (and a torn last line), so that a resumed run has neither gaps nor doubles.
+  RunLog(const std::filesystem::path& path, uint64_t last_step);
+  RunLog(const RunLog&) = delete;
+  RunLog& operator=(const RunLog&) = delete;
+  ~RunLog();
+  void append(const StepRecord& record);
+
+ private:
+  std::FILE* file_;
+};
+
+/// All records of a log; throws DataError naming the line if one is damaged (a torn last line is left out).
+std::vector<StepRecord> read_run_log(const std::filesystem::path& path);
+
+}  // namespace kessoku::metrics

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace kessoku::metrics {
+
+/// Where a step's time goes.
+enum class Phase { kData, kForward, kBackward, kCommunication, kOptimizer, kCheckpoint, kSample };
+inline constexpr size_t kPhases = 7;
+/// "data", "forward", …: the names in log.jsonl, labels and the report.
+const char* to_string(Phase phase);
+
+/// What is known of one optimizer step; one line of log.jsonl.
+struct StepRecord {
+  uint64_t step = 0;                  ///< 1 after the first
+  uint64_t draws = 0;                 ///< so far
+  double loss = 0;                    ///< mean over the global batch
+  double grad_norm = 0;               ///< before clipping
+  double lr = 0;
+  double samples_per_second = 0;      ///< of this step, over all ranks
+  double seconds = 0;                 ///< of this step
+  std::array<double, kPhases> phase_seconds{};   ///< of rank 0
+  std::map<std::string, uint64_t> category_draws;  ///< of this step, by top-level folder
+};
+
+}  // namespace kessoku::metrics

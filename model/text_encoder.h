@@ -1,0 +1,43 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "model/parameter.h"
+
+namespace kessoku::model {
+
+/// The fields of transformers' CLIPTextConfig.
+struct TextEncoderConfig {
+  int64_t vocab_size = 49408;
+  int64_t hidden_size = 768;
+  int64_t intermediate_size = 3072;
+  int64_t num_hidden_layers = 12;
+  int64_t num_attention_heads = 12;
+  int64_t max_position_embeddings = 77;
+  double layer_norm_eps = 1e-5;
+  std::string hidden_act = "quick_gelu";  ///< or "gelu"
+
+  static TextEncoderConfig from_json(const nlohmann::json& json, const std::string& where);
+  nlohmann::json to_json() const;
+};
+
+/// CLIPTextModel; parameter names carry the "text_model." prefix.
+class TextEncoder {
+ public:
+  explicit TextEncoder(const TextEncoderConfig& config);
+  TextEncoder(TextEncoder&&) noexcept;
+  TextEncoder& operator=(TextEncoder&&) noexcept;
+  ~TextEncoder();
+
+  /// input_ids (B, T) int64. Returns last_hidden_state (B, T, hidden_size), after the final layer norm.
+  at::Tensor forward(const at::Tensor& input_ids) const;
+
+  const TextEncoderConfig& config() const;
+  const Parameters& parameters() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kessoku::model
