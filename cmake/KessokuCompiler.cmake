@@ -5,6 +5,7 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2")
+add_compile_options(-pthread)  # everywhere, or the shared precompiled header does not fit
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)

@@ -1,6 +1,5 @@
 # Everything the project is built on; scripts/setup.sh installs it.
 find_package(PkgConfig REQUIRED)
-set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 find_package(LibTorch REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
