@@ -2,10 +2,10 @@
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
-set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2")
-add_compile_options(-pthread)  # everywhere, or the shared precompiled header does not fit
+# The same everywhere, programs too, or the shared precompiled header does not fit.
+add_compile_options(-pthread -fPIC)
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
