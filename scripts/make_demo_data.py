@@ -246,8 +246,10 @@ def main():
         make_base_set(out, rng, others)
     else:
         make_finetune_set(out, rng, cast, others)
-    about = {"seed": args.seed, "pictures": sum(out.count.values()), "other_emoji": len(others), "backgrounds": list(COLORS),
-             "characters": [] if args.base else [{"name": n, "emoji": e.char} for n, e in cast.items()]}
+    about = {"seed": args.seed, "pictures": sum(out.count.values()), "other_emoji": len(others),
+             "characters": [] if args.base else [
+                 {"name": n, "emoji": e.char, "backgrounds": [b for b, c in COLORS.items() if far_from(c, [e])]}
+                 for n, e in cast.items()]}
     (args.out / "dataset.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{about['pictures']} pictures in {args.out}")
 
