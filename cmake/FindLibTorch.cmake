@@ -15,12 +15,18 @@ find_package_handle_standard_args(
   REASON_FAILURE_MESSAGE "run scripts/setup.sh, or give -DLIBTORCH_ROOT=DIR")
 
 if(LibTorch_FOUND AND NOT TARGET torch::cpu)
+  # The wheel also carries headers of other libraries (fmt …) that would hide Debian's: take LibTorch's own only.
+  set(_include ${CMAKE_BINARY_DIR}/libtorch-include)
+  file(MAKE_DIRECTORY ${_include})
+  foreach(_dir ATen c10 caffe2 torch)
+    file(CREATE_LINK ${LibTorch_INCLUDE_DIR}/${_dir} ${_include}/${_dir} SYMBOLIC)
+  endforeach()
   add_library(torch::c10 SHARED IMPORTED)
   set_target_properties(torch::c10 PROPERTIES IMPORTED_LOCATION ${LibTorch_C10})
   add_library(torch::cpu SHARED IMPORTED)
   set_target_properties(torch::cpu PROPERTIES
     IMPORTED_LOCATION ${LibTorch_CPU}
-    INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include"
+    INTERFACE_INCLUDE_DIRECTORIES "${_include};${_include}/torch/csrc/api/include"
     INTERFACE_LINK_LIBRARIES torch::c10)
   # A wheel keeps CUDA's runtime libraries, which libtorch_cpu.so names, in a sibling package.
   file(GLOB _nvidia_libs ${_root}/../nvidia/*/lib)
