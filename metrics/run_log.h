@@ -11,18 +11,23 @@ namespace kessoku::metrics {
 /// log.jsonl of a run folder: one JSON record a step, flushed each step. Not for concurrent use.
 class RunLog {
  public:
-  /// Opens for appending; drops records after `last_step` (and a torn last line), so that a resumed run has neither gaps nor doubles.
+  /// Opens for appending; drops records after `last_step` (and a torn last line), so that a resumed
+  /// run has neither gaps nor doubles. Throws DataError naming the line if one before that is
+  /// damaged, Error if it cannot be written.
   RunLog(const std::filesystem::path& path, uint64_t last_step);
   RunLog(const RunLog&) = delete;
   RunLog& operator=(const RunLog&) = delete;
   ~RunLog();
+  /// Throws Error (kInternal) naming the file and the system's reason, e.g. a full disk.
   void append(const StepRecord& record);
 
  private:
+  std::filesystem::path path_;
   std::FILE* file_;
 };
 
-/// All records of a log; throws DataError naming the line if one is damaged (a torn last line is left out).
+/// All records of a log; throws UsageError if there is no such file, DataError naming the line if
+/// one is damaged (a torn last line is left out).
 std::vector<StepRecord> read_run_log(const std::filesystem::path& path);
 
 }  // namespace kessoku::metrics

@@ -1,1 +1,82 @@
-// to be written
+#include "metrics/step_record.h"
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace kessoku::metrics {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::array<const char*, kPhases> kPhaseNames = {
+    "data", "forward", "backward", "communication", "optimizer", "checkpoint", "sample"};
+
+uint64_t count(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_unsigned()) {
+    throw DataError(fmt::format("\"{}\" should be a whole number", key));
+  }
+  return found->get<uint64_t>();
+}
+
+double number(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return std::numeric_limits<double>::quiet_NaN();
+  if (!found->is_number()) throw DataError(fmt::format("\"{}\" should be a number", key));
+  return found->get<double>();
+}
+
+/// The object under `key`, empty if there is none.
+Json object_at(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end()) return Json::object();
+  if (!found->is_object()) throw DataError(fmt::format("\"{}\" should be an object", key));
+  return *found;
+}
+
+}  // namespace
+
+const char* to_string(Phase phase) { return kPhaseNames.at(static_cast<size_t>(phase)); }
+
+std::string to_json(const StepRecord& record) {
+  Json phases = Json::object();
+  for (size_t i = 0; i < kPhases; ++i) phases[kPhaseNames[i]] = record.phase_seconds[i];
+  const Json line = {{"step", record.step},
+                     {"draws", record.draws},
+                     {"loss", record.loss},
+                     {"grad_norm", record.grad_norm},
+                     {"lr", record.lr},
+                     {"samples_per_second", record.samples_per_second},
+                     {"seconds", record.seconds},
+                     {"phases", std::move(phases)},
+                     {"categories", record.category_draws}};
+  // A folder's name need not be UTF-8. nlohmann-json writes a number that is not finite as null.
+  return line.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+StepRecord step_record_from_json(std::string_view line) {
+  const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!object.is_object()) throw DataError("not a JSON object");
+  StepRecord record;
+  record.step = count(object, "step");
+  record.draws = count(object, "draws");
+  record.loss = number(object, "loss");
+  record.grad_norm = number(object, "grad_norm");
+  record.lr = number(object, "lr");
+  record.samples_per_second = number(object, "samples_per_second");
+  record.seconds = number(object, "seconds");
+  const Json phases = object_at(object, "phases");
+  for (size_t i = 0; i < kPhases; ++i) {
+    if (phases.contains(kPhaseNames[i])) record.phase_seconds[i] = number(phases, kPhaseNames[i]);
+  }
+  const Json categories = object_at(object, "categories");
+  for (const auto& [name, draws] : categories.items()) {
+    record.category_draws[name] = count(categories, name.c_str());
+  }
+  return record;
+}
+
+}  // namespace kessoku::metrics

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 
 namespace kessoku::metrics {
 
@@ -15,15 +16,23 @@ const char* to_string(Phase phase);
 
 /// What is known of one optimizer step; one line of log.jsonl.
 struct StepRecord {
-  uint64_t step = 0;                  ///< 1 after the first
-  uint64_t draws = 0;                 ///< so far
-  double loss = 0;                    ///< mean over the global batch
-  double grad_norm = 0;               ///< before clipping
-  double lr = 0;
-  double samples_per_second = 0;      ///< of this step, over all ranks
-  double seconds = 0;                 ///< of this step
-  std::array<double, kPhases> phase_seconds{};   ///< of rank 0
+  uint64_t step = 0;                               ///< 1 after the first
+  uint64_t draws = 0;                              ///< so far
+  double loss = 0;                                 ///< mean over the global batch
+  double grad_norm = 0;                            ///< before clipping
+  double lr = 0;                                   ///< learning rate of this step
+  double samples_per_second = 0;                   ///< of this step, over all ranks
+  double seconds = 0;                              ///< of this step
+  std::array<double, kPhases> phase_seconds{};     ///< of rank 0
   std::map<std::string, uint64_t> category_draws;  ///< of this step, by top-level folder
 };
+
+/// The record as one line of JSON, without the line's end. JSON has no NaN and no infinity: such
+/// numbers become null.
+std::string to_json(const StepRecord& record);
+
+/// The way back; null becomes NaN, unknown keys are passed over. Throws DataError saying what is
+/// wrong (not where).
+StepRecord step_record_from_json(std::string_view line);
 
 }  // namespace kessoku::metrics
