@@ -27,9 +27,11 @@ class NoiseSchedule {
   /// ᾱ, (num_train_timesteps) f32 on the CPU; computed as diffusers does, in f32.
   const at::Tensor& alphas_cumprod() const { return alphas_cumprod_; }
   /// latents, noise (B, C, h, w); timesteps (B) int64.
-  at::Tensor add_noise(const at::Tensor& latents, const at::Tensor& noise, const at::Tensor& timesteps) const;
+  at::Tensor add_noise(const at::Tensor& latents, const at::Tensor& noise,
+                       const at::Tensor& timesteps) const;
   /// What the UNet is to predict: noise, or √ᾱ·noise − √(1−ᾱ)·latents.
-  at::Tensor target(const at::Tensor& latents, const at::Tensor& noise, const at::Tensor& timesteps) const;
+  at::Tensor target(const at::Tensor& latents, const at::Tensor& noise,
+                    const at::Tensor& timesteps) const;
   const NoiseScheduleConfig& config() const { return config_; }
 
  private:

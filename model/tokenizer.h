@@ -10,16 +10,19 @@ namespace kessoku::model {
 
 /// A caption as the text encoder takes it.
 struct TokenizedText {
-  std::vector<int64_t> ids;          ///< 77: start, up to 75 pieces, end, padding (also end)
-  std::vector<std::string> pieces;   ///< the kept pieces, as in the vocabulary, without start, end and padding
-  int64_t truncated = 0;             ///< pieces beyond the 75 that were cut off
+  std::vector<int64_t> ids;  ///< 77: start, up to 75 pieces, end, padding (also end)
+  std::vector<std::string>
+      pieces;             ///< the kept pieces, as in the vocabulary, without start, end and padding
+  int64_t truncated = 0;  ///< pieces beyond the 75 that were cut off
 };
 
-/// CLIP's byte-pair encoding with the front-end of Hugging Face's fast tokenizer: NFC, runs of white space as one space,
-/// lower case; `<|startoftext|>` and `<|endoftext|>` in the text are special tokens. Safe for concurrent use.
+/// CLIP's byte-pair encoding with the front-end of Hugging Face's fast tokenizer: NFC, runs of
+/// white space as one space, lower case; `<|startoftext|>` and `<|endoftext|>` in the text are
+/// special tokens. Safe for concurrent use.
 class Tokenizer {
  public:
-  /// Reads vocab.json and merges.txt in `folder`, or tokenizer.json. Throws UsageError if none is there, DataError if malformed.
+  /// Reads vocab.json and merges.txt in `folder`, or tokenizer.json. Throws UsageError if none is
+  /// there, DataError if malformed.
   static Tokenizer load(const std::filesystem::path& folder);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
