@@ -1,13 +1,18 @@
 #include "metrics/exporter.h"
 
+#include <netdb.h>
 #include <prometheus/counter.h>
 #include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <exception>
+#include <thread>
 
 #include "base/error.h"
 
@@ -19,7 +24,7 @@ namespace {
 const prometheus::Histogram::BucketBoundaries kStepSeconds = {
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 
-std::unique_ptr<prometheus::Exposer> bind(const std::string& address, int port) {
+std::unique_ptr<prometheus::Exposer> listen_on(const std::string& address, int port) {
   const bool ipv6 = address.find(':') != std::string::npos && address.front() != '[';
   const std::string place =
       ipv6 ? fmt::format("[{}]:{}", address, port) : fmt::format("{}:{}", address, port);
@@ -36,6 +41,32 @@ std::unique_ptr<prometheus::Exposer> bind(const std::string& address, int port) 
   }
 }
 
+void knock(const std::string& address, int port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* place = nullptr;
+  if (::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &place) != 0) return;
+  const int connection = ::socket(place->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (connection >= 0) {
+    ::connect(connection, place->ai_addr, place->ai_addrlen);
+    ::close(connection);
+  }
+  ::freeaddrinfo(place);
+}
+
+/// Ends the server at once: left alone, civetweb looks every two seconds whether it shall stop,
+/// else when somebody connects.
+void stop(std::unique_ptr<prometheus::Exposer> exposer, const std::string& address) {
+  const int port = exposer->GetListeningPorts().at(0);
+  const std::jthread visitor([&](const std::stop_token& gone) {
+    while (!gone.stop_requested()) {
+      knock(address, port);
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  });
+  exposer.reset();
+}
+
 /// Brings a counter to `value`; a counter cannot go down, and one that is fed NaN never recovers.
 void raise_to(prometheus::Counter& counter, double value) {
   if (value > counter.Value()) counter.Increment(value - counter.Value());
@@ -44,8 +75,11 @@ void raise_to(prometheus::Counter& counter, double value) {
 }  // namespace
 
 struct Exporter::Impl {
-  Impl(const std::string& address, int bound_port, prometheus::Labels constant_labels, bool leads)
-      : labels(std::move(constant_labels)), whole_run(leads), exposer(bind(address, bound_port)) {
+  Impl(std::string bind_address, int bound_port, prometheus::Labels constant_labels, bool leads)
+      : address(std::move(bind_address)),
+        labels(std::move(constant_labels)),
+        whole_run(leads),
+        exposer(listen_on(address, bound_port)) {
     for (size_t i = 0; i < kPhases; ++i) {
       phase_seconds[i] = &counter("kessoku_phase_seconds_total", "Time spent, by phase of a step",
                                   {{"phase", to_string(static_cast<Phase>(i))}});
@@ -66,6 +100,7 @@ struct Exporter::Impl {
 
   // The registry outlives the server, which holds it weakly and is torn down first.
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  std::string address;
   prometheus::Labels labels;
   bool whole_run;
   prometheus::Counter& steps = counter("kessoku_steps_total", "Optimizer steps of the run so far");
@@ -118,7 +153,7 @@ Exporter::Exporter(const std::string& address, int port, const std::string& run,
   impl_->exposer->RegisterCollectable(impl_->registry);
 }
 
-Exporter::~Exporter() = default;
+Exporter::~Exporter() { stop(std::move(impl_->exposer), impl_->address); }
 
 int Exporter::port() const { return impl_->exposer->GetListeningPorts().at(0); }
 

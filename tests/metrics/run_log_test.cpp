@@ -1,0 +1,116 @@
+#include "metrics/run_log.h"
+
+#include <gmock/gmock.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <fstream>
+#include <limits>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "tests/metrics/temporary_folder.h"
+
+namespace kessoku::metrics {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
+
+class RunLogTest : public ::testing::Test {
+ protected:
+  void append(uint64_t last_step, std::vector<uint64_t> steps) {
+    RunLog log(path_, last_step);
+    for (const uint64_t step : steps) {
+      StepRecord record;
+      record.step = step;
+      log.append(record);
+    }
+  }
+  void add_text(const std::string& text) { std::ofstream(path_, std::ios::app) << text; }
+  std::vector<uint64_t> steps() const {
+    std::vector<uint64_t> found;
+    for (const StepRecord& record : read_run_log(path_)) found.push_back(record.step);
+    return found;
+  }
+
+  TemporaryFolder folder_;
+  std::filesystem::path path_ = folder_.path() / "log.jsonl";
+};
+
+TEST_F(RunLogTest, EachRecordIsOnDiskOnceAppended) {
+  RunLog log(path_, 0);
+  StepRecord record;
+  record.step = 1;
+  log.append(record);
+  EXPECT_THAT(steps(), ElementsAre(1));
+}
+
+TEST_F(RunLogTest, ResumeDropsWhatCameAfterTheCheckpoint) {
+  append(0, {1, 2, 3, 4, 5});
+  append(3, {4, 5, 6});
+  EXPECT_THAT(steps(), ElementsAre(1, 2, 3, 4, 5, 6));
+}
+
+TEST_F(RunLogTest, ResumeDropsATornLastLine) {
+  append(0, {1, 2});
+  add_text(R"({"step":3,"draws":1,"lo)");
+  EXPECT_THAT(steps(), ElementsAre(1, 2));
+  append(2, {3});
+  EXPECT_THAT(steps(), ElementsAre(1, 2, 3));
+}
+
+TEST_F(RunLogTest, ALastLineThatLacksOnlyItsNewlineIsKept) {
+  append(0, {1, 2});
+  std::filesystem::resize_file(path_, std::filesystem::file_size(path_) - 1);
+  append(2, {3});
+  EXPECT_THAT(steps(), ElementsAre(1, 2, 3));
+}
+
+TEST_F(RunLogTest, ANewRunOverAnOldLogBeginsAtItsStart) {
+  append(0, {1, 2});
+  append(0, {1});
+  EXPECT_THAT(steps(), ElementsAre(1));
+}
+
+TEST_F(RunLogTest, ADamagedLineIsNamed) {
+  append(0, {1});
+  add_text("nonsense\n");
+  append(1, {});  // as the last line it counts as torn
+  EXPECT_THAT(steps(), ElementsAre(1));
+  add_text("nonsense\n{\"step\":3,\"draws\":1}\n");
+  try {
+    steps();
+    FAIL() << "no error";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("log.jsonl:2:"));
+  }
+  EXPECT_THROW(RunLog(path_, kAll), DataError);
+}
+
+TEST_F(RunLogTest, ALogThatIsNotThereIsAUsageError) {
+  EXPECT_THROW(read_run_log(path_), UsageError);
+}
+
+TEST_F(RunLogTest, AnEmptyLogHasNoRecords) {
+  add_text("");
+  EXPECT_THAT(steps(), ElementsAre());
+}
+
+// A file size limit stands in for a full disk.
+TEST_F(RunLogTest, AFullDiskIsReported) {
+  rlimit old{};
+  ::getrlimit(RLIMIT_FSIZE, &old);
+  const auto on_signal = std::signal(SIGXFSZ, SIG_IGN);
+  RunLog log(path_, 0);
+  const rlimit none{10, old.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &none);
+  EXPECT_THROW(log.append(StepRecord{}), Error);
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  std::signal(SIGXFSZ, on_signal);
+}
+
+}  // namespace
+}  // namespace kessoku::metrics

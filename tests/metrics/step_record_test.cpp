@@ -1,0 +1,75 @@
+#include "metrics/step_record.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace kessoku::metrics {
+namespace {
+
+StepRecord example() {
+  StepRecord record;
+  record.step = 7;
+  record.draws = 28;
+  record.loss = 0.125;
+  record.grad_norm = 1.5;
+  record.lr = 1e-6;
+  record.samples_per_second = 12.5;
+  record.seconds = 0.32;
+  record.phase_seconds = {0.01, 0.1, 0.15, 0.02, 0.03, 0.005, 0.005};
+  record.category_draws = {{"fanart", 1}, {"screenshots", 3}};
+  return record;
+}
+
+TEST(StepRecordTest, HasTheKeysOfTheRunLog) {
+  const auto json = nlohmann::json::parse(to_json(example()));
+  const auto expected = nlohmann::json::parse(R"({
+    "step": 7, "draws": 28, "loss": 0.125, "grad_norm": 1.5, "lr": 1e-6, "samples_per_second": 12.5, "seconds": 0.32,
+    "phases": {"data": 0.01, "forward": 0.1, "backward": 0.15, "communication": 0.02, "optimizer": 0.03,
+               "checkpoint": 0.005, "sample": 0.005},
+    "categories": {"fanart": 1, "screenshots": 3}})");
+  EXPECT_EQ(json, expected);
+}
+
+TEST(StepRecordTest, ComesBackBitForBit) {
+  StepRecord record = example();
+  record.loss = 0.1 + 0.2;
+  const StepRecord back = step_record_from_json(to_json(record));
+  EXPECT_EQ(back.step, record.step);
+  EXPECT_EQ(back.draws, record.draws);
+  EXPECT_EQ(back.loss, record.loss);
+  EXPECT_EQ(back.phase_seconds, record.phase_seconds);
+  EXPECT_EQ(back.category_draws, record.category_draws);
+}
+
+TEST(StepRecordTest, NumbersThatAreNotFiniteAreNullInJson) {
+  StepRecord record = example();
+  record.loss = std::numeric_limits<double>::quiet_NaN();
+  record.grad_norm = std::numeric_limits<double>::infinity();
+  const std::string line = to_json(record);
+  EXPECT_TRUE(nlohmann::json::parse(line)["loss"].is_null());
+  EXPECT_TRUE(std::isnan(step_record_from_json(line).loss));
+  EXPECT_TRUE(std::isnan(step_record_from_json(line).grad_norm));
+}
+
+TEST(StepRecordTest, AFolderNameThatIsNoUtf8StillMakesJson) {
+  StepRecord record = example();
+  record.category_draws = {{"caf\xe9", 2}};
+  EXPECT_TRUE(nlohmann::json::accept(to_json(record)));
+}
+
+TEST(StepRecordTest, WrongTypesAreRefused) {
+  for (const char* line :
+       {"", "[]", "7", "{", "{}", R"({"step":-1,"draws":0})", R"({"step":1,"draws":1.5})",
+        R"({"step":1,"draws":1,"loss":"low"})", R"({"step":1,"draws":1,"phases":3})",
+        R"({"step":1,"draws":1,"categories":{"a":"b"}})"}) {
+    EXPECT_THROW(step_record_from_json(line), DataError) << line;
+  }
+}
+
+}  // namespace
+}  // namespace kessoku::metrics
