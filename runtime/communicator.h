@@ -41,7 +41,10 @@ class Communicator {
 /// One rank: everything is a copy at most.
 std::unique_ptr<Communicator> make_solo_communicator();
 
-/// Under mpirun (or srun with PMI) an MPI communicator, else solo. Initialises MPI; the returned object finalises it.
+/// All ranks of an mpirun; initialises MPI, and finalises it when destroyed. At most one a process.
+std::unique_ptr<Communicator> make_mpi_communicator();
+
+/// Under mpirun (or srun with PMI) the MPI communicator, else solo.
 std::unique_ptr<Communicator> make_communicator();
 
 /// True if this process was started by mpirun, without initialising MPI.

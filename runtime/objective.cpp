@@ -1,0 +1,82 @@
+#include "runtime/objective.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/abs.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/exp.h>
+#include <ATen/ops/mean.h>
+#include <ATen/ops/square.h>
+
+#include "base/random.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+at::Tensor mean_per_draw(const at::Tensor& values) { return values.flatten(1).mean(1); }
+
+class DenoisingObjective : public Objective {
+ public:
+  explicit DenoisingObjective(const model::StableDiffusion& model) : model_(model), schedule_(model.schedule) {}
+
+  at::Tensor losses(const data::Batch& batch) override {
+    const at::Tensor context = model_.text_encoder.forward(batch.input_ids);
+    const at::Tensor noisy = schedule_.add_noise(batch.latents, batch.noise, batch.timesteps);
+    const at::Tensor predicted = model_.unet.forward(noisy, batch.timesteps, context);
+    const at::Tensor target = schedule_.target(batch.latents, batch.noise, batch.timesteps);
+    return mean_per_draw(at::square(predicted - target));
+  }
+
+ private:
+  const model::StableDiffusion& model_;
+  model::NoiseSchedule schedule_;
+};
+
+class AutoencoderObjective : public Objective {
+ public:
+  AutoencoderObjective(const model::Vae& vae, const RunConfig& config)
+      : vae_(vae), weights_(config.vae), seed_(config.seed) {}
+
+  at::Tensor losses(const data::Batch& batch) override {
+    const std::vector<at::Tensor> moments = vae_.encode(batch.images).chunk(2, 1);
+    const at::Tensor& mean = moments[0];
+    const at::Tensor& log_variance = moments[1];
+    const at::Tensor latents = mean + at::exp(0.5 * log_variance) * noise_for(batch, mean);
+    const at::Tensor error = vae_.decode(latents) - batch.images;
+    at::Tensor losses = mean_per_draw(at::abs(error));
+    if (weights_.l2_weight > 0) losses = losses + weights_.l2_weight * mean_per_draw(at::square(error));
+    if (weights_.gradient_weight > 0) {
+      const at::Tensor edges = mean_per_draw(at::abs(error.diff(1, 2))) + mean_per_draw(at::abs(error.diff(1, 3)));
+      losses = losses + weights_.gradient_weight * edges;
+    }
+    const at::Tensor kl = 0.5 * (at::square(mean) + at::exp(log_variance) - 1 - log_variance);
+    return losses + weights_.kl_weight * mean_per_draw(kl);
+  }
+
+ private:
+  at::Tensor noise_for(const data::Batch& batch, const at::Tensor& like) const {
+    at::Tensor noise = at::empty(like.sizes(), at::kFloat);
+    const size_t numel = static_cast<size_t>(noise.numel()) / batch.draws.size();
+    for (size_t i = 0; i < batch.draws.size(); ++i) {
+      RandomStream(seed_, Purpose::kVaeSample, batch.draws[i].number)
+          .fill_normal({noise.data_ptr<float>() + i * numel, numel});
+    }
+    return noise.to(like.device());
+  }
+
+  const model::Vae& vae_;
+  RunConfig::Vae weights_;
+  uint64_t seed_;
+};
+
+}  // namespace
+
+std::unique_ptr<Objective> make_denoising_objective(const model::StableDiffusion& model) {
+  return std::make_unique<DenoisingObjective>(model);
+}
+
+std::unique_ptr<Objective> make_autoencoder_objective(const model::Vae& vae, const RunConfig& config) {
+  return std::make_unique<AutoencoderObjective>(vae, config);
+}
+
+}  // namespace kessoku::runtime
