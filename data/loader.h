@@ -2,6 +2,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "data/sampler.h"
 
 namespace kessoku::data {
@@ -12,40 +18,48 @@ struct Batch {
   uint32_t micro = 0;                 ///< 0 … accumulation − 1
   std::vector<Draw> draws;            ///< B of them
   std::vector<std::string> captions;  ///< as drawn: renamed, dropped to "" …
-  at::Tensor images;      ///< (B, 3, H, W) f32 in −1…1; defined if the store's images are asked for
-  at::Tensor latents;     ///< (B, C, h, w) f32, scaled as the UNet sees them
-  at::Tensor noise;       ///< as latents, unit normal
-  at::Tensor timesteps;   ///< (B) int64
-  at::Tensor input_ids;   ///< (B, 77) int64, if `encode_caption` is given
+  at::Tensor images;  ///< (B, 3, H, W) f32 in −1…1; defined if the store's images are asked for
+  at::Tensor latents;  ///< (B, C, h, w) f32, scaled as the UNet sees them
+  at::Tensor noise;  ///< as latents, unit normal; both are left undefined when images are asked for
+  at::Tensor timesteps;  ///< (B) int64
+  at::Tensor input_ids;  ///< (B, 77) int64, if `encode_caption` is given
 };
 
 struct LoaderOptions {
   uint64_t seed = 555;
   uint64_t first_step = 0;
-  uint64_t last_step = 0;         ///< one past the last
-  uint64_t micro_batch = 4;       ///< B
+  uint64_t last_step = 0;    ///< one past the last
+  uint64_t micro_batch = 4;  ///< B
   int rank = 0;
   int ranks = 1;
-  bool images = false;            ///< images for training the VAE; else latents
-  double caption_dropout = 0;     ///< folders may override it
-  double flip = 0;                ///< needs images; folders may override it
+  bool images = false;         ///< images for training the VAE; else latents
+  double caption_dropout = 0;  ///< folders may override it
+  double flip = 0;             ///< needs images; folders may override it. Latents are never flipped
   bool shuffle_tags = false;
   std::vector<std::pair<std::string, std::string>> caption_rename;  ///< whole words, in order
-  int64_t timesteps = 1000;       ///< of the noise schedule
-  int threads = 1;                ///< that read ahead
-  size_t prefetch = 4;            ///< batches ready at most
+  int64_t timesteps = 1000;                                         ///< of the noise schedule
+  int threads = 1;                                                  ///< that read ahead
+  size_t prefetch = 4;                                              ///< batches ready at most
   /// Token ids of a caption; called by the loader's threads, must be safe for concurrent use.
   std::function<std::vector<int64_t>(const std::string&)> encode_caption;
 };
 
-/// Turns draws into batches ahead of time. Rank r of R takes the places [(a·R + r)·B, (a·R + r + 1)·B) of a step's G draws in its
-/// micro-batch a. Everything random is keyed by (seed, purpose, draw number), so it is the same for all R, B and threads.
+/// Turns draws into batches ahead of time. Rank r of R takes the places [(a·R + r)·B, (a·R + r +
+/// 1)·B) of a step's G draws in its micro-batch a. Everything random is keyed by (seed, purpose,
+/// draw number), so it is the same for all R, B and threads.
+///
+/// Latents come from the moments, sampled anew for each draw: (mean + exp(logvar / 2) · unit
+/// normal) · scaling factor, or from the latents where the store keeps no moments. Captions are
+/// renamed, then their tags shuffled, then dropped.
 class Loader {
  public:
+  /// Keeps a reference to `store`. Throws UsageError where the options contradict each other or the
+  /// store lacks what they need.
   Loader(const Store& store, Sampler sampler, const LoaderOptions& options);
   ~Loader();
 
-  /// The next micro-batch of this rank, in order. Rethrows what a reading thread threw. Throws std::logic_error past the last step.
+  /// The next micro-batch of this rank, in order. Rethrows what a reading thread threw. Throws
+  /// std::logic_error past the last step.
   Batch next();
 
  private:

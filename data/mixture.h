@@ -20,10 +20,12 @@ struct Mixture {
   std::vector<std::string> warnings;
 };
 
-/// Without rules, p(image) ∝ multiply.txt of its folder. With rules, folder weights are relative among siblings (1 where no rule
-/// matches; the last match wins) and multiply down the tree, a folder's own images beside sub-folders being one more child of weight 1;
-/// images within a folder are equal. `*` stays within one level, `**` crosses. Throws UsageError for a rule that matches nothing, naming the
-/// nearest folder, and for negative weights or nothing left to draw.
-Mixture resolve_mixture(const std::vector<Category>& categories, const std::vector<Row>& rows, const MixtureRules& rules);
+/// Without rules, p(image) ∝ multiply.txt of its folder. With rules, folder weights are relative
+/// among siblings (1 where no rule matches; the last match wins) and multiply down the tree, a
+/// folder's own images beside sub-folders being one more child of weight 1; images within a folder
+/// are equal. `*` stays within one level, `**` crosses. Throws UsageError for a rule that matches
+/// nothing, naming the nearest folder, and for negative weights or nothing left to draw.
+Mixture resolve_mixture(const std::vector<Category>& categories, const std::vector<Row>& rows,
+                        const MixtureRules& rules);
 
 }  // namespace kessoku::data
