@@ -2,13 +2,17 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/exit_code.h"
+
 namespace kessoku::launcher {
 
 // Each adds one subcommand with its options and help to `app`; its callback does the work and throws kessoku::Error.
+void add_forward_command(CLI::App& app);
 void add_init_command(CLI::App& app);
 void add_prepare_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
-void add_train_command(CLI::App& app);
+/// `result` becomes kStopped when training was asked to stop before its last step.
+void add_train_command(CLI::App& app, ExitCode& result);
 void add_sample_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 

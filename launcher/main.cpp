@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 #include "base/error.h"
@@ -16,7 +17,8 @@ namespace {
 using kessoku::ExitCode;
 
 int fail(ExitCode code, const std::string& message) {
-  fmt::print(stderr, "kessoku: {}\n", message);
+  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  fmt::print(stderr, "kessoku{}: {}\n", rank ? fmt::format(" (rank {})", rank) : "", message);
   return static_cast<int>(code);
 }
 
@@ -33,14 +35,16 @@ int main(int argc, char** argv) {
   kessoku::launcher::add_init_command(app);
   kessoku::launcher::add_prepare_command(app);
   kessoku::launcher::add_inspect_command(app);
-  kessoku::launcher::add_train_command(app);
+  ExitCode result = ExitCode::kDone;
+  kessoku::launcher::add_train_command(app, result);
   kessoku::launcher::add_sample_command(app);
+  kessoku::launcher::add_forward_command(app);
   kessoku::launcher::add_report_command(app);
 
   try {
     kessoku::data::initialize_images(argv[0], 1);
     app.parse(argc, argv);
-    return static_cast<int>(ExitCode::kDone);
+    return static_cast<int>(result);
   } catch (const CLI::Success& request) {  // --help, --version
     return app.exit(request);
   } catch (const CLI::ParseError& error) {

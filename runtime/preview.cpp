@@ -1,0 +1,76 @@
+#include "runtime/preview.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/file.h"
+#include "data/image.h"
+#include "model/pipeline.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<model::TextToImage> requests_of(const RunConfig& config, const model::StableDiffusion& model) {
+  const int64_t side = model.unet.config().sample_size * model.vae.config().downscale();
+  std::vector<model::TextToImage> requests;
+  for (const std::string& prompt : config.sample.prompts) {
+    model::TextToImage request;
+    request.prompt = prompt;
+    request.negative = config.sample.negative;
+    request.seed = config.seed + requests.size();
+    request.width = config.sample.size.empty() ? side : config.sample.size[0];
+    request.height = config.sample.size.empty() ? side : config.sample.size[1];
+    request.steps = config.sample.steps;
+    request.cfg = config.sample.cfg;
+    request.solver = config.sample.solver;
+    requests.push_back(request);
+  }
+  return requests;
+}
+
+data::Image to_image(const at::Tensor& pixels) {
+  data::Image image{pixels.size(1), pixels.size(0), std::vector<uint8_t>(static_cast<size_t>(pixels.numel()))};
+  std::memcpy(image.pixels.data(), pixels.contiguous().data_ptr<uint8_t>(), image.pixels.size());
+  return image;
+}
+
+}  // namespace
+
+void write_preview(const fs::path& run, uint64_t step, const RunConfig& config, const model::StableDiffusion& model,
+                   Communicator& communicator) {
+  const fs::path folder = run / "samples" / fmt::format("step-{:08}", step);
+  fs::create_directories(folder);
+  const std::vector<model::TextToImage> requests = requests_of(config, model);
+  const auto file = [&](size_t index) { return folder / fmt::format("{:05}.png", index); };
+  constexpr size_t kBatch = 16;
+  std::vector<size_t> own;
+  for (size_t i = communicator.rank(); i < requests.size(); i += communicator.size()) own.push_back(i);
+  for (size_t begin = 0; begin < own.size(); begin += kBatch) {
+    std::vector<model::TextToImage> batch;
+    for (size_t i = begin; i < std::min(begin + kBatch, own.size()); ++i) batch.push_back(requests[own[i]]);
+    const at::Tensor pictures = model::text_to_image(model, batch);
+    for (size_t i = 0; i < batch.size(); ++i) {
+      data::write_png(file(own[begin + i]), to_image(pictures[static_cast<int64_t>(i)]),
+                      {{"prompt", batch[i].prompt}, {"seed", std::to_string(batch[i].seed)}});
+    }
+  }
+  communicator.barrier();
+  if (communicator.rank() == 0) {
+    std::vector<data::Image> images;
+    std::string prompts;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      images.push_back(data::fit_image(file(i), {{requests[i].width, requests[i].height}}).image);
+      prompts += requests[i].prompt + "\n";
+    }
+    if (!images.empty()) {
+      data::write_png(folder / "grid.png", data::make_grid(images, static_cast<size_t>(std::ceil(std::sqrt(images.size())))));
+    }
+    write_file_atomically(folder / "prompts.txt", prompts);
+  }
+  communicator.barrier();
+}
+
+}  // namespace kessoku::runtime
