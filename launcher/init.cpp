@@ -1,7 +1,69 @@
+#include <spdlog/spdlog.h>
+
+#include "base/error.h"
 #include "launcher/commands.h"
+#include "model/stable_diffusion.h"
 
 namespace kessoku::launcher {
 
-void add_init_command(CLI::App& app) { app.add_subcommand("init", "to be written"); }
+namespace {
+
+constexpr const char* kDefaultTokenizer = "models/clip-tokenizer";
+
+struct InitOptions {
+  std::string preset;
+  std::string folder;
+  std::string tokenizer;
+  uint64_t seed = 0;
+};
+
+std::string tokenizer_folder(const InitOptions& options) {
+  if (!options.tokenizer.empty()) return options.tokenizer;
+  if (std::filesystem::exists(kDefaultTokenizer)) return kDefaultTokenizer;
+  throw UsageError(
+      fmt::format("init: there is no {}/ here: scripts/setup.sh makes it, or give --tokenizer DIR "
+                  "with a vocab.json and merges.txt",
+                  kDefaultTokenizer));
+}
+
+void run_init(const InitOptions& options) {
+  namespace fs = std::filesystem;
+  if (fs::exists(options.folder) &&
+      !(fs::is_directory(options.folder) && fs::is_empty(options.folder))) {
+    throw UsageError(fmt::format(
+        "init: {} is there already and not an empty folder; give another one", options.folder));
+  }
+  const model::StableDiffusion made =
+      model::create_model(options.preset, options.seed, tokenizer_folder(options));
+  model::save_model(options.folder, made, at::kFloat);
+  const auto count = [](const model::Parameters& parameters) {
+    int64_t total = 0;
+    for (const model::Parameter& parameter : parameters) total += parameter.tensor.numel();
+    return total;
+  };
+  spdlog::info("{}: UNet {}, text encoder {}, VAE {} parameters, seed {}", options.folder,
+               count(made.unet.parameters()), count(made.text_encoder.parameters()),
+               count(made.vae.parameters()), options.seed);
+}
+
+}  // namespace
+
+void add_init_command(CLI::App& app) {
+  auto options = std::make_shared<InitOptions>();
+  CLI::App* command =
+      app.add_subcommand("init", "Write a model folder with fresh weights (diffusers layout)");
+  command->add_option("--preset", options->preset, "Shape: tiny (the demo's) or sd15")
+      ->required()
+      ->check(CLI::IsMember({"tiny", "sd15"}));
+  command->add_option("DIR", options->folder, "Folder to write; must not be there yet, or be empty")
+      ->required();
+  command->add_option("--seed", options->seed, "The weights are a function of it")
+      ->capture_default_str();
+  command->add_option(
+      "--tokenizer", options->tokenizer,
+      fmt::format("Folder with vocab.json and merges.txt (default: {})", kDefaultTokenizer));
+  command->footer("Example: kessoku init --preset tiny models/fresh");
+  command->callback([options] { run_init(*options); });
+}
 
 }  // namespace kessoku::launcher

@@ -19,18 +19,20 @@ struct StableDiffusion {
   NoiseScheduleConfig schedule;
 };
 
-/// Reads a diffusers folder (model_index.json, unet/, text_encoder/, vae/, tokenizer/, scheduler/); f16, bf16 and f32
-/// files alike. Throws UsageError if the folder is not there; DataError naming file and tensor if something is missing
-/// or does not fit its config.
+/// Reads a diffusers folder (model_index.json, unet/, text_encoder/, vae/, tokenizer/, scheduler/);
+/// f16, bf16 and f32 files alike. Throws UsageError if the folder is not there; DataError naming
+/// file and tensor if something is missing or does not fit its config.
 StableDiffusion load_model(const std::filesystem::path& folder);
 
-/// A model with fresh weights, a pure function of `seed`. `preset` is "tiny" or "sd15"; the tokenizer's files are read from
-/// `tokenizer_folder` (vocab.json, merges.txt).
-StableDiffusion create_model(const std::string& preset, uint64_t seed, const std::filesystem::path& tokenizer_folder);
+/// A model with fresh weights, a pure function of `seed`. `preset` is "tiny" or "sd15"; the
+/// tokenizer's files are read from `tokenizer_folder` (vocab.json, merges.txt).
+StableDiffusion create_model(const std::string& preset, uint64_t seed,
+                             const std::filesystem::path& tokenizer_folder);
 
-/// Writes a diffusers folder that any SD tool opens. Files are written in place: callers that must be crash-safe
-/// write into a temporary folder and rename it. `dtype` kHalf, kBFloat16 or kFloat.
-void save_model(const std::filesystem::path& folder, const StableDiffusion& model, at::ScalarType dtype);
+/// Writes a diffusers folder that any SD tool opens. Files are written in place: callers that must
+/// be crash-safe write into a temporary folder and rename it. `dtype` kHalf, kBFloat16 or kFloat.
+void save_model(const std::filesystem::path& folder, const StableDiffusion& model,
+                at::ScalarType dtype);
 
 /// XXH3 over the VAE's weights and config, as hex: what a store's latents depend on.
 std::string vae_digest(const Vae& vae);

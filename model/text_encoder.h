@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 
 #include "model/parameter.h"
@@ -29,7 +30,8 @@ class TextEncoder {
   TextEncoder& operator=(TextEncoder&&) noexcept;
   ~TextEncoder();
 
-  /// input_ids (B, T) int64. Returns last_hidden_state (B, T, hidden_size), after the final layer norm.
+  /// input_ids (B, T) int64. Returns last_hidden_state (B, T, hidden_size), after the final layer
+  /// norm.
   at::Tensor forward(const at::Tensor& input_ids) const;
 
   const TextEncoderConfig& config() const;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 
 #include "model/parameter.h"
@@ -15,6 +16,7 @@ struct VaeConfig {
   int64_t layers_per_block = 2;
   int64_t norm_num_groups = 32;
   int64_t sample_size = 512;
+  bool mid_block_add_attention = true;
   double scaling_factor = 0.18215;
 
   static VaeConfig from_json(const nlohmann::json& json, const std::string& where);
@@ -31,8 +33,8 @@ class Vae {
   Vae& operator=(Vae&&) noexcept;
   ~Vae();
 
-  /// images (B, 3, H, W) in −1…1. Returns moments (B, 2·latent_channels, h, w): mean, then log-variance clamped to
-  /// −30…20; unscaled.
+  /// images (B, 3, H, W) in −1…1. Returns moments (B, 2·latent_channels, h, w): mean, then
+  /// log-variance clamped to −30…20; unscaled.
   at::Tensor encode(const at::Tensor& images) const;
   /// latents (B, latent_channels, h, w), unscaled. Returns images (B, 3, H, W), about −1…1.
   at::Tensor decode(const at::Tensor& latents) const;

@@ -1,0 +1,106 @@
+#include <c10/core/GradMode.h>
+
+#include "base/error.h"
+#include "launcher/commands.h"
+#include "model/safetensors.h"
+#include "model/stable_diffusion.h"
+
+namespace kessoku::launcher {
+
+namespace {
+
+struct ForwardOptions {
+  std::string module, model, input, output;
+};
+
+/// The tensor `name` of the input file; throws DataError unless it has `dims` dimensions.
+at::Tensor input_tensor(const model::SafetensorsFile& file, const std::string& name, int64_t dims,
+                        at::ScalarType dtype = at::kFloat) {
+  const at::Tensor tensor = file.tensor(name).to(dtype);
+  if (tensor.dim() != dims) {
+    throw DataError(fmt::format("{}: tensor \"{}\" has {} dimensions, but must have {}",
+                                file.path().string(), name, tensor.dim(), dims));
+  }
+  return tensor;
+}
+
+void check_size(const model::SafetensorsFile& file, const std::string& name,
+                const at::Tensor& tensor, int64_t dim, int64_t expected) {
+  if (tensor.size(dim) != expected) {
+    throw DataError(
+        fmt::format("{}: tensor \"{}\" has size {} in dimension {}, but the model takes {}",
+                    file.path().string(), name, tensor.size(dim), dim, expected));
+  }
+}
+
+at::Tensor run_unet(const model::UNet& unet, const model::SafetensorsFile& file) {
+  const at::Tensor sample = input_tensor(file, "sample", 4);
+  const at::Tensor text = input_tensor(file, "encoder_hidden_states", 3);
+  // diffusers also takes one timestep for the whole batch.
+  const at::Tensor timestep = file.tensor("timestep").to(at::kFloat).reshape({-1});
+  check_size(file, "sample", sample, 1, unet.config().in_channels);
+  check_size(file, "encoder_hidden_states", text, 0, sample.size(0));
+  check_size(file, "encoder_hidden_states", text, 2, unet.config().cross_attention_dim);
+  if (timestep.size(0) != 1) check_size(file, "timestep", timestep, 0, sample.size(0));
+  return unet.forward(sample, timestep.expand({sample.size(0)}), text);
+}
+
+at::Tensor run_text_encoder(const model::TextEncoder& encoder, const model::SafetensorsFile& file) {
+  const at::Tensor ids = input_tensor(file, "input_ids", 2, at::kLong);
+  const auto& config = encoder.config();
+  if (ids.size(1) > config.max_position_embeddings) {
+    check_size(file, "input_ids", ids, 1, config.max_position_embeddings);
+  }
+  for (const int64_t id :
+       at::IntArrayRef(ids.const_data_ptr<int64_t>(), static_cast<size_t>(ids.numel()))) {
+    if (id < 0 || id >= config.vocab_size) {
+      throw DataError(
+          fmt::format("{}: tensor \"input_ids\" holds {}, but the vocabulary has {} entries",
+                      file.path().string(), id, config.vocab_size));
+    }
+  }
+  return encoder.forward(ids);
+}
+
+model::Parameter run_module(const ForwardOptions& options) {
+  const model::SafetensorsFile file(options.input);
+  const model::StableDiffusion model = model::load_model(options.model);
+  if (options.module == "unet") return {"sample", run_unet(model.unet, file)};
+  if (options.module == "text_encoder")
+    return {"last_hidden_state", run_text_encoder(model.text_encoder, file)};
+  if (options.module == "vae_encoder") {
+    const at::Tensor sample = input_tensor(file, "sample", 4);
+    check_size(file, "sample", sample, 1, model.vae.config().in_channels);
+    return {"moments", model.vae.encode(sample)};
+  }
+  const at::Tensor latents = input_tensor(file, "latent_sample", 4);
+  check_size(file, "latent_sample", latents, 1, model.vae.config().latent_channels);
+  return {"sample", model.vae.decode(latents)};
+}
+
+}  // namespace
+
+void add_forward_command(CLI::App& app) {
+  auto options = std::make_shared<ForwardOptions>();
+  CLI::App* command = app.add_subcommand("forward", "Run one module of a model on given tensors");
+  command->add_option("MODULE", options->module, "unet, text_encoder, vae_encoder or vae_decoder")
+      ->required()
+      ->check(CLI::IsMember({"unet", "text_encoder", "vae_encoder", "vae_decoder"}));
+  command->add_option("MODEL", options->model, "Model folder (diffusers layout)")->required();
+  command->add_option("IN", options->input, "Inputs as .safetensors, named as in diffusers")
+      ->required();
+  command->add_option("OUT", options->output, ".safetensors to write")->required();
+  command->footer(
+      "Inputs and outputs:\n"
+      "  unet          sample, timestep, encoder_hidden_states -> sample\n"
+      "  text_encoder  input_ids -> last_hidden_state\n"
+      "  vae_encoder   sample (-1 to 1) -> moments\n"
+      "  vae_decoder   latent_sample (unscaled) -> sample\n"
+      "Example: kessoku forward unet models/base in.safetensors out.safetensors");
+  command->callback([options] {
+    const c10::NoGradGuard no_grad;
+    model::write_safetensors(options->output, {run_module(*options)});
+  });
+}
+
+}  // namespace kessoku::launcher

@@ -1,0 +1,116 @@
+#include "model/config_reader.h"
+
+#include <cmath>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace kessoku::model {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr size_t kMaxList = 16;
+constexpr uint64_t kMaxConfigBytes = 16u << 20;
+
+bool is_count(const json& value, int64_t max) {
+  return value.is_number_unsigned() && value.get<uint64_t>() >= 1 &&
+         value.get<uint64_t>() <= static_cast<uint64_t>(max);
+}
+
+}  // namespace
+
+ConfigReader::ConfigReader(const json& json, std::string where)
+    : json_(json), where_(std::move(where)) {
+  if (!json.is_object()) throw DataError(fmt::format("{}: not a JSON object", where_));
+}
+
+void ConfigReader::fail(const std::string& key, const std::string& problem) const {
+  throw DataError(fmt::format("{}: \"{}\": {}", where_, key, problem));
+}
+
+const json* ConfigReader::find(const char* key) const {
+  const auto found = json_.find(key);
+  return found == json_.end() || found->is_null() ? nullptr : &*found;
+}
+
+void ConfigReader::read(const char* key, int64_t& value, int64_t max) const {
+  const json* field = find(key);
+  if (field == nullptr) return;
+  if (!is_count(*field, max)) fail(key, fmt::format("must be a whole number in 1…{}", max));
+  value = field->get<int64_t>();
+}
+
+void ConfigReader::read(const char* key, double& value) const {
+  const json* field = find(key);
+  if (field == nullptr) return;
+  if (!field->is_number()) fail(key, "must be a number");
+  value = field->get<double>();
+  if (!std::isfinite(value)) fail(key, "must be finite");
+}
+
+void ConfigReader::read(const char* key, bool& value) const {
+  const json* field = find(key);
+  if (field == nullptr) return;
+  if (!field->is_boolean()) fail(key, "must be true or false");
+  value = field->get<bool>();
+}
+
+void ConfigReader::read(const char* key, std::string& value) const {
+  const json* field = find(key);
+  if (field == nullptr) return;
+  if (!field->is_string()) fail(key, "must be a string");
+  value = field->get<std::string>();
+}
+
+void ConfigReader::read(const char* key, std::vector<int64_t>& value) const {
+  const json* field = find(key);
+  if (field == nullptr) return;
+  const json list = field->is_array() ? *field : json::array({*field});
+  if (list.empty() || list.size() > kMaxList) fail(key, "must have 1 to 16 entries");
+  value.clear();
+  for (const json& entry : list) {
+    if (!is_count(entry, 1 << 20)) fail(key, "must hold whole numbers in 1…1048576");
+    value.push_back(entry.get<int64_t>());
+  }
+}
+
+void ConfigReader::read(const char* key, std::vector<std::string>& value) const {
+  const json* field = find(key);
+  if (field == nullptr) return;
+  if (!field->is_array() || field->empty() || field->size() > kMaxList) {
+    fail(key, "must be a list of 1 to 16 strings");
+  }
+  value.clear();
+  for (const json& entry : *field) {
+    if (!entry.is_string()) fail(key, "must be a list of strings");
+    value.push_back(entry.get<std::string>());
+  }
+}
+
+void ConfigReader::require(const char* key, const std::vector<json>& supported) const {
+  const json* field = find(key);
+  if (field == nullptr) return;
+  for (const json& value : supported) {
+    if (*field == value) return;
+  }
+  const std::string found = field->dump(-1, ' ', false, json::error_handler_t::replace);
+  fail(key, supported.empty()
+                ? fmt::format("{} is not supported; leave it out", found.substr(0, 100))
+                : fmt::format("{} is not supported; Stable Diffusion 1.x has {}",
+                              found.substr(0, 100), supported.front().dump()));
+}
+
+json read_json_file(const std::string& path) {
+  const std::string text = read_file(path, kMaxConfigBytes);
+  try {
+    json parsed = json::parse(text);
+    if (!parsed.is_object()) throw DataError(fmt::format("{}: not a JSON object", path));
+    return parsed;
+  } catch (const json::exception& error) {
+    throw DataError(fmt::format("{}: not valid JSON: {}", path, error.what()));
+  }
+}
+
+}  // namespace kessoku::model

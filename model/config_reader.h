@@ -1,0 +1,38 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace kessoku::model {
+
+/// Reads the fields of a config.json with checks: a wrong type or an unsupported value is a
+/// DataError that names file and key. A field that is not there keeps its default; unknown fields
+/// are ignored, for every tool adds some.
+class ConfigReader {
+ public:
+  ConfigReader(const nlohmann::json& json, std::string where);
+
+  /// A whole number in 1…`max`.
+  void read(const char* key, int64_t& value, int64_t max = int64_t{1} << 24) const;
+  void read(const char* key, double& value) const;
+  void read(const char* key, bool& value) const;
+  void read(const char* key, std::string& value) const;
+  /// One number or a list of at most 16.
+  void read(const char* key, std::vector<int64_t>& value) const;
+  void read(const char* key, std::vector<std::string>& value) const;
+  /// The field must be absent, null or one of `supported`.
+  void require(const char* key, const std::vector<nlohmann::json>& supported) const;
+  [[noreturn]] void fail(const std::string& key, const std::string& problem) const;
+
+ private:
+  /// nullptr if absent or null.
+  const nlohmann::json* find(const char* key) const;
+  const nlohmann::json& json_;
+  std::string where_;
+};
+
+/// Parses a JSON object file. Throws UsageError if it is not there, DataError if it is none.
+nlohmann::json read_json_file(const std::string& path);
+
+}  // namespace kessoku::model
