@@ -1,0 +1,70 @@
+#pragma once
+
+#include <ATen/ops/empty.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+
+namespace kessoku::testing {
+
+/// A folder of this test's own, removed at its end.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "kessoku-test-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    path_ = name;
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// The tokenizer folder that scripts/setup.sh makes.
+inline std::filesystem::path clip_tokenizer_folder() {
+  return std::filesystem::path(KESSOKU_SOURCE_DIR) / "models/clip-tokenizer";
+}
+
+/// Runs tests/model/`script` with `arguments` under the oracle Python; throws if it fails.
+inline void run_oracle(const std::string& script, const std::vector<std::string>& arguments) {
+  std::string command =
+      fmt::format("'{}' '{}/tests/model/{}'", KESSOKU_PYTHON, KESSOKU_SOURCE_DIR, script);
+  for (const std::string& argument : arguments) command += fmt::format(" '{}'", argument);
+  if (std::system(command.c_str()) != 0) {
+    throw std::runtime_error(
+        fmt::format("the oracle failed: {} (has scripts/setup.sh been run?)", command));
+  }
+}
+
+inline nlohmann::json read_json(const std::filesystem::path& path) {
+  return nlohmann::json::parse(read_file(path, 1u << 30));
+}
+
+/// A tensor that an oracle wrote as {"shape": […], "values": […]}; f32.
+inline at::Tensor tensor_of(const nlohmann::json& record) {
+  const auto values = record.at("values").get<std::vector<double>>();
+  const auto shape = record.at("shape").get<std::vector<int64_t>>();
+  at::Tensor tensor = at::empty(shape, at::kFloat);
+  std::copy(values.begin(), values.end(), tensor.data_ptr<float>());
+  return tensor;
+}
+
+/// The largest absolute difference; infinite if the shapes differ.
+inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  if (a.sizes() != b.sizes()) return std::numeric_limits<double>::infinity();
+  return a.sub(b).abs().max().item<double>();
+}
+
+}  // namespace kessoku::testing
