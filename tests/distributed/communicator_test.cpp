@@ -1,0 +1,73 @@
+// Run under mpirun with several ranks: every collective against its definition.
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <gtest/gtest.h>
+
+#include "runtime/communicator.h"
+
+namespace kessoku::runtime {
+namespace {
+
+Communicator* communicator = nullptr;
+
+TEST(MpiCommunicatorTest, all_reduce_sums_over_ranks) {
+  for (at::ScalarType type : {at::kFloat, at::kDouble, at::kLong}) {
+    at::Tensor tensor = at::full({1000}, communicator->rank() + 1, at::TensorOptions(type));
+    communicator->all_reduce(tensor)->wait();
+    const int size = communicator->size();
+    EXPECT_EQ(tensor.sum().item<int64_t>(), 1000 * size * (size + 1) / 2);
+  }
+}
+
+TEST(MpiCommunicatorTest, reduce_scatter_gives_each_rank_the_sum_of_its_part) {
+  const int64_t size = communicator->size();
+  const at::Tensor whole = at::arange(size * 64, at::kFloat).mul_(communicator->rank() + 1);
+  at::Tensor part = at::empty({64}, at::kFloat);
+  communicator->reduce_scatter(whole, part)->wait();
+  const at::Tensor expected = at::arange(size * 64, at::kFloat)
+                                  .mul_(static_cast<double>(size * (size + 1)) / 2)
+                                  .narrow(0, communicator->rank() * 64, 64);
+  EXPECT_TRUE(part.equal(expected));
+}
+
+TEST(MpiCommunicatorTest, all_gather_collects_parts_also_in_place) {
+  const int64_t size = communicator->size();
+  at::Tensor whole = at::full({size * 16}, -1, at::kFloat);
+  at::Tensor own = whole.narrow(0, communicator->rank() * 16, 16);
+  own.fill_(communicator->rank());
+  communicator->all_gather(own, whole)->wait();
+  for (int64_t rank = 0; rank < size; ++rank) {
+    EXPECT_TRUE(whole.narrow(0, rank * 16, 16).equal(at::full({16}, rank, at::kFloat)));
+  }
+  at::Tensor elsewhere = at::full({size * 16}, -1, at::kFloat);
+  communicator->all_gather(own.clone(), elsewhere)->wait();
+  EXPECT_TRUE(elsewhere.equal(whole));
+}
+
+TEST(MpiCommunicatorTest, broadcast_text_reaches_every_rank) {
+  for (const std::string& text : {std::string(), std::string("結束 band"), std::string(100'000, 'x')}) {
+    EXPECT_EQ(communicator->broadcast_text(communicator->rank() == 0 ? text : "other"), text);
+  }
+}
+
+TEST(MpiCommunicatorTest, refuses_parts_that_do_not_make_the_whole) {
+  at::Tensor part = at::empty({3}, at::kFloat);
+  EXPECT_THROW(communicator->reduce_scatter(at::empty({communicator->size() * 4}, at::kFloat), part), std::logic_error);
+}
+
+TEST(MpiCommunicatorTest, counts_the_ranks_of_this_host) {
+  EXPECT_EQ(communicator->local_size(), communicator->size());
+  EXPECT_EQ(communicator->local_rank(), communicator->rank());
+}
+
+}  // namespace
+}  // namespace kessoku::runtime
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  const auto owner = kessoku::runtime::make_communicator();
+  kessoku::runtime::communicator = owner.get();
+  return RUN_ALL_TESTS();
+}

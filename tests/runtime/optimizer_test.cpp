@@ -1,0 +1,98 @@
+#include "runtime/optimizer.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/sin.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+
+namespace kessoku::runtime {
+namespace {
+
+RunConfig::Optimizer settings() {
+  RunConfig::Optimizer config;
+  config.lr = 0.01;
+  config.text_encoder_lr = 0.003;
+  config.weight_decay = 0.1;
+  config.no_decay = {"*.bias"};
+  return config;
+}
+
+model::Parameters parameters() {
+  return {{"unet.w", at::arange(20, at::kFloat).sin()},
+          {"unet.bias", at::arange(5, at::kFloat).sin()},
+          {"text_encoder.w", at::arange(33, at::kFloat).sin()}};
+}
+
+/// Steps an optimizer over each of `parts` parts with the gradient sin(step · i); the values after `steps` steps.
+at::Tensor train(int parts, int steps) {
+  model::Parameters own = parameters();
+  const FlatParameters flat(own, parts);
+  std::vector<AdamW> optimizers;
+  for (int part = 0; part < parts; ++part) {
+    optimizers.emplace_back(flat, settings(), part * flat.part_numel(), (part + 1) * flat.part_numel());
+  }
+  for (int step = 1; step <= steps; ++step) {
+    for (const model::Parameter& parameter : own) {
+      at::Tensor(parameter.tensor.grad()).copy_(at::arange(parameter.tensor.numel(), at::kFloat).mul_(step).sin());
+    }
+    for (AdamW& optimizer : optimizers) optimizer.step(1.0);
+  }
+  std::vector<at::Tensor> values;
+  for (const model::Parameter& parameter : own) values.push_back(parameter.tensor.detach());
+  return at::cat(values);
+}
+
+/// The same by torch.optim.AdamW.
+std::vector<float> train_in_python(int steps) {
+  const std::string script = fmt::format(R"(
+import torch
+p = [torch.nn.Parameter(torch.arange(n, dtype=torch.float32).sin()) for n in (20, 5, 33)]
+o = torch.optim.AdamW([dict(params=[p[0]], lr=0.01, weight_decay=0.1), dict(params=[p[1]], lr=0.01, weight_decay=0.0),
+                       dict(params=[p[2]], lr=0.003, weight_decay=0.1)])
+for s in range(1, {} + 1):
+    for x in p: x.grad = (torch.arange(x.numel(), dtype=torch.float32) * s).sin()
+    o.step()
+print(*torch.cat([x.detach() for x in p]).tolist())
+)",
+                                         steps);
+  FILE* python = ::popen(fmt::format("{} -c '{}'", KESSOKU_PYTHON, script).c_str(), "r");
+  std::vector<float> values;
+  float value = 0;
+  while (std::fscanf(python, "%f", &value) == 1) values.push_back(value);
+  EXPECT_EQ(::pclose(python), 0);
+  return values;
+}
+
+TEST(AdamWTest, equals_torch_optim_adamw_with_groups_and_decay_exceptions) {
+  const at::Tensor ours = train(1, 20);
+  const std::vector<float> theirs = train_in_python(20);
+  ASSERT_EQ(theirs.size(), 58u);
+  for (int64_t i = 0; i < ours.numel(); ++i) {
+    EXPECT_NEAR(ours[i].item<float>(), theirs[static_cast<size_t>(i)], 2e-6) << "element " << i;
+  }
+}
+
+TEST(AdamWTest, parts_step_as_the_whole_does) {
+  const at::Tensor whole = train(1, 20);
+  for (int parts : {2, 3, 5}) EXPECT_TRUE(train(parts, 20).allclose(whole, 0, 1e-7)) << parts << " parts";
+}
+
+TEST(LearningRateTest, warms_up_then_decays_to_zero) {
+  RunConfig::Optimizer config;
+  config.warmup_steps = 10;
+  config.schedule = "cosine";
+  EXPECT_DOUBLE_EQ(schedule_factor(config, 0, 110), 0.1);
+  EXPECT_DOUBLE_EQ(schedule_factor(config, 9, 110), 1.0);
+  EXPECT_DOUBLE_EQ(schedule_factor(config, 10, 110), 1.0);
+  EXPECT_NEAR(schedule_factor(config, 60, 110), 0.5, 1e-12);
+  EXPECT_NEAR(schedule_factor(config, 110, 110), 0.0, 1e-12);
+  config.schedule = "linear";
+  EXPECT_NEAR(schedule_factor(config, 85, 110), 0.25, 1e-12);
+  config.schedule = "constant";
+  EXPECT_DOUBLE_EQ(schedule_factor(config, 109, 110), 1.0);
+}
+
+}  // namespace
+}  // namespace kessoku::runtime
