@@ -1,0 +1,142 @@
+"""`kessoku sample` against diffusers' StableDiffusionPipeline: same weights, latents and solver, same picture.
+
+    sample_parity.py KESSOKU WORK_FOLDER
+"""
+import shutil
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import (AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler,
+                       PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel)
+from PIL import Image
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
+SOLVERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmpp_2m": DPMSolverMultistepScheduler}
+SD15_SCHEDULER = {"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012,
+                  "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "set_alpha_to_one": False,
+                  "skip_prk_steps": True, "steps_offset": 1, "trained_betas": None, "clip_sample": False}
+PROMPTS = ["a smiling cat and a dog, night", "", "Café 🎸 guitar"]
+NEGATIVE = "blurry"
+
+
+def tiny_pipeline() -> StableDiffusionPipeline:
+    torch.manual_seed(3)
+    unet = UNet2DConditionModel(sample_size=8, block_out_channels=(32, 64), layers_per_block=1,
+                                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+                                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=32,
+                                attention_head_dim=4)
+    vae = AutoencoderKL(block_out_channels=(32, 32, 64), layers_per_block=1, sample_size=32,
+                        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3)
+    with torch.no_grad():  # fresh weights give grey pictures, and a UNet that hardly looks at the text
+        vae.decoder.conv_out.weight *= 4
+        unet.conv_out.weight *= 3
+    text_encoder = CLIPTextModel(CLIPTextConfig(vocab_size=49408, hidden_size=32, intermediate_size=64,
+                                                num_hidden_layers=2, num_attention_heads=4))
+    scheduler = PNDMScheduler.from_config(SD15_SCHEDULER)
+    pipeline = StableDiffusionPipeline(
+        vae=vae, text_encoder=text_encoder, unet=unet, scheduler=scheduler, safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+        tokenizer=CLIPTokenizer.from_pretrained(ROOT / "models/clip-tokenizer"))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def sample(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([PROGRAM, "sample", *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+class SampleParity(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        shutil.rmtree(WORK, ignore_errors=True)
+        WORK.mkdir(parents=True)
+        cls.pipeline = tiny_pipeline()
+        cls.model = WORK / "model"
+        cls.pipeline.save_pretrained(cls.model)
+        cls.latents = torch.randn(len(PROMPTS), 4, 8, 12)
+        save_file({"latents": cls.latents}, WORK / "latents.safetensors")
+        (WORK / "prompts.txt").write_text("a cat\n\na dog\r\n", encoding="utf-8")
+
+    def sample_ok(self, *arguments: str) -> None:
+        result = sample(*arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def compare(self, solver: str, steps: int, cfg: float, out: Path) -> None:
+        pipeline = self.pipeline
+        scheduler = pipeline.scheduler
+        pipeline.scheduler = SOLVERS[solver].from_config(scheduler.config)
+        theirs = pipeline(PROMPTS, negative_prompt=[NEGATIVE] * len(PROMPTS), latents=self.latents, width=48, height=32,
+                          num_inference_steps=steps, guidance_scale=cfg, output_type="np").images
+        pipeline.scheduler = scheduler
+        prompts = [a for p in PROMPTS for a in ("--prompt", p)]
+        self.sample_ok(self.model, *prompts, "--negative", NEGATIVE, "--latents", WORK / "latents.safetensors",
+                       "--solver", solver, "--steps", steps, "--cfg", cfg, "--size", "48x32", "--out", out,
+                       "--batch", 2, "--threads", 2)
+        for i, picture in enumerate(theirs):
+            ours = pixels(out / f"{i:05}.png")
+            expected = np.rint(picture * 255).astype(int)
+            self.assertGreater(expected.std(), 15, "a flat picture would prove nothing")
+            self.assertLessEqual(np.abs(ours - expected).max(), 2, f"{solver}, picture {i}")
+
+    def test_every_solver_gives_diffusers_picture(self):
+        for solver in SOLVERS:
+            with self.subTest(solver):
+                self.compare(solver, 10, 5.0, WORK / solver)
+
+    def test_no_guidance_gives_diffusers_picture(self):
+        self.compare("ddim", 6, 1.0, WORK / "unguided")
+
+    def test_prompt_file_metadata_grid_and_batches(self):
+        """A picture depends on its own seed, not on the batch that it is made in."""
+        common = [self.model, "--prompts", WORK / "prompts.txt", "--steps", 3, "--cfg", 2.5, "--seed", 40]
+        self.sample_ok(*common, "--out", WORK / "together")
+        self.sample_ok(*common, "--out", WORK / "apart", "--batch", 1, "--columns", 1)
+        second = Image.open(WORK / "together/00001.png")
+        self.assertEqual(second.size, (32, 32))
+        self.assertEqual({k: v for k, v in second.text.items() if k in
+                          ("prompt", "negative", "seed", "steps", "cfg", "solver", "size", "model")},
+                         {"prompt": "a dog", "negative": "", "seed": "41", "steps": "3", "cfg": "2.5",
+                          "solver": "dpmpp_2m", "size": "32x32", "model": str(self.model)})
+        self.assertLessEqual(np.abs(pixels(WORK / "together/00001.png") - pixels(WORK / "apart/00001.png")).max(), 1)
+        self.assertGreater(len(pixels(WORK / "apart/grid.png")), 64)
+        self.assertFalse((WORK / "together/00002.png").exists())
+
+    def test_run_folder_means_its_latest_checkpoint(self):
+        run = WORK / "run/checkpoints"
+        run.mkdir(parents=True)
+        (run / "step-00000010").symlink_to(self.model)
+        (run / "latest").symlink_to("step-00000010")
+        self.sample_ok(WORK / "run", "--prompt", "a cat", "--steps", 1, "--out", WORK / "of_run")
+        self.assertTrue((WORK / "of_run/grid.png").exists())
+
+    def test_wrong_use_is_64_and_one_helpful_line(self):
+        for arguments, words in [
+            ([self.model, "--prompt", "x", "--size", "33x32"], "32x32"),
+            ([self.model, "--prompt", "x", "--size", "big"], "WIDTHxHEIGHT"),
+            ([self.model], "--prompt"),
+            ([self.model, "--prompt", "x", "--solver", "heun"], "heun"),
+            ([self.model, "--prompt", "x", "--latents", WORK / "latents.safetensors"], "1 pictures of this model need"),
+            ([WORK, "--prompt", "x"], "model_index.json"),
+            ([WORK / "nowhere", "--prompt", "x"], "no such folder"),
+            ([self.model, "--prompts", WORK / "nowhere.txt"], "nowhere.txt"),
+        ]:
+            with self.subTest(words):
+                result = sample(*arguments, "--out", WORK / "wrong")
+                self.assertEqual(result.returncode, 64, result.stderr)
+                self.assertIn(words, result.stderr)
+                self.assertEqual(result.stderr.strip().count("\n"), 0, result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
