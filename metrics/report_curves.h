@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "metrics/step_record.h"
+
+namespace kessoku::metrics {
+
+/// A curve over steps; `y` may hold NaN, which is a gap.
+struct Curve {
+  std::vector<double> x, y;
+};
+
+/// At most `most` (4 or more) points that look the same: the first, the last, and of each stretch
+/// between them the least and the greatest value, in order.
+Curve decimate(const Curve& curve, size_t most);
+
+/// Exponential moving average over some `window` points, unbiased at the start; gaps are passed
+/// over.
+Curve smooth(const Curve& curve, double window);
+
+/// All curves of the page as one JSON object, safe inside a <script> element: `{"loss": {"raw": {x,
+/// y}, "smooth": {x, y}}, …, "phases": {"x": […], "data": […], …, "other": […]}}`. No curve has
+/// more than 2,000 points.
+std::string curves_json(const std::vector<StepRecord>& records);
+
+/// The last value of the smoothed loss, as the page's curve shows it; NaN without records.
+double smoothed_loss(const std::vector<StepRecord>& records);
+
+}  // namespace kessoku::metrics

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+#include "metrics/report_data.h"
+
+namespace kessoku::metrics {
+
+/// The whole page: style, scripts, pictures and all. Every text out of the run is escaped.
+std::string report_page(const ReportData& data);
+
+}  // namespace kessoku::metrics

@@ -1,0 +1,62 @@
+#include "metrics/report_settings.h"
+
+#include <toml++/toml.h>
+
+#include <sstream>
+
+namespace kessoku::metrics {
+
+namespace {
+
+struct Setting {
+  const char* key;
+  const char* label;
+};
+
+constexpr Setting kMainSettings[] = {
+    {"model.path", "Model"},
+    {"data.store", "Store"},
+    {"train.target", "Trains"},
+    {"train.steps", "Steps"},
+    {"train.global_batch", "Draws a step"},
+    {"optimizer.lr", "Learning rate"},
+    {"optimizer.text_encoder_lr", "… of the text encoder"},
+    {"optimizer.schedule", "Schedule"},
+    {"train.precision", "Precision"},
+    {"seed", "Seed"},
+};
+
+std::string to_text(toml::node_view<const toml::node> value) {
+  if (const auto text = value.value_exact<std::string>()) return *text;
+  if (const toml::array* list = value.as_array()) {
+    std::string joined;
+    for (const toml::node& element : *list) {
+      joined += (joined.empty() ? "" : ", ") + to_text(toml::node_view<const toml::node>(element));
+    }
+    return joined;
+  }
+  std::ostringstream out;
+  out << value;
+  return out.str();
+}
+
+}  // namespace
+
+void read_settings(std::string config, ReportData& data) {
+  data.config = std::move(config);
+  try {
+    const toml::table settings = toml::parse(data.config);
+    if (const auto name = settings["name"].value<std::string>(); name && !name->empty())
+      data.name = *name;
+    data.planned_steps = static_cast<uint64_t>(
+        std::max<int64_t>(0, settings.at_path("train.steps").value_or<int64_t>(0)));
+    for (const Setting& setting : kMainSettings) {
+      const auto value = settings.at_path(setting.key);
+      if (value) data.settings.emplace_back(setting.label, to_text(value));
+    }
+  } catch (const toml::parse_error& error) {
+    data.warnings.push_back(fmt::format("config.toml is damaged: {}.", error.description()));
+  }
+}
+
+}  // namespace kessoku::metrics
