@@ -16,9 +16,12 @@ struct Bucket {
 /// "WxH"
 std::string to_string(const Bucket& bucket);
 
-/// EveryDream2's table for a resolution that is a multiple of 64 from 256 on. Below 256 (small models): all sizes of sides
-/// divisible by 16, from half to twice the resolution, with at most resolution² pixels, one height a width.
-/// Throws UsageError for a resolution that has no table.
+/// The sizes that images are brought to, the square first. From 256 on (multiples of 64): sides
+/// divisible by 64, for each height down to half the resolution the widest with at most resolution²
+/// pixels, and the same turned; at 512 that is EveryDream2's table. Below 256 (multiples of 32;
+/// small models): sides divisible by 16, one height for each width from half to twice the
+/// resolution, the tallest with at most resolution² pixels. Throws UsageError for a resolution
+/// without a table.
 std::vector<Bucket> bucket_table(int64_t resolution);
 
 /// Index of the bucket with the least |w/h − W/H|; ties go to the first, as EveryDream does.

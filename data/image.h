@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/bucket.h"
@@ -23,20 +24,29 @@ struct Crop {
 };
 
 struct FittedImage {
-  Image image;            ///< exactly the bucket's size
-  size_t bucket;          ///< index into the table
-  int64_t source_width;   ///< after the EXIF turn
+  Image image;           ///< exactly the bucket's size
+  size_t bucket;         ///< index into the table
+  int64_t source_width;  ///< after the EXIF turn
   int64_t source_height;
   Crop crop;
 };
 
-/// Decodes the whole image (a truncated or damaged file is an error), turns it by EXIF, converts it to sRGB, puts alpha on white,
-/// chooses the nearest bucket, crops the centre to its aspect and scales down with a good filter.
-/// Throws DataError naming the file and the decoder's reason. Safe for concurrent use after `initialize_images`.
+/// Decodes the whole image (a truncated or damaged file is an error), turns it by EXIF, converts it
+/// to sRGB, puts alpha on white, chooses the nearest bucket, crops the centre to its aspect and
+/// scales down with a good filter. Throws DataError naming the file and the decoder's reason. Safe
+/// for concurrent use after `initialize_images`.
 FittedImage fit_image(const std::filesystem::path& path, const std::vector<Bucket>& table);
 
+/// The same from a file's content; `name` is what errors call it.
+FittedImage fit_encoded_image(std::string_view encoded, const std::string& name,
+                              const std::vector<Bucket>& table);
+
+/// The content of an image file. Throws DataError if it is larger than 1 GiB.
+std::string read_image_file(const std::filesystem::path& path);
+
 /// Writes a PNG with `text` (key → UTF-8) in its metadata. Atomic.
-void write_png(const std::filesystem::path& path, const Image& image, const std::map<std::string, std::string>& text = {});
+void write_png(const std::filesystem::path& path, const Image& image,
+               const std::map<std::string, std::string>& text = {});
 
 /// Tiles equal-sized images, `columns` a row, with a thin border.
 Image make_grid(const std::vector<Image>& images, size_t columns);

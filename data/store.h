@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -14,6 +15,11 @@ namespace kessoku::data {
 
 /// What a store keeps of each example.
 enum class Kind { kImages, kLatents, kMoments };
+
+/// "images", "latents", "moments": the names in HDF5 files and on the command line.
+std::string to_string(Kind kind);
+/// Throws UsageError on an unknown name, with the nearest one.
+Kind parse_kind(const std::string& name);
 
 /// Where the encoded pixels came from.
 struct EncoderInfo {
@@ -31,13 +37,17 @@ struct StoreManifest {
   EncoderInfo encoder;
   struct Shard {
     std::string file;
-    std::map<std::string, uint64_t> rows;  ///< by bucket, "WxH"
+    uint64_t bytes = 0;                            ///< of the whole file
+    std::map<std::string, std::string> digests{};  ///< by bucket: of the columns, as hex
+    std::map<std::string, uint64_t> rows{};        ///< by bucket, "WxH"
   };
   std::vector<Shard> shards;
-  std::vector<Bucket> buckets;             ///< in the order of Row::bucket
+  std::vector<Bucket> buckets;  ///< in the order of Row::bucket
   std::vector<Category> categories;
   std::vector<Skipped> skipped;
 
+  /// Throws UsageError if the folder holds no store.json, DataError naming the key if that is
+  /// damaged.
   static StoreManifest read(const std::filesystem::path& store);
   void write(const std::filesystem::path& store) const;  ///< atomically
 };
@@ -50,7 +60,16 @@ struct Row {
   uint32_t category;  ///< index into StoreManifest::categories
 };
 
-/// A store opened for reading: HDF5 is read once for the schema and the columns, rows are pread. Safe for concurrent use.
+/// Where a row's pixels came from.
+struct Provenance {
+  uint32_t source_width;  ///< pixels, after the EXIF turn
+  uint32_t source_height;
+  std::array<int32_t, 4> crop;  ///< left, top, right, bottom in source pixels
+  uint64_t content_hash;        ///< XXH3 of the image file
+};
+
+/// A store opened for reading: HDF5 is read once for the schema and the columns, rows are pread.
+/// Safe for concurrent use.
 class Store {
  public:
   /// Throws UsageError if there is no store, DataError if a shard does not fit the manifest.
@@ -64,16 +83,18 @@ class Store {
   size_t size() const { return rows().size(); }
   std::string caption(size_t example) const;
   std::string source(size_t example) const;
+  const Provenance& provenance(size_t example) const;
   bool keeps(Kind kind) const;
   /// Number of crop and flip variants V.
   int64_t variants() const;
   /// Shape of one row of one variant, e.g. (2C, h, w).
   std::vector<int64_t> shape(size_t example, Kind kind) const;
-  /// Reads the row of `variant` into `out` (f16 for latents and moments, u8 for images; contiguous, of `shape`), and verifies
-  /// its checksum. Throws DataError naming shard and row.
+  /// Reads the row of `variant` into `out` (f16 for latents and moments, u8 for images; contiguous,
+  /// of `shape`), and verifies its checksum. Throws DataError naming shard and row.
   void read(size_t example, Kind kind, int64_t variant, const at::Tensor& out) const;
 
-  /// XXH3 over manifest, sources and captions: a run's identity.
+  /// XXH3 over settings, categories, sources, contents and captions, as hex: a run's identity. The
+  /// same however the store is sharded.
   std::string digest() const;
 
  private:

@@ -1,1 +1,173 @@
-// to be written
+#include "data/store_manifest.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "data/store_layout.h"
+
+namespace kessoku::data {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr int kVersion = 1;
+constexpr uint64_t kMostBytes = uint64_t{1} << 30;
+const std::vector<std::string> kKinds{"images", "latents", "moments"};  // in the order of Kind
+
+json category_to_json(const Category& category) {
+  json result{{"path", category.path}, {"multiply", category.multiply}};
+  if (category.caption_dropout) result["caption_dropout"] = *category.caption_dropout;
+  if (category.flip) result["flip"] = *category.flip;
+  return result;
+}
+
+double in_range(double value, double most, const char* what) {
+  if (!(value >= 0 && value <= most) || !std::isfinite(value)) {
+    throw DataError(fmt::format("{} {} out of range", what, value));
+  }
+  return value;
+}
+
+Category category_from_json(const json& entry) {
+  Category category{.path = entry.at("path").get<std::string>()};
+  category.multiply = in_range(entry.at("multiply").get<double>(), HUGE_VAL, "multiply");
+  if (entry.contains("caption_dropout")) {
+    category.caption_dropout =
+        in_range(entry["caption_dropout"].get<double>(), 1, "caption_dropout");
+  }
+  if (entry.contains("flip")) category.flip = in_range(entry["flip"].get<double>(), 1, "flip");
+  return category;
+}
+
+/// nlohmann would wrap -1 and cut 1.5.
+uint64_t count_from_json(const json& value) {
+  if (!value.is_number_unsigned()) throw DataError(fmt::format("{} is not a count", value.dump()));
+  return value.get<uint64_t>();
+}
+
+StoreManifest from_json(const json& document) {
+  StoreManifest manifest;
+  manifest.version = document.at("version").get<int>();
+  if (manifest.version != kVersion) {
+    throw DataError(fmt::format("store version {}, this program reads {}; prepare it again",
+                                manifest.version, kVersion));
+  }
+  manifest.created_by = document.value("created_by", "");
+  manifest.resolution = document.at("resolution").get<int64_t>();
+  manifest.dialect = parse_dialect(document.at("dialect").get<std::string>());
+  for (const json& kind : document.at("kept"))
+    manifest.kept.push_back(parse_kind(kind.get<std::string>()));
+  if (manifest.kept.empty()) throw DataError("nothing is kept");
+  const json& encoder = document.at("encoder");
+  manifest.encoder.digest = encoder.at("digest").get<std::string>();
+  manifest.encoder.scaling_factor =
+      in_range(encoder.at("scaling_factor").get<double>(), HUGE_VAL, "scaling_factor");
+  std::set<std::string> names;
+  for (const json& bucket : document.at("buckets")) {
+    const auto name = bucket.get<std::string>();
+    manifest.buckets.push_back(parse_bucket(name, "buckets"));
+    if (!names.insert(name).second) throw DataError(fmt::format("bucket {} is listed twice", name));
+  }
+  for (const json& entry : document.at("shards")) {
+    manifest.shards.push_back(shard_from_json(entry));
+    for (const auto& [bucket, rows] : manifest.shards.back().rows) {
+      if (!names.contains(bucket)) {
+        throw DataError(
+            fmt::format("shard {}: bucket {} is not listed", manifest.shards.back().file, bucket));
+      }
+    }
+  }
+  for (const json& entry : document.at("categories"))
+    manifest.categories.push_back(category_from_json(entry));
+  for (const json& entry : document.at("skipped"))
+    manifest.skipped.push_back(skipped_from_json(entry));
+  return manifest;
+}
+
+}  // namespace
+
+std::string to_string(Kind kind) { return kKinds[static_cast<size_t>(kind)]; }
+
+Kind parse_kind(const std::string& name) {
+  const auto found = std::ranges::find(kKinds, name);
+  if (found != kKinds.end()) return static_cast<Kind>(found - kKinds.begin());
+  const std::string near = nearest_word(name, kKinds);
+  throw UsageError(fmt::format("'{}' is nothing that a store keeps; {}", name,
+                               near.empty() ? fmt::format("known: {}", fmt::join(kKinds, ", "))
+                                            : fmt::format("did you mean '{}'?", near)));
+}
+
+json to_json(const StoreManifest::Shard& shard) {
+  return {{"file", shard.file},
+          {"bytes", shard.bytes},
+          {"rows", shard.rows},
+          {"digests", shard.digests}};
+}
+
+StoreManifest::Shard shard_from_json(const json& entry) {
+  StoreManifest::Shard shard{.file = entry.at("file").get<std::string>()};
+  if (shard.file.find('/') != std::string::npos || shard.file.starts_with('.')) {
+    throw DataError(fmt::format("'{}' is not the name of a shard in this folder", shard.file));
+  }
+  shard.bytes = count_from_json(entry.value("bytes", json(uint64_t{0})));
+  shard.digests = entry.value("digests", shard.digests);
+  for (const auto& [bucket, rows] : entry.at("rows").items())
+    shard.rows[bucket] = count_from_json(rows);
+  return shard;
+}
+
+json to_json(const Skipped& skipped) {
+  return {{"source", skipped.source}, {"reason", skipped.reason}};
+}
+
+Skipped skipped_from_json(const json& entry) {
+  return {entry.at("source").get<std::string>(), entry.at("reason").get<std::string>()};
+}
+
+std::string dump(const json& document) {
+  return document.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+StoreManifest StoreManifest::read(const std::filesystem::path& store) {
+  const std::filesystem::path path = store / "store.json";
+  std::error_code gone;
+  if (!std::filesystem::exists(path, gone)) {
+    throw UsageError(fmt::format("{}: no store here (no store.json); make one with kessoku prepare",
+                                 store.string()));
+  }
+  try {
+    return from_json(json::parse(read_file(path, kMostBytes)));
+  } catch (const json::exception& error) {
+    throw DataError(fmt::format("{}: damaged: {}", path.string(), error.what()));
+  } catch (const Error& error) {
+    throw DataError(fmt::format("{}: {}", path.string(), error.what()));
+  }
+}
+
+void StoreManifest::write(const std::filesystem::path& store) const {
+  json document{
+      {"version", version},
+      {"created_by", created_by},
+      {"resolution", resolution},
+      {"dialect", to_string(dialect)},
+      {"kept", json::array()},
+      {"encoder", {{"digest", encoder.digest}, {"scaling_factor", encoder.scaling_factor}}},
+      {"shards", json::array()},
+      {"buckets", json::array()},
+      {"categories", json::array()},
+      {"skipped", json::array()}};
+  for (const Kind kind : kept) document["kept"].push_back(to_string(kind));
+  for (const Shard& shard : shards) document["shards"].push_back(to_json(shard));
+  for (const Bucket& bucket : buckets) document["buckets"].push_back(to_string(bucket));
+  for (const Category& category : categories)
+    document["categories"].push_back(category_to_json(category));
+  for (const Skipped& entry : skipped) document["skipped"].push_back(to_json(entry));
+  write_file_atomically(store / "store.json", dump(document));
+}
+
+}  // namespace kessoku::data

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <mutex>
+
+#include "data/store.h"
+
+namespace kessoku::data {
+
+/// The rows of one kind in one bucket's group.
+struct Payload {
+  uint64_t rows = 0;
+  int64_t variants = 0;
+  std::vector<int64_t> shape{};       ///< of one row of one variant
+  uint64_t row_bytes = 0;             ///< of one variant
+  std::optional<uint64_t> offset{};   ///< in the file, if rows lie there as they are
+  std::vector<uint64_t> checksums{};  ///< (rows, variants)
+};
+
+/// Everything in a bucket's group but the rows themselves.
+struct BucketColumns {
+  std::vector<std::string> captions, sources;
+  std::vector<uint32_t> category;
+  std::vector<Provenance> provenance;
+  std::map<Kind, Payload> payloads;
+};
+
+/// One shard opened for reading. libhdf5 is asked once for the schema and the columns, and every
+/// claim is held against the file's size before memory is taken for it. Rows are read past the
+/// library; files in another layout (repacked, chunked) are read through it. `read` is safe for
+/// concurrent use.
+class ShardReader {
+ public:
+  /// Throws DataError naming the shard and what does not fit `entry`.
+  ShardReader(const std::filesystem::path& path, const StoreManifest::Shard& entry,
+              const StoreManifest& manifest);
+  ShardReader(const ShardReader&) = delete;
+  ~ShardReader();
+
+  std::map<std::string, BucketColumns>& buckets() { return buckets_; }
+  const BucketColumns& bucket(const std::string& name) const { return buckets_.at(name); }
+  /// Frees what a caller has taken over: texts and provenance.
+  void drop_texts();
+  /// The raw bytes of a row, not verified.
+  void read(const std::string& bucket, Kind kind, uint64_t row, int64_t variant, void* out) const;
+  const std::string& name() const { return name_; }
+
+ private:
+  void open(const std::filesystem::path& path, const StoreManifest::Shard& entry);
+  void check_digest(const BucketColumns& columns, const std::string& bucket,
+                    const StoreManifest::Shard& entry) const;
+  void read_directly(const Payload& payload, uint64_t row, int64_t variant, void* out) const;
+  void read_by_library(const std::string& bucket, Kind kind, uint64_t row, int64_t variant,
+                       void* out) const;
+
+  std::string name_;
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
+  std::map<std::string, BucketColumns> buckets_;
+  struct Library;  ///< kept open only if some rows need it
+  std::unique_ptr<Library> library_;
+};
+
+}  // namespace kessoku::data
