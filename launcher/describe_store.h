@@ -1,0 +1,19 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+namespace kessoku::launcher {
+
+/// What `inspect STORE --json` prints: {"examples", "buckets": {"WxH": count}, "categories":
+/// [{"path", "examples", "multiply"}], "skipped": [{"source", "reason"}]}; `examples` counts a
+/// category's whole subtree.
+nlohmann::json describe_store(const std::filesystem::path& path);
+
+/// The same for a person: buckets, and the `most` largest top-level categories.
+void print_store(const nlohmann::json& store, size_t most);
+
+/// JSON as text; bytes that are not UTF-8 (file names may hold any) are replaced.
+std::string dump(const nlohmann::json& json);
+
+}  // namespace kessoku::launcher
