@@ -1,0 +1,362 @@
+#include "data/sampler.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <functional>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "tests/data/test_tree.h"
+
+namespace kessoku::data {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// A random dataset with its sampler.
+struct Scenario {
+  TestTree tree;
+  Mixture mixture;
+  SamplerOptions options;
+  uint32_t buckets = 1;
+
+  Sampler sampler() const { return Sampler(tree.rows, buckets, mixture, options); }
+  /// w of a folder's images.
+  double multiplier(const Sampler& sampler, size_t category) const {
+    return static_cast<double>(sampler.pass_draws()) * mixture.own_share[category] /
+           static_cast<double>(mixture.own_examples[category]);
+  }
+};
+
+Scenario random_scenario(uint32_t seed) {
+  std::mt19937 random(seed);
+  Scenario scenario;
+  scenario.buckets = 1 + random() % 5;
+  scenario.tree = random_tree(random, scenario.buckets);
+  scenario.mixture =
+      resolve_mixture(scenario.tree.categories, scenario.tree.rows,
+                      random() % 2 == 0 ? MixtureRules{} : MixtureRules{{"p*", 3.7}, {"p0", 0.9}});
+  scenario.options = {.seed = seed, .global_batch = 1 + random() % 40};
+  // Half of the scenarios have passes of their own length: multipliers below and above 1.
+  if (random() % 2 == 0) scenario.options.pass_draws = 1 + random() % 500;
+  return scenario;
+}
+
+Scenario simple_scenario(const std::vector<TestFolder>& folders, uint32_t buckets,
+                         SamplerOptions options, const MixtureRules& rules = {}) {
+  Scenario scenario{
+      .tree = make_tree(folders, buckets), .mixture = {}, .options = options, .buckets = buckets};
+  scenario.mixture = resolve_mixture(scenario.tree.categories, scenario.tree.rows, rules);
+  return scenario;
+}
+
+using Key = std::tuple<uint64_t, uint64_t, uint32_t, uint32_t>;
+
+std::vector<Key> keys(const std::vector<Draw>& draws) {
+  std::vector<Key> result;
+  for (const Draw& draw : draws)
+    result.emplace_back(draw.number, draw.pass, draw.example, draw.bucket);
+  return result;
+}
+
+// Each bucket's draws in order, until every bucket that has draws is past pass `passes`; draws of
+// later passes left out.
+std::map<uint32_t, std::vector<Draw>> streams(Sampler& sampler, uint64_t passes,
+                                              uint64_t most_steps = 20'000'000) {
+  std::map<uint32_t, std::vector<Draw>> result;
+  std::set<uint32_t> waiting;
+  for (uint32_t b = 0; b < sampler.bucket_share().size(); ++b) {
+    if (sampler.bucket_share()[b] > 0) waiting.insert(b);
+  }
+  for (uint64_t step = 0; !waiting.empty() && step < most_steps; ++step) {
+    for (const Draw& draw : sampler.step(step)) {
+      if (draw.pass >= passes) waiting.erase(draw.bucket);
+      if (draw.pass < passes) result[draw.bucket].push_back(draw);
+    }
+  }
+  EXPECT_THAT(waiting, IsEmpty()) << "these buckets did not come to the end of pass " << passes;
+  return result;
+}
+
+// Runs `check` on many random mixtures.
+void for_random_scenarios(const std::function<void(const Scenario&)>& check) {
+  for (uint32_t seed = 0; seed < 60 && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(fmt::format("random scenario {}", seed));
+    check(random_scenario(seed));
+  }
+}
+
+TEST(RandomMixtures, EveryFolderGetsItsShareOfEveryPassWithinOneDraw) {
+  for_random_scenarios([](const Scenario& scenario) {
+    Sampler sampler = scenario.sampler();
+    constexpr uint64_t kPasses = 12;
+    std::map<std::pair<uint64_t, uint32_t>, double> draws;  // by pass and category
+    for (const auto& [bucket, stream] : streams(sampler, kPasses)) {
+      for (const Draw& draw : stream)
+        ++draws[{draw.pass, scenario.tree.rows[draw.example].category}];
+    }
+    for (uint32_t c = 0; c < scenario.tree.categories.size(); ++c) {
+      const double expected =
+          static_cast<double>(sampler.pass_draws()) * scenario.mixture.own_share[c];
+      for (uint64_t pass = 0; pass < kPasses; ++pass) {
+        ASSERT_LT(std::abs(draws[{pass, c}] - expected), 1) << "pass " << pass << " category " << c;
+      }
+    }
+  });
+}
+
+TEST(RandomMixtures, EveryImageGetsItsShareOfAnyNumberOfPassesWithinOneDraw) {
+  for_random_scenarios([](const Scenario& scenario) {
+    Sampler sampler = scenario.sampler();
+    constexpr uint64_t kPasses = 12;
+    std::vector<std::vector<double>> counts(kPasses,
+                                            std::vector<double>(scenario.tree.rows.size(), 0));
+    for (const auto& [bucket, stream] : streams(sampler, kPasses)) {
+      for (const Draw& draw : stream) ++counts[draw.pass][draw.example];
+    }
+    for (size_t example = 0; example < scenario.tree.rows.size(); ++example) {
+      if (scenario.mixture.own_share[scenario.tree.rows[example].category] == 0) continue;
+      const double w = scenario.multiplier(sampler, scenario.tree.rows[example].category);
+      double sum = 0;
+      for (uint64_t pass = 0; pass < kPasses; ++pass) {
+        sum += counts[pass][example];
+        ASSERT_LT(std::abs(sum - static_cast<double>(pass + 1) * w), 1)
+            << "example " << example << " w " << w;
+      }
+    }
+  });
+}
+
+TEST(RandomMixtures, AStepHasGDrawsOfOneBucketNumberedInOrder) {
+  for_random_scenarios([](const Scenario& scenario) {
+    Sampler sampler = scenario.sampler();
+    for (uint64_t step = 0; step < 50; ++step) {
+      const std::vector<Draw> draws = sampler.step(step);
+      ASSERT_EQ(draws.size(), scenario.options.global_batch);
+      for (size_t i = 0; i < draws.size(); ++i) {
+        ASSERT_EQ(draws[i].number, step * draws.size() + i);
+        ASSERT_EQ(draws[i].bucket, draws[0].bucket);
+        ASSERT_EQ(scenario.tree.rows[draws[i].example].bucket, draws[i].bucket);
+      }
+    }
+  });
+}
+
+// So no step drops, repeats or reorders a draw: with G = 1 every draw is a step of its own.
+TEST(RandomMixtures, ABucketsStreamIsTheSameHoweverItIsCutIntoSteps) {
+  for_random_scenarios([](const Scenario& scenario) {
+    Sampler whole = scenario.sampler();
+    Scenario cut_fine = scenario;
+    cut_fine.options.global_batch = 1;
+    Sampler single = cut_fine.sampler();
+    std::map<uint32_t, std::vector<uint32_t>> cut, uncut;
+    for (const auto& [bucket, stream] : streams(whole, 5)) {
+      for (const Draw& draw : stream) cut[bucket].push_back(draw.example);
+    }
+    for (const auto& [bucket, stream] : streams(single, 5)) {
+      for (const Draw& draw : stream) uncut[bucket].push_back(draw.example);
+    }
+    EXPECT_EQ(cut, uncut);
+  });
+}
+
+TEST(RandomMixtures, AnyOrderOfCallsGivesTheSameDraws) {
+  for_random_scenarios([](const Scenario& scenario) {
+    Sampler walking = scenario.sampler();
+    std::vector<std::vector<Key>> walked;
+    for (uint64_t step = 0; step < 120; ++step) walked.push_back(keys(walking.step(step)));
+    std::mt19937 random(scenario.options.seed);
+    Sampler jumping = scenario.sampler();
+    for (int i = 0; i < 60; ++i) {
+      const uint64_t step = random() % 120;
+      ASSERT_EQ(keys(jumping.step(step)), walked[step]) << "step " << step;
+    }
+    Sampler fresh = scenario.sampler();
+    EXPECT_EQ(keys(fresh.step(119)), walked[119]);
+  });
+}
+
+TEST(RandomMixtures, AFarStepIsTheSameReachedFromNearAndFromAfar) {
+  for_random_scenarios([](const Scenario& scenario) {
+    const uint64_t far = 1'000'000'000ull + scenario.options.seed;
+    Sampler walking = scenario.sampler();
+    for (uint64_t step = far - 30; step < far; ++step) walking.step(step);
+    Sampler fresh = scenario.sampler();
+    EXPECT_EQ(keys(walking.step(far)), keys(fresh.step(far)));
+  });
+}
+
+TEST(RandomMixtures, BucketsTakeTheirShareOfTheSteps) {
+  for_random_scenarios([](const Scenario& scenario) {
+    Sampler sampler = scenario.sampler();
+    std::vector<double> share(scenario.buckets, 0), steps(scenario.buckets, 0);
+    for (const Row& row : scenario.tree.rows) {
+      if (scenario.mixture.own_examples[row.category] == 0) continue;
+      share[row.bucket] += scenario.mixture.own_share[row.category] /
+                           static_cast<double>(scenario.mixture.own_examples[row.category]);
+    }
+    constexpr uint64_t kSteps = 500;
+    for (uint64_t step = 0; step < kSteps; ++step) ++steps[sampler.step(step)[0].bucket];
+    for (uint32_t b = 0; b < scenario.buckets; ++b) {
+      EXPECT_NEAR(sampler.bucket_share()[b], share[b], 1e-9);
+      EXPECT_NEAR(steps[b], kSteps * share[b], 3);
+    }
+  });
+}
+
+TEST(Sampler, EqualImagesAreDrawnOncePerPass) {
+  const Scenario scenario = simple_scenario({{"a", 49}}, 3, {.seed = 1, .global_batch = 5});
+  Sampler sampler = scenario.sampler();
+  EXPECT_EQ(sampler.pass_draws(), 49);
+  std::map<std::pair<uint64_t, uint32_t>, int> counts;
+  for (const auto& [bucket, stream] : streams(sampler, 20)) {
+    for (const Draw& draw : stream) ++counts[{draw.pass, draw.example}];
+  }
+  EXPECT_EQ(counts.size(), 20 * 49);
+  for (const auto& [key, count] : counts) EXPECT_EQ(count, 1);
+}
+
+TEST(Sampler, TheDefaultPassDrawsTheRarestImageOnce) {
+  const Scenario scenario =
+      simple_scenario({{"a", 10}, {"b", 30}}, 1, {.seed = 1, .global_batch = 4}, {{"a", 3.0}});
+  Sampler sampler = scenario.sampler();
+  EXPECT_EQ(sampler.pass_draws(), 120);
+  std::vector<int> counts(40, 0);
+  for (const auto& [bucket, stream] : streams(sampler, 1)) {
+    for (const Draw& draw : stream) ++counts[draw.example];
+  }
+  for (size_t i = 0; i < 40; ++i) EXPECT_EQ(counts[i], i < 10 ? 9 : 1);
+}
+
+TEST(Sampler, SeedsAndPassesDifferInTheirOrder) {
+  Scenario scenario = simple_scenario({{"a", 100}}, 1, {.seed = 1, .global_batch = 100});
+  const auto examples = [](Sampler sampler, uint64_t step) {
+    std::vector<uint32_t> result;
+    for (const Draw& draw : sampler.step(step)) result.push_back(draw.example);
+    return result;
+  };
+  const auto first = examples(scenario.sampler(), 0);
+  EXPECT_NE(first, examples(scenario.sampler(), 1));
+  scenario.options.seed = 2;
+  EXPECT_NE(first, examples(scenario.sampler(), 0));
+}
+
+TEST(Sampler, OneImageFillsEveryStep) {
+  const Scenario scenario = simple_scenario({{"a", 1}}, 1, {.seed = 1, .global_batch = 7});
+  Sampler sampler = scenario.sampler();
+  for (uint64_t step = 0; step < 5; ++step) {
+    const auto draws = sampler.step(step);
+    for (const Draw& draw : draws) EXPECT_EQ(draw.example, 0);
+    EXPECT_EQ(draws[3].pass, step * 7 + 3);
+  }
+}
+
+TEST(Sampler, ABatchLargerThanABucketTakesWholePassesOfIt) {
+  const Scenario scenario = simple_scenario({{"a", 10}}, 1, {.seed = 1, .global_batch = 25});
+  Sampler sampler = scenario.sampler();
+  std::vector<int> counts(10, 0);
+  for (uint64_t step = 0; step < 2; ++step) {
+    for (const Draw& draw : sampler.step(step)) ++counts[draw.example];
+  }
+  EXPECT_THAT(counts, testing::Each(5));
+  EXPECT_THAT(sampler.warnings(1000), Contains(HasSubstr("starves")));
+}
+
+TEST(Sampler, FoldersOfWeightZeroAreNeverDrawn) {
+  const Scenario scenario =
+      simple_scenario({{"a", 5}, {"b", 50}}, 2, {.seed = 1, .global_batch = 4}, {{"b", 0.0}});
+  Sampler sampler = scenario.sampler();
+  for (uint64_t step = 0; step < 200; ++step) {
+    for (const Draw& draw : sampler.step(step)) EXPECT_LT(draw.example, 5);
+  }
+}
+
+TEST(Sampler, HugeRatiosKeepTheirShares) {
+  const Scenario scenario =
+      simple_scenario({{"a", 3}, {"b", 7}}, 2, {.seed = 1, .global_batch = 8}, {{"a", 1e9}});
+  Sampler sampler = scenario.sampler();
+  EXPECT_EQ(sampler.pass_draws(), 7'000'000'007);
+  for (uint64_t step = 0; step < 1000; ++step) {
+    for (const Draw& draw : sampler.step(step)) EXPECT_LT(draw.example, 10);
+  }
+  EXPECT_THAT(sampler.warnings(1000), Contains(HasSubstr("so some never")));
+  EXPECT_THAT(sampler.warnings(1000),
+              Contains(HasSubstr("a pass over the mixture is 7000000007 draws")));
+}
+
+TEST(Sampler, AbsurdRatiosAreCappedWithAWarning) {
+  const Scenario scenario =
+      simple_scenario({{"a", 3}, {"b", 7}}, 1, {.seed = 1, .global_batch = 8}, {{"a", 1e30}});
+  Sampler sampler = scenario.sampler();
+  EXPECT_EQ(sampler.pass_draws(), uint64_t{1} << 40);
+  EXPECT_THAT(sampler.warnings(10), Contains(HasSubstr("the rarest image's share")));
+  for (const Draw& draw : sampler.step(123'456)) EXPECT_LT(draw.example, 3);
+}
+
+TEST(Sampler, AHealthyRunHasNoWarnings) {
+  const Scenario scenario =
+      simple_scenario({{"a", 100}, {"b", 50}}, 2, {.seed = 1, .global_batch = 4});
+  EXPECT_THAT(scenario.sampler().warnings(1000), IsEmpty());
+}
+
+TEST(Sampler, WarningsNameBucketsAndFolders) {
+  Scenario scenario = simple_scenario({{"a", 1000}, {"rare", 50}}, 1,
+                                      {.seed = 1, .global_batch = 4}, {{"rare", 1e-3}});
+  scenario.tree.rows[0].bucket = 1;
+  scenario.buckets = 2;
+  StoreManifest manifest;
+  manifest.categories = scenario.tree.categories;
+  manifest.buckets = {{512, 512}, {1024, 256}};
+  const std::vector<std::string> warnings = scenario.sampler().warnings(500, manifest);
+  EXPECT_THAT(warnings, Contains(HasSubstr("bucket 1024x256 starves")));
+  EXPECT_THAT(warnings, Contains(HasSubstr("folder \"rare\"")));
+}
+
+TEST(Sampler, WrongInputIsRefused) {
+  Scenario scenario = simple_scenario({{"a", 5}}, 1, {.seed = 1, .global_batch = 0});
+  EXPECT_THROW(scenario.sampler(), UsageError);
+  scenario.options = {.seed = 1, .global_batch = 4, .pass_draws = uint64_t{1} << 50};
+  EXPECT_THROW(scenario.sampler(), UsageError);
+  scenario.options.pass_draws = 0;
+  scenario.tree.rows[3].bucket = 9;
+  EXPECT_THROW(scenario.sampler(), DataError);
+}
+
+// The design's reference run: 27,173 images, 48,000 steps of 4.
+TEST(Sampler, TheReferenceRunGetsTheMixtureItAskedFor) {
+  std::vector<TestFolder> folders{{"fanart", 1630}, {"regularization", 18'519}, {"screenshots", 0}};
+  for (int i = 0; i < 12; ++i)
+    folders.push_back({fmt::format("screenshots/{}", i), 585u + (i < 4)});
+  const Scenario scenario =
+      simple_scenario(folders, 11, {.seed = 555, .global_batch = 4},
+                      {{"screenshots", 0.30}, {"fanart", 0.25}, {"regularization", 0.45}});
+  Sampler sampler = scenario.sampler();
+  ASSERT_EQ(scenario.tree.rows.size(), 27'173);
+  std::vector<double> by_category(scenario.tree.categories.size(), 0);
+  std::vector<double> by_image(scenario.tree.rows.size(), 0);
+  for (uint64_t step = 0; step < 48'000; ++step) {
+    for (const Draw& draw : sampler.step(step)) {
+      ++by_category[scenario.tree.rows[draw.example].category];
+      ++by_image[draw.example];
+    }
+  }
+  const double draws = 192'000;
+  const double passes = draws / static_cast<double>(sampler.pass_draws());
+  for (size_t c = 0; c < by_category.size(); ++c) {
+    // What the pass under way has drawn so far is random.
+    EXPECT_NEAR(by_category[c], draws * scenario.mixture.own_share[c], 0.003 * draws)
+        << scenario.tree.categories[c].path;
+  }
+  for (size_t i = 0; i < by_image.size(); ++i) {
+    const double w = scenario.multiplier(sampler, scenario.tree.rows[i].category);
+    ASSERT_LE(by_image[i], (std::ceil(passes) + 1) * w + 1);
+    ASSERT_GE(by_image[i], (std::floor(passes) - 1) * w - 1);
+  }
+}
+
+}  // namespace
+}  // namespace kessoku::data
