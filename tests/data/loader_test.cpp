@@ -1,0 +1,375 @@
+#include "data/loader.h"
+
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <cmath>
+#include <fstream>
+#include <set>
+
+#include "base/error.h"
+#include "data/caption_edit.h"
+#include "tests/data/test_store.h"
+
+namespace kessoku::data {
+namespace {
+
+using testing::HasSubstr;
+using testing::MatchesRegex;
+using testing::StartsWith;
+
+constexpr uint64_t kSeed = 42;
+
+Sampler make_sampler(const Store& store, uint64_t global_batch) {
+  const Mixture mixture = resolve_mixture(store.manifest().categories, store.rows(), {});
+  return Sampler(store.rows(), store.manifest().buckets.size(), mixture,
+                 {.seed = kSeed, .global_batch = global_batch});
+}
+
+std::span<const float> values(const at::Tensor& tensor) {
+  return {tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel())};
+}
+
+// The numbers of place `i` of a batch.
+std::vector<float> place_of(const at::Tensor& tensor, size_t i) {
+  const std::span<const float> all = values(tensor);
+  const size_t size = all.size() / static_cast<size_t>(tensor.size(0));
+  return {all.begin() + i * size, all.begin() + (i + 1) * size};
+}
+
+std::vector<float> normal(Purpose purpose, uint64_t draw, size_t size) {
+  std::vector<float> result(size);
+  RandomStream(kSeed, purpose, draw).fill_normal(result);
+  return result;
+}
+
+// All that a draw is trained on.
+struct Seen {
+  uint32_t example;
+  std::string caption;
+  int64_t timestep;
+  std::vector<float> latent, noise;
+  bool operator==(const Seen&) const = default;
+};
+
+class LoaderTest : public testing::Test {
+ protected:
+  LoaderTest() : files_({Kind::kMoments}), store_(files_.path()) {}
+
+  static LoaderOptions options(uint64_t steps, uint64_t micro_batch) {
+    LoaderOptions options;
+    options.seed = kSeed;
+    options.last_step = steps;
+    options.micro_batch = micro_batch;
+    return options;
+  }
+
+  // Everything that all ranks see in a run, by draw number.
+  std::map<uint64_t, Seen> run(LoaderOptions options, int ranks, uint64_t global_batch) const {
+    std::map<uint64_t, Seen> seen;
+    options.ranks = ranks;
+    const uint64_t accumulation =
+        global_batch / (options.micro_batch * static_cast<uint64_t>(ranks));
+    for (options.rank = 0; options.rank < ranks; ++options.rank) {
+      Loader loader(store_, make_sampler(store_, global_batch), options);
+      for (uint64_t i = options.first_step * accumulation; i < options.last_step * accumulation;
+           ++i) {
+        const Batch batch = loader.next();
+        for (size_t p = 0; p < batch.draws.size(); ++p) {
+          seen[batch.draws[p].number] = {batch.draws[p].example, batch.captions[p],
+                                         batch.timesteps.const_data_ptr<int64_t>()[p],
+                                         place_of(batch.latents, p), place_of(batch.noise, p)};
+        }
+      }
+    }
+    return seen;
+  }
+
+  TestStore files_;
+  Store store_;
+};
+
+TEST_F(LoaderTest, EveryRankMicroBatchAndThreadCountSeesTheSameDraws) {
+  LoaderOptions one = options(12, 8);
+  one.caption_dropout = 0.5;
+  one.shuffle_tags = true;
+  const std::map<uint64_t, Seen> reference = run(one, 1, 8);
+  ASSERT_EQ(reference.size(), 96);
+  for (const auto& [ranks, micro_batch, threads] :
+       {std::tuple{1, 2, 3}, {2, 2, 2}, {2, 4, 1}, {4, 1, 3}, {8, 1, 1}}) {
+    LoaderOptions other = one;
+    other.micro_batch = static_cast<uint64_t>(micro_batch);
+    other.threads = threads;
+    EXPECT_EQ(run(other, ranks, 8), reference) << ranks << " ranks, micro-batch " << micro_batch;
+  }
+}
+
+TEST_F(LoaderTest, ARunThatBeginsLaterGoesOnAsIfItHadNotStopped) {
+  const std::map<uint64_t, Seen> whole = run(options(12, 4), 1, 4);
+  LoaderOptions rest = options(12, 4);
+  rest.first_step = 7;
+  for (const auto& [number, seen] : run(rest, 1, 4)) EXPECT_EQ(seen, whole.at(number));
+}
+
+TEST_F(LoaderTest, RanksTakeTheirPlacesMicroBatchByMicroBatch) {
+  LoaderOptions second = options(2, 3);
+  second.rank = 1;
+  second.ranks = 2;
+  Loader loader(store_, make_sampler(store_, 12), second);
+  for (const uint64_t first : {3, 9, 15, 21}) {
+    const Batch batch = loader.next();
+    EXPECT_EQ(batch.step, first / 12);
+    EXPECT_EQ(batch.micro, first % 12 / 6);
+    for (uint64_t i = 0; i < 3; ++i) EXPECT_EQ(batch.draws[i].number, first + i);
+  }
+}
+
+TEST_F(LoaderTest, LatentsAreScaledSamplesOfTheMoments) {
+  Loader loader(store_, make_sampler(store_, 4), options(10, 4));
+  for (int step = 0; step < 10; ++step) {
+    const Batch batch = loader.next();
+    EXPECT_TRUE(batch.latents.is_contiguous());
+    for (size_t p = 0; p < 4; ++p) {
+      const uint32_t example = batch.draws[p].example;
+      const at::Tensor moments = at::empty(store_.shape(example, Kind::kMoments), at::kHalf);
+      store_.read(example, Kind::kMoments, 0, moments);
+      const std::vector<float> latent = place_of(batch.latents, p);
+      const std::vector<float> random =
+          normal(Purpose::kVaeSample, batch.draws[p].number, latent.size());
+      for (size_t i = 0; i < latent.size(); ++i) {
+        const float mean = moments.const_data_ptr<at::Half>()[i];
+        ASSERT_NEAR(latent[i], (mean + 0.5f * random[i]) * TestStore::kScale, 1e-3);
+      }
+    }
+  }
+}
+
+TEST_F(LoaderTest, NoiseIsUnitNormalAndTheDrawsOwn) {
+  Loader loader(store_, make_sampler(store_, 8), options(100, 8));
+  double sum = 0, squares = 0, count = 0;
+  for (int step = 0; step < 100; ++step) {
+    const Batch batch = loader.next();
+    EXPECT_EQ(batch.noise.sizes(), batch.latents.sizes());
+    for (size_t p = 0; p < 8; ++p) {
+      const std::vector<float> noise = place_of(batch.noise, p);
+      EXPECT_EQ(noise, normal(Purpose::kNoise, batch.draws[p].number, noise.size()));
+      for (const float value : noise) {
+        sum += value;
+        squares += value * value;
+      }
+      count += static_cast<double>(noise.size());
+    }
+  }
+  EXPECT_NEAR(sum / count, 0, 5 / std::sqrt(count));
+  EXPECT_NEAR(squares / count, 1, 5 * std::sqrt(2 / count));
+}
+
+TEST_F(LoaderTest, TimestepsAreUniform) {
+  LoaderOptions few = options(400, 8);
+  few.timesteps = 10;
+  std::vector<double> counts(10, 0);
+  for (const auto& [number, seen] : run(few, 1, 8)) ++counts.at(static_cast<size_t>(seen.timestep));
+  for (const double count : counts) EXPECT_NEAR(count, 320, 5 * std::sqrt(320.0 * 0.9));
+}
+
+TEST_F(LoaderTest, CaptionsAreDroppedAtTheRunsRateUnlessTheFolderHasItsOwn) {
+  LoaderOptions dropping = options(500, 8);
+  dropping.caption_dropout = 0.3;
+  double draws = 0, dropped = 0;
+  for (const auto& [number, seen] : run(dropping, 1, 8)) {
+    const uint32_t category = store_.rows()[seen.example].category;
+    if (category == 1) {
+      ++draws;
+      dropped += seen.caption.empty();
+    } else {
+      EXPECT_EQ(seen.caption.empty(), category == 2);  // "always", else "never"
+    }
+  }
+  EXPECT_NEAR(dropped / draws, 0.3, 5 * std::sqrt(0.21 / draws));
+}
+
+TEST_F(LoaderTest, CaptionsAreRenamedAndShuffled) {
+  LoaderOptions renaming = options(20, 8);
+  renaming.caption_rename = {{"Bfan2", "Bofa2"}, {"tag", "nothing"}};
+  renaming.shuffle_tags = true;
+  std::set<std::string> orders;
+  for (const auto& [number, seen] : run(renaming, 1, 8)) {
+    if (seen.caption.empty()) continue;
+    EXPECT_THAT(seen.caption, MatchesRegex("picture [0-9]+, .*"));
+    EXPECT_THAT(seen.caption, HasSubstr("Bofa2"));
+    EXPECT_EQ(seen.caption.size(),
+              fmt::format("picture {}, Bfan2, tag1, tag2, tag3", seen.example).size());
+    orders.insert(seen.caption.substr(seen.caption.find(',')));
+  }
+  EXPECT_EQ(orders.size(), 24) << "all orders of four tags";
+}
+
+TEST_F(LoaderTest, CaptionsBecomeTokenIds) {
+  LoaderOptions encoding = options(3, 4);
+  encoding.threads = 2;
+  encoding.encode_caption = [](const std::string& caption) {
+    return std::vector<int64_t>(77, static_cast<int64_t>(caption.size()));
+  };
+  Loader loader(store_, make_sampler(store_, 4), encoding);
+  const Batch batch = loader.next();
+  ASSERT_EQ(batch.input_ids.sizes(), (std::vector<int64_t>{4, 77}));
+  for (size_t p = 0; p < 4; ++p) {
+    EXPECT_EQ(batch.input_ids.const_data_ptr<int64_t>()[p * 77 + 76], batch.captions[p].size());
+  }
+}
+
+TEST_F(LoaderTest, ReadsAheadNoFurtherThanAsked) {
+  LoaderOptions ahead = options(1000, 4);
+  ahead.threads = 3;
+  ahead.prefetch = 2;
+  std::atomic<int> encoded = 0;
+  ahead.encode_caption = [&](const std::string&) {
+    ++encoded;
+    return std::vector<int64_t>(77, 0);
+  };
+  Loader loader(store_, make_sampler(store_, 4), ahead);
+  for (int batch = 1; batch <= 20; ++batch) {
+    loader.next();
+    EXPECT_LE(encoded, (batch + 2) * 4);
+  }
+}
+
+TEST_F(LoaderTest, CanBeDroppedInTheMiddleOfARun) {
+  LoaderOptions long_run = options(1'000'000, 4);
+  long_run.threads = 4;
+  for (int i = 0; i < 20; ++i) {
+    Loader loader(store_, make_sampler(store_, 4), long_run);
+    if (i % 2 == 0) loader.next();
+  }
+}
+
+TEST_F(LoaderTest, PastTheLastStepIsOurBug) {
+  Loader loader(store_, make_sampler(store_, 4), options(1, 4));
+  loader.next();
+  EXPECT_THROW(loader.next(), std::logic_error);
+}
+
+TEST_F(LoaderTest, AThreadsErrorSurfacesInNext) {
+  LoaderOptions failing = options(10, 4);
+  failing.threads = 2;
+  failing.encode_caption = [](const std::string&) -> std::vector<int64_t> {
+    throw DataError("no such token");
+  };
+  Loader loader(store_, make_sampler(store_, 4), failing);
+  EXPECT_THROW(loader.next(), DataError);
+  EXPECT_THROW(loader.next(), DataError) << "and stays";
+}
+
+TEST_F(LoaderTest, ADamagedRowStopsTheRun) {
+  const uint64_t length = std::filesystem::file_size(files_.shard());
+  std::fstream shard(files_.shard(), std::ios::in | std::ios::out | std::ios::binary);
+  const at::Tensor moments = at::empty(store_.shape(0, Kind::kMoments), at::kHalf);
+  store_.read(0, Kind::kMoments, 0, moments);
+  std::string bytes(length, '\0');
+  shard.read(bytes.data(), static_cast<int64_t>(length));
+  const size_t place = bytes.find(std::string(static_cast<const char*>(moments.data_ptr()), 64));
+  ASSERT_NE(place, std::string::npos);
+  shard.seekp(static_cast<int64_t>(place));
+  shard.put(static_cast<char>(bytes[place] ^ 1)).flush();
+  Loader loader(store_, make_sampler(store_, 4), options(100, 4));
+  EXPECT_THROW(for (int i = 0; i < 100; ++i) loader.next(), DataError);
+}
+
+TEST_F(LoaderTest, ContradictingOptionsAreRefused) {
+  const auto refusal = [&](LoaderOptions options) -> std::string {
+    try {
+      Loader(store_, make_sampler(store_, 12), options);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "taken";
+  };
+  LoaderOptions wrong = options(1, 5);
+  EXPECT_THAT(refusal(wrong), HasSubstr("train.global_batch = 12 is no multiple"));
+  wrong = options(1, 4);
+  wrong.flip = 0.5;
+  EXPECT_THAT(refusal(wrong), HasSubstr("data.flip"));
+  wrong = options(1, 4);
+  wrong.images = true;
+  EXPECT_THAT(refusal(wrong), HasSubstr("--keep images"));
+  wrong = options(1, 4);
+  wrong.caption_dropout = 1.5;
+  EXPECT_THAT(refusal(wrong), HasSubstr("data.caption_dropout = 1.5"));
+  EXPECT_EQ(refusal(options(1, 4)), "taken");
+}
+
+TEST(LoaderOfImages, GivesPixelsFromMinusOneToOneMirroredAtTheRateAsked) {
+  const TestStore files({Kind::kImages});
+  const Store store(files.path());
+  LoaderOptions options;
+  options.seed = kSeed;
+  options.last_step = 200;
+  options.images = true;
+  options.flip = 0.25;
+  Loader loader(store, make_sampler(store, 4), options);
+  double flipped = 0;
+  for (int step = 0; step < 200; ++step) {
+    const Batch batch = loader.next();
+    EXPECT_FALSE(batch.latents.defined());
+    for (size_t p = 0; p < 4; ++p) {
+      const at::Tensor pixels =
+          at::empty(store.shape(batch.draws[p].example, Kind::kImages), at::kByte);
+      store.read(batch.draws[p].example, Kind::kImages, 0, pixels);
+      const auto* bytes = pixels.const_data_ptr<uint8_t>();
+      const auto width = static_cast<size_t>(pixels.size(2));
+      std::vector<float> straight, mirrored;
+      for (size_t i = 0; i < static_cast<size_t>(pixels.numel()); ++i) {
+        straight.push_back(static_cast<float>(bytes[i]) / 127.5f - 1);
+        mirrored.push_back(
+            static_cast<float>(bytes[i / width * width + (width - 1 - i % width)]) / 127.5f - 1);
+      }
+      const std::vector<float> got = place_of(batch.images, p);
+      ASSERT_TRUE(got == straight || got == mirrored);
+      flipped += got == mirrored;
+    }
+  }
+  EXPECT_NEAR(flipped / 800, 0.25, 5 * std::sqrt(0.1875 / 800));
+}
+
+TEST(LoaderOfLatents, ScalesThem) {
+  const TestStore files({Kind::kLatents});
+  const Store store(files.path());
+  LoaderOptions options;
+  options.last_step = 1;
+  Loader loader(store, make_sampler(store, 4), options);
+  const Batch batch = loader.next();
+  const at::Tensor latent =
+      at::empty(store.shape(batch.draws[0].example, Kind::kLatents), at::kHalf);
+  store.read(batch.draws[0].example, Kind::kLatents, 0, latent);
+  EXPECT_NEAR(values(batch.latents)[5],
+              static_cast<float>(latent.const_data_ptr<at::Half>()[5]) * TestStore::kScale, 1e-6);
+}
+
+TEST(CaptionEdit, OnlyWholeWordsAreRenamed) {
+  EXPECT_EQ(rename_words("Bfan2, xBfan2 Bfan22 Bfan2", {{"Bfan2", "Bofa2"}}),
+            "Bofa2, xBfan2 Bfan22 Bofa2");
+  EXPECT_EQ(rename_words("Bfan2é éBfan2 Bfan2_ (Bfan2)", {{"Bfan2", "x"}}),
+            "Bfan2é éBfan2 Bfan2_ (x)");
+  EXPECT_EQ(rename_words("two girls, girls", {{"two girls", "2girls"}}), "2girls, girls");
+  EXPECT_EQ(rename_words("a b", {{"a", "b"}, {"b", "c"}}), "c c") << "in order";
+  EXPECT_EQ(rename_words("aa", {{"a", "b"}}), "aa");
+  EXPECT_EQ(rename_words("", {{"a", "b"}}), "");
+}
+
+TEST(CaptionEdit, ShufflingKeepsTheFirstPartAndAllTags) {
+  EXPECT_EQ(shuffle_tags("alone", RandomStream(1, Purpose::kTagOrder, 0)), "alone");
+  EXPECT_EQ(shuffle_tags("", RandomStream(1, Purpose::kTagOrder, 0)), "");
+  EXPECT_EQ(shuffle_tags("a, b", RandomStream(1, Purpose::kTagOrder, 0)), "a, b");
+  std::map<std::string, int> orders;
+  for (uint64_t draw = 0; draw < 6000; ++draw) {
+    const std::string caption =
+        shuffle_tags("main, a, b, c", RandomStream(1, Purpose::kTagOrder, draw));
+    EXPECT_THAT(caption, StartsWith("main, "));
+    ++orders[caption];
+  }
+  EXPECT_EQ(orders.size(), 6);
+  for (const auto& [order, count] : orders) EXPECT_NEAR(count, 1000, 150);
+}
+
+}  // namespace
+}  // namespace kessoku::data

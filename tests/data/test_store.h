@@ -1,0 +1,93 @@
+// A store of random moments and images, written without any dataset: for the loader's tests.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include "base/random.h"
+#include "data/store_writer.h"
+#include "tests/temporary_folder.h"
+
+namespace kessoku::data {
+
+/// Folders "a" (16 images, dropout left to the run), "never" (8, dropout 0) and "always" (8,
+/// dropout 1) in two buckets. Moments of 4 latent channels at an eighth of the size; all
+/// log-variances are those of a standard deviation of 0.5.
+class TestStore {
+ public:
+  static constexpr double kScale = 0.25;
+  static constexpr float kLogVariance = -1.3862944f;  // 2 ln 0.5
+
+  explicit TestStore(const std::vector<Kind>& kept) {
+    StoreManifest manifest;
+    manifest.created_by = "test";
+    manifest.resolution = 32;
+    manifest.kept = kept;
+    manifest.encoder = {.digest = "test", .scaling_factor = kScale};
+    manifest.buckets = {{32, 32}, {64, 16}};
+    manifest.categories = {{.path = "."},
+                           {.path = "a"},
+                           {.path = "always", .caption_dropout = 1.0},
+                           {.path = "never", .caption_dropout = 0.0}};
+    ShardWriter writer(shard(), kept);
+    write_bucket(writer, manifest.buckets[0], 0, kept);
+    write_bucket(writer, manifest.buckets[1], 16, kept);
+    manifest.shards.push_back(writer.finish());
+    manifest.write(path());
+  }
+
+  std::filesystem::path path() const { return folder_.path(); }
+  std::filesystem::path shard() const { return folder_.path() / "shard-00000.h5"; }
+
+ private:
+  static uint32_t category_of(uint32_t example) {
+    if (example % 4 < 2) return 1;
+    return example % 4 == 2 ? 2 : 3;
+  }
+
+  static void write_bucket(ShardWriter& writer, const Bucket& bucket, uint32_t first,
+                           const std::vector<Kind>& kept) {
+    std::vector<RowInfo> rows;
+    for (uint32_t i = first; i < first + 16; ++i) {
+      RowInfo row;
+      row.caption = fmt::format("picture {}, Bfan2, tag1, tag2, tag3", i);
+      row.source = fmt::format("{:02}.png", i);
+      row.category = category_of(i);
+      row.provenance = {
+          static_cast<uint32_t>(bucket.width), static_cast<uint32_t>(bucket.height), {}, i};
+      rows.push_back(row);
+    }
+    const std::map<Kind, std::vector<int64_t>> all_shapes{
+        {Kind::kImages, {3, bucket.height, bucket.width}},
+        {Kind::kLatents, {4, bucket.height / 8, bucket.width / 8}},
+        {Kind::kMoments, {8, bucket.height / 8, bucket.width / 8}}};
+    std::map<Kind, std::vector<int64_t>> shapes;
+    for (const Kind kind : kept) shapes[kind] = all_shapes.at(kind);
+    writer.begin_bucket(bucket, rows, shapes);
+    for (uint32_t r = 0; r < 16; ++r) {
+      for (const Kind kind : kept) write_row(writer, r, first + r, kind, shapes[kind]);
+    }
+  }
+
+  static void write_row(ShardWriter& writer, uint32_t row, uint32_t example, Kind kind,
+                        const std::vector<int64_t>& shape) {
+    const auto size = static_cast<size_t>(shape[0] * shape[1] * shape[2]);
+    RandomStream random(7, Purpose::kInitialLatents, example);
+    if (kind == Kind::kImages) {
+      std::vector<uint8_t> pixels(size);
+      for (uint8_t& pixel : pixels) pixel = static_cast<uint8_t>(random.next());
+      writer.write(row, kind, std::as_bytes(std::span(pixels)));
+      return;
+    }
+    std::vector<float> values(size);
+    random.fill_normal(values);
+    std::vector<at::Half> halves(values.begin(), values.end());
+    if (kind == Kind::kMoments)
+      std::fill(halves.begin() + size / 2, halves.end(), at::Half(kLogVariance));
+    writer.write(row, kind, std::as_bytes(std::span(halves)));
+  }
+
+  tests::TemporaryFolder folder_;
+};
+
+}  // namespace kessoku::data
