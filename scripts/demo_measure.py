@@ -7,6 +7,8 @@
 DATASET is what make_demo_data.py wrote. The folders of samples hold 00000.png, 00001.png, … in prompt order;
 either may be left out.
 
+    demo_measure.py join FILE SCORE.json...         puts the figures of several scores into one file, for the report
+
 The measure: the background of a picture, which is plain or a gradient in all of the dataset, is fitted to the
 picture's border as a plane in each colour. What differs from it is the figure. The figure is cut out, scaled to
 16 x 16 pixels and put on mid gray, so that neither the ground nor place and size decide. It is then compared, by
@@ -200,6 +202,12 @@ def score(args):
         args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
+def join(args):
+    parts = [read_json(part) for part in args.parts]
+    joined = {"figures": [figure for part in parts for figure in part["figures"]], "per_character": parts[-1]["per_character"]}
+    args.out.write_text(json.dumps(joined, indent=1) + "\n", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -215,6 +223,10 @@ def main():
     scores.add_argument("--out", type=Path, metavar="FILE", help="also write the figures as JSON, for the report")
     scores.add_argument("--label", default="", help="goes before each figure's name, such as 'before fine-tuning'")
     scores.set_defaults(run=score)
+    joins = commands.add_parser("join", help="put the figures of several scores into one file, for the report")
+    joins.add_argument("out", type=Path, metavar="FILE")
+    joins.add_argument("parts", type=Path, metavar="SCORE.json", nargs="+")
+    joins.set_defaults(run=join)
     args = parser.parse_args()
     args.run(args)
 
