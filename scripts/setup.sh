@@ -28,6 +28,7 @@ trap 'rm -f "$log"' EXIT
 # stage NAME: begins the one line that a stage prints; it ends with `there`, `finish` or `fail`.
 stage() {
   began=$SECONDS
+  : >"$log"
   printf 'setup: %-16s ' "$1"
 }
 there() { echo "already there"; }
@@ -87,6 +88,10 @@ install_debian_packages() {
   quietly "${apt[@]}" update || fail "apt-get update failed (above); see /etc/apt/sources.list and the network"
   quietly "${apt[@]}" install -y --no-install-recommends "${missing[@]}" ||
     fail "apt-get could not install: ${missing[*]}"
+  # Wanted for its promtool; the server, which the package starts, is not.
+  if [[ " ${missing[*]} " == *" prometheus "* ]] && [ -d /run/systemd/system ]; then
+    quietly "${as_root[@]}" systemctl disable --now prometheus || true
+  fi
   finish "${#missing[@]} packages and what they need"
 }
 
@@ -145,31 +150,44 @@ make_tokenizer() {
   finish
 }
 
+# Whether the build was configured for what is asked, after the last change of LibTorch. Once asked for, the tests stay.
+is_configured() {
+  local stamp
+  [ -f build/build.ninja ] || return 1
+  grep -q "^KESSOKU_TESTS:BOOL=\(ON\|$with_tests\)$" build/CMakeCache.txt || return 1
+  for stamp in .venv/installed-*; do
+    [ build/build.ninja -nt "$stamp" ] || return 1
+  done
+}
+
 configure() {
   stage "configuration"
-  # Once they are asked for, the tests stay in the build.
-  if [ -f build/build.ninja ] && grep -q "^KESSOKU_TESTS:BOOL=\(ON\|$with_tests\)$" build/CMakeCache.txt; then
+  if is_configured; then
     there
     return
   fi
   quietly cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DKESSOKU_TESTS=$with_tests ||
     fail "CMake found something wrong (above); if it names another folder or generator, remove build/ and try again"
+  touch build/build.ninja  # CMake leaves it alone where nothing changed
   finish
 }
 
 build() {
   stage "build"
-  local target=kessoku command
+  local target=kessoku
   [ "$with_tests" = OFF ] || target=all
-  command=(cmake --build build --target "$target" -j "$(nproc)")
+  if ninja -C build -n "$target" 2>/dev/null | grep -q "no work to do"; then
+    there
+    return
+  fi
   if [ -t 1 ]; then  # ninja redraws one line
     echo
-    "${command[@]}" | tee "$log" || fail "the build failed (above)" 70
+    ninja -C build -j "$(nproc)" "$target" || fail "the build failed (above)" 70
     printf 'setup: %-16s ' ""
   else
-    quietly "${command[@]}" || fail "the build failed (above)" 70
+    quietly ninja -C build -j "$(nproc)" "$target" || fail "the build failed (above)" 70
   fi
-  if grep -q "no work to do" "$log"; then there; else finish "build/kessoku"; fi
+  finish
 }
 
 install_debian_packages
