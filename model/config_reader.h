@@ -6,6 +6,10 @@
 
 namespace kessoku::model {
 
+/// What our configs say wrote them. Below 0.9 diffusers takes the sample_size of small UNets for a
+/// mistake and makes it 64.
+constexpr const char* kDiffusersVersion = "0.30.0";
+
 /// Reads the fields of a config.json with checks: a wrong type or an unsupported value is a
 /// DataError that names file and key. A field that is not there keeps its default; unknown fields
 /// are ignored, for every tool adds some.

@@ -16,6 +16,8 @@ Preset tiny() {
   preset.unet.down_block_types = {"DownBlock2D", "CrossAttnDownBlock2D"};
   preset.unet.up_block_types = {"CrossAttnUpBlock2D", "UpBlock2D"};
   preset.unet.block_out_channels = {64, 128};
+  preset.unet.layers_per_block = 1;
+  preset.unet.norm_num_groups = 16;
   preset.unet.cross_attention_dim = 64;
   preset.unet.attention_heads = {4};
   preset.text_encoder.hidden_size = 64;
@@ -23,9 +25,9 @@ Preset tiny() {
   preset.text_encoder.num_hidden_layers = 2;
   preset.text_encoder.num_attention_heads = 4;
   preset.vae.latent_channels = 16;
-  preset.vae.block_out_channels = {32, 64, 64, 64};
+  preset.vae.block_out_channels = {16, 32, 64, 64};
   preset.vae.layers_per_block = 1;
-  preset.vae.norm_num_groups = 16;
+  preset.vae.norm_num_groups = 2;
   preset.vae.sample_size = 64;
   preset.vae.scaling_factor = 1;
   return preset;

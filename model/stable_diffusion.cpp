@@ -1,5 +1,7 @@
 #include "model/stable_diffusion.h"
 
+#include <c10/util/Exception.h>
+
 #include <nlohmann/json.hpp>
 
 #include "base/checksum.h"
@@ -24,9 +26,15 @@ constexpr const char* kTransformersStem = "model";
 template <typename Module, typename Config>
 Module load_module(const path& folder, const std::string& stem) {
   const std::string config_path = (folder / "config.json").string();
-  Module module(Config::from_json(read_json_file(config_path), config_path));
-  load_weights(module.parameters(), folder, stem);
-  return module;
+  const Config config = Config::from_json(read_json_file(config_path), config_path);
+  try {
+    Module module(config);
+    load_weights(module.parameters(), folder, stem);
+    return module;
+  } catch (const c10::Error&) {  // the allocator's; nothing has been written to the memory yet
+    throw DataError(
+        fmt::format("{}: the network that it describes does not fit into memory", config_path));
+  }
 }
 
 template <typename Module>
@@ -56,7 +64,7 @@ void check_fit(const path& folder, const StableDiffusion& model) {
 json model_index(const json& schedule) {
   const json none = {nullptr, nullptr};
   return {{"_class_name", "StableDiffusionPipeline"},
-          {"_diffusers_version", "0.6.0"},
+          {"_diffusers_version", kDiffusersVersion},
           {"feature_extractor", none},
           {"image_encoder", none},
           {"requires_safety_checker", false},

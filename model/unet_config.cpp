@@ -95,7 +95,7 @@ UNetConfig UNetConfig::from_json(const json& json, const std::string& where) {
 json UNetConfig::to_json() const {
   return {
       {"_class_name", "UNet2DConditionModel"},
-      {"_diffusers_version", "0.6.0"},
+      {"_diffusers_version", kDiffusersVersion},
       {"act_fn", "silu"},
       {"attention_head_dim",
        attention_heads.size() == 1 ? json(attention_heads[0]) : json(attention_heads)},

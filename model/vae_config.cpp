@@ -47,7 +47,7 @@ VaeConfig VaeConfig::from_json(const json& json, const std::string& where) {
 json VaeConfig::to_json() const {
   const size_t levels = block_out_channels.size();
   json config = {{"_class_name", "AutoencoderKL"},
-                 {"_diffusers_version", "0.6.0"},
+                 {"_diffusers_version", kDiffusersVersion},
                  {"act_fn", "silu"},
                  {"block_out_channels", block_out_channels},
                  {"down_block_types", std::vector<std::string>(levels, "DownEncoderBlock2D")},
