@@ -98,7 +98,8 @@ ExitCode train(const TrainOptions& options) {
   const auto objective = config.trains("vae") ? runtime::make_autoencoder_objective(model.vae, config)
                                               : runtime::make_denoising_objective(model);
   runtime::Trainer trainer(config, trained_parameters(config, model), *objective,
-                           runtime::DrawCounter(store.manifest().categories, store.rows()), *communicator);
+                           runtime::DrawCounter(store.manifest().categories, store.rows()),
+                           runtime::Audit(folder.path, config.audit.batches, *communicator), *communicator);
   const runtime::RunIdentity identity{config.seed, config.train.global_batch, store.digest()};
   if (folder.resume_from) runtime::load_checkpoint(*folder.resume_from, identity, trainer);
   if (first) {
@@ -142,7 +143,7 @@ ExitCode train(const TrainOptions& options) {
     }
     if (previews && !wishes.stop && (last || due(config.sample.every_steps))) timed(Phase::kSample, preview);
   }
-  if (trainer.steps_done() == config.train.steps) return ExitCode::kDone;
+  if (trainer.steps_done() >= config.train.steps) return ExitCode::kDone;
   if (first) {
     fmt::print(stderr, "stopped at step {} of {}, with a checkpoint; the same command goes on\n", trainer.steps_done(),
                config.train.steps);

@@ -39,7 +39,8 @@ void announce(const RunConfig& config, const RunFolder& folder, const data::Stor
   text += fmt::format("global batch {} = {} ranks x {} draws x {} accumulated\n", config.train.global_batch,
                       communicator.size(), split.micro, split.accumulation);
   if (folder.resume_from) {
-    text += fmt::format("goes on      at step {} from {}\n", trainer.steps_done(), folder.resume_from->string());
+    text += fmt::format("goes on      at step {} from {}{}\n", trainer.steps_done(), folder.resume_from->string(),
+                        trainer.steps_done() >= config.train.steps ? ": that was the last step, nothing is to be done" : "");
   }
   for (const std::string& warning : mixture.warnings) text += "warning: " + warning + "\n";
   for (const std::string& warning : sampler.warnings(config.train.steps)) text += "warning: " + warning + "\n";

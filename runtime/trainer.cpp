@@ -54,10 +54,11 @@ BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks) {
 }
 
 Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective,
-                 DrawCounter counter, Communicator& communicator)
+                 DrawCounter counter, Audit audit, Communicator& communicator)
     : config_(config),
       objective_(objective),
       counter_(std::move(counter)),
+      audit_(std::move(audit)),
       communicator_(communicator),
       split_(split_batch(config.train.global_batch, config.train.micro_batch, communicator.size())),
       flat_(parameters, config.optimizer.shard ? communicator.size() : 1),
@@ -77,13 +78,17 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   for (uint64_t micro = 0; micro < split_.accumulation; ++micro) {
     const data::Batch batch = loader.next();
     clock.lap(Phase::kData);
-    const at::Tensor loss = objective_.losses(batch).sum() / draws;
+    const at::Tensor losses = objective_.losses(batch);
+    const at::Tensor loss = losses.sum() / draws;
     scalar[kLoss] += loss.item<double>();
     counter_.add(batch.draws, scalar + kScalars);
+    audit_.add(batch, losses);
     clock.lap(Phase::kForward);
     loss.backward();
     clock.lap(Phase::kBackward);
   }
+
+  audit_.finish_step();
 
   reduce_gradients();
   const at::Tensor own = own_part(flat_.gradients());

@@ -4,6 +4,7 @@
 
 #include "data/loader.h"
 #include "metrics/step_record.h"
+#include "runtime/audit.h"
 #include "runtime/communicator.h"
 #include "runtime/config.h"
 #include "runtime/draw_counter.h"
@@ -34,7 +35,7 @@ class Trainer {
  public:
   /// `parameters`, under unique names, are moved into flat buffers. The references must outlive the trainer.
   Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective, DrawCounter counter,
-          Communicator& communicator);
+          Audit audit, Communicator& communicator);
 
   /// One optimizer step over the global batch: the algorithm of the whole program. `wishes` comes back as agreed by all ranks.
   /// Throws UsageError if training has diverged.
@@ -59,6 +60,7 @@ class Trainer {
   RunConfig config_;
   Objective& objective_;
   DrawCounter counter_;
+  Audit audit_;
   Communicator& communicator_;
   BatchSplit split_;
   FlatParameters flat_;

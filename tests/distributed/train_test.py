@@ -1,0 +1,288 @@
+"""`kessoku train` as its users run it: over ranks, interrupted, resumed, watched, and misused.
+
+    train_test.py KESSOKU WORK_FOLDER
+"""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
+from PIL import Image
+from safetensors.numpy import load_file
+from safetensors.torch import load_file as load_torch
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
+ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+DEADLINE = 120  # seconds, for anything that is waited for
+RUN_FILE = """
+name = "test"
+[model]
+path = "{model}"
+[data]
+store = "{store}"
+caption_dropout = 0.2
+[train]
+steps = 6
+global_batch = 8
+micro_batch = 8
+threads = 1
+[optimizer]
+lr = 1e-3
+grad_clip = 1.0
+[ema]
+decay = 0.9
+[checkpoint]
+every_steps = 3
+weights_dtype = "fp32"
+[metrics]
+port = 0
+"""
+
+
+def make_dataset(folder):
+    """Three folders of plain pictures in two shapes, with captions and unequal weights."""
+    generator = np.random.default_rng(0)
+    for name, count, size, multiply in (("a", 10, (96, 96), 1), ("b", 7, (128, 80), 2.5), ("c/d", 9, (96, 96), 0.5)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "multiply.txt").write_text(str(multiply))
+        for i in range(count):
+            colour = tuple(int(v) for v in generator.integers(0, 255, 3))
+            Image.new("RGB", size, colour).save(folder / name / f"{i}.png")
+            (folder / name / f"{i}.txt").write_text(f"picture {i} of {name}")
+
+
+def command(*arguments, ranks=0):
+    mpirun = ["mpirun", "--bind-to", "none", "--oversubscribe", "-n", str(ranks)] if ranks else []
+    return [*mpirun, str(PROGRAM), *map(str, arguments)]
+
+
+def kessoku(*arguments, ranks=0, expect=0):
+    done = subprocess.run(command(*arguments, ranks=ranks), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    if done.returncode != expect:
+        raise AssertionError(f"{arguments}: exit code {done.returncode}, not {expect}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def losses_of(run):
+    return np.array([record["loss"] for record in log_of(run)])
+
+
+def weights_of(run):
+    """UNet and text encoder of the newest checkpoint."""
+    latest = run / "checkpoints" / "latest"
+    return {**load_file(latest / "unet/diffusion_pytorch_model.safetensors"),
+            **load_file(latest / "text_encoder/model.safetensors")}
+
+
+def wait_for(condition, what):
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not happen in {DEADLINE} s")
+
+
+class TrainTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        shutil.rmtree(WORK, ignore_errors=True)
+        WORK.mkdir(parents=True)
+        make_dataset(WORK / "data")
+        cls.model, cls.store, cls.run_file = WORK / "model", WORK / "store", WORK / "run.toml"
+        kessoku("init", "--preset", "tiny", cls.model, "--tokenizer", ROOT / "models/clip-tokenizer")
+        kessoku("prepare", WORK / "data", "--out", cls.store, "--model", cls.model, "--resolution", 64,
+                "--keep", "moments,images")
+        cls.run_file.write_text(RUN_FILE.format(model=cls.model, store=cls.store))
+        kessoku("train", cls.run_file, "--out", WORK / "one")
+
+    def train(self, name, *arguments, **how):
+        kessoku("train", self.run_file, "--out", WORK / name, *arguments, **how)
+        return WORK / name
+
+    def test_losses_and_draws_do_not_depend_on_the_number_of_ranks(self):
+        expected = log_of(WORK / "one")
+        for ranks in (1, 2, 4):
+            got = log_of(self.train(f"ranks-{ranks}", ranks=ranks))
+            self.assertEqual([r["categories"] for r in got], [r["categories"] for r in expected])
+            np.testing.assert_allclose([r["loss"] for r in got], [r["loss"] for r in expected], rtol=1e-4)
+            np.testing.assert_allclose([r["grad_norm"] for r in got], [r["grad_norm"] for r in expected], rtol=1e-3)
+
+    def test_losses_do_not_depend_on_accumulation_or_on_sharding_the_optimizer(self):
+        expected = losses_of(WORK / "one")
+        accumulated = self.train("accumulated", "--set", "train.micro_batch=2")
+        np.testing.assert_allclose(losses_of(accumulated), expected, rtol=1e-4)
+        plain = self.train("unsharded", "--set", "optimizer.shard=false", ranks=2)
+        np.testing.assert_allclose(losses_of(plain), expected, rtol=1e-4)
+
+    def test_resume_is_bit_equal_to_not_having_stopped(self):
+        for ranks in (0, 2):
+            whole = self.train(f"whole-{ranks}", ranks=ranks)
+            halves = WORK / f"halves-{ranks}"
+            self.train(halves.name, "--set", "train.steps=4", ranks=ranks)
+            shutil.rmtree(halves / "checkpoints/step-00000004")  # as if killed before the last one
+            (halves / "checkpoints/latest").unlink()
+            (halves / "checkpoints/latest").symlink_to("step-00000003")
+            self.train(halves.name, ranks=ranks)
+            self.assertEqual([r["step"] for r in log_of(halves)], [1, 2, 3, 4, 5, 6])
+            np.testing.assert_array_equal(losses_of(halves), losses_of(whole))
+            expected = weights_of(whole)
+            for name, value in weights_of(halves).items():
+                np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+    def test_resume_at_another_number_of_ranks_goes_on_with_the_same_losses(self):
+        run = self.train("elastic", "--set", "train.steps=3", ranks=4)
+        self.train("elastic", ranks=2)
+        np.testing.assert_allclose(losses_of(run), losses_of(WORK / "one"), rtol=1e-4)
+
+    def test_interrupt_leaves_a_checkpoint_from_which_the_same_command_goes_on(self):
+        for ranks, stop in ((0, signal.SIGINT), (0, signal.SIGTERM), (2, signal.SIGUSR1)):
+            run = WORK / f"stopped-{ranks}-{stop.name}"
+            arguments = ("train", self.run_file, "--out", run, "--set", "train.steps=100000")
+            process = subprocess.Popen(command(*arguments, ranks=ranks), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+            wait_for(lambda: (run / "log.jsonl").exists() and len((run / "log.jsonl").read_text().splitlines()) > 1,
+                     "two steps")
+            process.send_signal(stop)
+            _, errors = process.communicate(timeout=DEADLINE)
+            self.assertEqual(process.returncode, 75, errors)
+            self.assertIn("the same command goes on", errors)
+            step = log_of(run)[-1]["step"]
+            self.assertTrue((run / "checkpoints/latest").resolve().name.endswith(f"{step:08}"))
+            kessoku("train", self.run_file, "--out", run, "--set", f"train.steps={step + 2}", ranks=ranks)
+            self.assertEqual([r["step"] for r in log_of(run)], list(range(1, step + 3)))
+
+    def test_each_rank_serves_metrics_on_loopback_while_it_trains(self):
+        run = WORK / "watched"
+        arguments = ("train", self.run_file, "--out", run, "--set", "train.steps=100000")
+        process = subprocess.Popen(command(*arguments, ranks=2), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        try:
+            targets_file = run / "metrics/targets.json"
+            wait_for(targets_file.exists, "targets.json")
+            targets = json.loads(targets_file.read_text())
+            self.assertEqual([t["labels"]["rank"] for t in targets], ["0", "1"])
+            for target in targets:
+                address = target["targets"][0]
+                self.assertTrue(address.startswith("127.0.0.1:"))
+
+                def steps():
+                    page = urllib.request.urlopen(f"http://{address}/metrics", timeout=DEADLINE).read().decode()
+                    found = re.search(r"^kessoku_steps_total\{.*\} (\d+)", page, re.MULTILINE)
+                    return found and int(found.group(1)) > 0
+                wait_for(steps, "a step in /metrics")
+        finally:
+            process.send_signal(signal.SIGUSR1)
+            process.wait(timeout=DEADLINE)
+        self.assertFalse(targets_file.exists(), "targets of a run that is over")
+
+    def test_diffusers_opens_the_result_and_makes_a_picture(self):
+        pipeline = StableDiffusionPipeline.from_pretrained(WORK / "one/checkpoints/latest", safety_checker=None)
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        pipeline.set_progress_bar_config(disable=True)
+        picture = pipeline("picture 1 of a", height=64, width=64, num_inference_steps=2,
+                           generator=torch.manual_seed(0)).images[0]
+        self.assertEqual(picture.size, (64, 64))
+
+    def test_audited_batches_give_the_same_losses_and_weights_in_pytorch(self):
+        run = self.train("audit", "--set", "audit.batches=6", "--set", "ema.decay=0", "--set", "train.micro_batch=2", ranks=2)
+        pipeline = StableDiffusionPipeline.from_pretrained(self.model, safety_checker=None)
+        unet, text_encoder = pipeline.unet.train(), pipeline.text_encoder.train()
+        schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+        parameters = {f"{part}.{name}": parameter for part, module in (("unet", unet), ("text_encoder", text_encoder))
+                      for name, parameter in module.named_parameters()}
+        optimizer = torch.optim.AdamW(parameters.values(), lr=1e-3, weight_decay=0.01)
+        for record in log_of(run):
+            batch = load_torch(run / f"audit/step-{record['step']:08}.safetensors")
+            noisy = schedule.add_noise(batch["latents"], batch["noise"], batch["timesteps"])
+            context = text_encoder(batch["input_ids"]).last_hidden_state
+            losses = (unet(noisy, batch["timesteps"], context).sample - batch["noise"]).square().mean((1, 2, 3))
+            torch.testing.assert_close(losses.detach(), batch["loss"], rtol=1e-3, atol=1e-5)
+            self.assertAlmostEqual(losses.mean().item(), record["loss"], delta=1e-4 * record["loss"])
+            optimizer.zero_grad()
+            losses.mean().backward()
+            norm = torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+            self.assertAlmostEqual(norm.item(), record["grad_norm"], delta=1e-3 * record["grad_norm"])
+            optimizer.step()
+        ours = {name.removeprefix("text_model."): value for name, value in weights_of(run).items()}
+        difference = torch.cat([(torch.from_numpy(ours[name.split(".", 1)[1].removeprefix("text_model.")]) - parameter.detach())
+                                .abs().flatten() for name, parameter in parameters.items()])
+        # A step of Adam is at most about lr, whatever the gradient; where that is rounding error its sign is open.
+        self.assertLess(difference.max().item(), 6 * 2 * 1e-3)
+        self.assertLess((difference > 6 * 1e-3 / 100).float().mean().item(), 0.01)
+
+    def test_sample_prompts_make_grids_over_time(self):
+        run = self.train("grids", "--set", "train.steps=2", "--set", "sample.every_steps=1", "--set", "sample.steps=2",
+                         "--set", "sample.prompts=['one', 'two', 'three']", ranks=2)
+        for step in (0, 1, 2):
+            folder = run / f"samples/step-{step:08}"
+            self.assertEqual(sorted(p.name for p in folder.glob("*.png")),
+                             ["00000.png", "00001.png", "00002.png", "grid.png"])
+            self.assertEqual((folder / "prompts.txt").read_text(), "one\ntwo\nthree\n")
+
+    def test_the_autoencoder_learns_and_its_scaling_factor_is_fitted(self):
+        run = self.train("vae", "--set", "train.target=['vae']", "--set", "vae.fit_scaling_factor=true",
+                         "--set", "train.steps=25", "--set", "train.micro_batch=4", ranks=2)
+        losses = losses_of(run)
+        self.assertLess(losses[-5:].mean(), 0.9 * losses[:5].mean())
+        config = json.loads((run / "checkpoints/latest/vae/config.json").read_text())
+        self.assertNotEqual(config["scaling_factor"], 1)
+
+    def test_a_damaged_checkpoint_is_refused_by_name(self):
+        run = WORK / "damaged"
+        shutil.copytree(WORK / "one", run, symlinks=True)
+        shard = run / "checkpoints/latest/state/shard-00000-of-00001.safetensors"
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+        done = kessoku("train", self.run_file, "--out", run, "--set", "train.steps=7", expect=65)
+        self.assertIn(shard.name, done.stderr)
+
+    def test_wrong_use_ends_with_64_and_one_line(self):
+        other = WORK / "other.toml"
+        other.write_text(self.run_file.read_text().replace(str(self.store), str(WORK / "no-store")))
+        cases = [
+            ((), "SUBCOMMAND|subcommand"),
+            (("trian", self.run_file), "trian"),
+            (("train",), "RUN.toml"),
+            (("train", WORK / "none.toml"), "none.toml"),
+            (("train", self.run_file, "--out", WORK / "x", "--set", "train.stepz=1"), "did you mean train.steps"),
+            (("train", self.run_file, "--out", WORK / "x", "--set", "train.precision='fp8'"), "fp32"),
+            (("train", self.run_file, "--out", WORK / "one", "--resume", "never"), "holds a run"),
+            (("train", self.run_file, "--out", WORK / "x", "--resume", WORK / "nowhere"), "no checkpoint"),
+            (("train", self.run_file, "--out", WORK / "one", "--set", "seed=9", "--set", "train.steps=9"), "seed"),
+            (("train", other, "--out", WORK / "x"), "no-store"),
+            (("init", "--preset", "huge", WORK / "x"), "huge"),
+            (("init", "--preset", "tiny", self.model), "model"),
+            (("prepare", WORK / "nowhere", "--out", WORK / "x"), "nowhere|--model"),
+            (("inspect", WORK / "nowhere"), "nowhere"),
+            (("sample", WORK / "nowhere", "--prompt", "x"), "nowhere"),
+            (("report", WORK / "data"), "data"),
+        ]
+        for arguments, expected in cases:
+            with self.subTest(arguments=arguments):
+                errors = kessoku(*arguments, expect=64).stderr
+                self.assertEqual(errors.count("\n"), 1, errors)
+                self.assertRegex(errors, expected)
+
+    def test_ranks_that_do_not_divide_the_batch_are_refused(self):
+        done = kessoku("train", self.run_file, "--out", WORK / "x", ranks=3, expect=64)
+        self.assertIn("does not divide over 3 ranks", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
