@@ -1,6 +1,7 @@
 #include "data/image.h"
 
 #include <fmt/format.h>
+#include <vips/vector.h>
 
 #include <cmath>
 #include <cstring>
@@ -169,6 +170,9 @@ void initialize_images(const char* program, int threads) {
   // What matters of libvips' warnings comes back as an error with the file's name.
   g_log_set_handler(
       "VIPS", G_LOG_LEVEL_WARNING, [](const char*, GLogLevelFlags, const char*, void*) {}, nullptr);
+  // Orc frees the code that it compiles without a lock (seen with 0.4.33): two images at once could
+  // crash. Without it pixels are also the same on every processor.
+  vips_vector_set_enabled(FALSE);
   vips_concurrency_set(threads);
   vips_cache_set_max(0);  // no operation is asked for twice
 }

@@ -29,7 +29,7 @@ void write_part(const std::filesystem::path& path, const Part& part) {
 }
 
 Part read_part(const std::filesystem::path& path) {
-  const json document = json::parse(read_file(path));
+  const json document = json::parse(read_file(path, uint64_t{1} << 30));
   Part part{.error = document.at("error"),
             .exit_code = document.at("exit_code"),
             .unchanged = document.at("unchanged")};
