@@ -1,11 +1,12 @@
 #include "data/image.h"
 
 #include <fmt/format.h>
-#include <vips/vector.h>
 
 #include <cmath>
 #include <cstring>
 #include <vips/vips8>
+// After vips8, which brings what it needs.
+#include <vips/vector.h>
 
 #include "base/error.h"
 #include "base/file.h"

@@ -27,7 +27,8 @@ class Communicator {
 
   /// Sums over ranks, in place. f32, f64 or int64.
   virtual std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) = 0;
-  /// `whole` has size() equal parts; the sum of part rank() over all ranks comes into `part`.
+  /// `whole` has size() equal parts; the sum of part rank() over all ranks comes into `part`, which
+  /// may be whole's own part. One at a time.
   virtual std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part) = 0;
   /// The inverse: every rank's `part` into `whole`. `part` may be whole's own part.
   virtual std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) = 0;

@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/dot.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
@@ -136,9 +135,8 @@ void Trainer::reduce_gradients() {
     communicator_.all_reduce(gradients)->wait();
     return;
   }
-  at::Tensor sum = at::empty({flat_.part_numel()}, gradients.options());
-  communicator_.reduce_scatter(gradients, sum)->wait();
-  own_part(gradients).copy_(sum);
+  at::Tensor own = own_part(gradients);
+  communicator_.reduce_scatter(gradients, own)->wait();
 }
 
 void Trainer::clip(double norm) {

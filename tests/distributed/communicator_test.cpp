@@ -30,6 +30,10 @@ TEST(MpiCommunicatorTest, reduce_scatter_gives_each_rank_the_sum_of_its_part) {
                                   .mul_(static_cast<double>(size * (size + 1)) / 2)
                                   .narrow(0, communicator->rank() * 64, 64);
   EXPECT_TRUE(part.equal(expected));
+
+  at::Tensor own = whole.narrow(0, communicator->rank() * 64, 64);  // in place
+  communicator->reduce_scatter(whole, own)->wait();
+  EXPECT_TRUE(own.equal(expected));
 }
 
 TEST(MpiCommunicatorTest, all_gather_collects_parts_also_in_place) {

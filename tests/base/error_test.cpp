@@ -1,0 +1,25 @@
+#include "base/error.h"
+
+#include <gtest/gtest.h>
+
+namespace kessoku {
+namespace {
+
+TEST(NearestWordTest, finds_the_word_that_was_meant) {
+  const std::vector<std::string> keys{"train.steps", "train.global_batch", "optimizer.lr"};
+  EXPECT_EQ(nearest_word("train.stesp", keys), "train.steps");
+  EXPECT_EQ(nearest_word("train.globalbatch", keys), "train.global_batch");
+}
+
+TEST(NearestWordTest, says_nothing_when_nothing_is_near) {
+  EXPECT_EQ(nearest_word("qqqqqqqqqqqq", {"train.steps"}), "");
+  EXPECT_EQ(nearest_word("x", {}), "");
+}
+
+TEST(ErrorTest, carries_the_exit_code_of_its_kind) {
+  EXPECT_EQ(static_cast<int>(UsageError("x").exit_code()), 64);
+  EXPECT_EQ(static_cast<int>(DataError("x").exit_code()), 65);
+}
+
+}  // namespace
+}  // namespace kessoku
