@@ -31,6 +31,31 @@ std::string escape_html(std::string_view text) {
   return out;
 }
 
+std::string html_table(const std::vector<Column>& columns,
+                       const std::vector<std::vector<std::string>>& rows) {
+  std::string out = "<div class=\"scroll\" tabindex=\"0\"><table>\n";
+  const auto titled = [](const Column& column) { return !column.heading.empty(); };
+  if (std::any_of(columns.begin(), columns.end(), titled)) {
+    out += "<thead><tr>";
+    for (const Column& column : columns) {
+      out += titled(column) ? fmt::format(R"(<th scope="col" class="{}">{}</th>)", column.classes,
+                                          escape_html(column.heading))
+                            : "<td></td>";
+    }
+    out += "</tr></thead>\n";
+  }
+  out += "<tbody>\n";
+  for (const std::vector<std::string>& row : rows) {
+    out += "<tr>";
+    for (size_t i = 0; i < columns.size(); ++i) {
+      out += i == 0 ? fmt::format(R"(<th scope="row">{}</th>)", row.at(i))
+                    : fmt::format(R"(<td class="{}">{}</td>)", columns[i].classes, row.at(i));
+    }
+    out += "</tr>\n";
+  }
+  return out + "</tbody></table></div>\n";
+}
+
 std::string base64(std::string_view bytes) {
   constexpr std::string_view kDigits =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

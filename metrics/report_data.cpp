@@ -1,9 +1,9 @@
 #include "metrics/report_data.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -34,8 +34,13 @@ Json elements(const Json& object, const char* key) {
   return found != object.end() && found->is_array() ? *found : Json::array();
 }
 
-/// A value as a person reads it: a number, a text, or "" for what is neither.
+/// A value as a person reads it: a number, a text, "7 of 8" for {"found": 7, "of": 8}, or "" for
+/// what is none of them.
 std::string text_of(const Json& value) {
+  if (value.is_object() && value.contains("found") && value.contains("of") &&
+      !value["found"].is_structured() && !value["of"].is_structured()) {
+    return text_of(value["found"]) + " of " + text_of(value["of"]);
+  }
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number_unsigned()) return grouped(value.get<uint64_t>());
   if (value.is_number()) return short_number(value.get<double>());
@@ -74,21 +79,26 @@ void read_mixture(const fs::path& path, ReportData& data) {
   for (const auto& [name, count] : draws) data.top_folders.push_back({name, {}, {}, count});
 }
 
+/// One column for each key that any character has, or a single one where they have plain values.
 void read_per_character(const Json& characters, Table& table) {
+  std::vector<std::string> keys;
+  bool plain = false;
+  for (const auto& [name, value] : characters.items()) {
+    if (!value.is_object()) {
+      plain = true;
+      continue;
+    }
+    for (const auto& [key, _] : value.items()) {
+      if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+    }
+  }
+  table.headings = {"character"};
+  if (plain) table.headings.emplace_back("value");
+  table.headings.insert(table.headings.end(), keys.begin(), keys.end());
   for (const auto& [name, value] : characters.items()) {
     std::vector<std::string> row = {name};
-    if (!value.is_object()) {
-      if (table.headings.empty()) table.headings = {"character", "value"};
-      row.push_back(text_of(value));
-    } else {
-      if (table.headings.empty()) {
-        table.headings = {"character"};
-        for (const auto& [key, _] : value.items()) table.headings.push_back(key);
-      }
-      for (size_t i = 1; i < table.headings.size(); ++i) {
-        row.push_back(text_at(value, table.headings[i].c_str()));
-      }
-    }
+    if (plain) row.push_back(value.is_object() ? "" : text_of(value));
+    for (const std::string& key : keys) row.push_back(text_at(value, key.c_str()));
     table.rows.push_back(std::move(row));
   }
 }
@@ -96,8 +106,13 @@ void read_per_character(const Json& characters, Table& table) {
 void read_measures(const fs::path& path, ReportData& data) {
   const Json measures = read_json(path);
   for (const Json& figure : elements(measures, "figures")) {
-    data.figures.push_back({text_at(figure, "label"), text_at(figure, "value"),
-                            text_at(figure, "target"), text_at(figure, "note")});
+    const std::string unit = text_at(figure, "unit");
+    const auto quantity = [&](const char* key) {
+      const std::string value = text_at(figure, key);
+      return value.empty() || unit.empty() ? value : value + " " + unit;
+    };
+    data.figures.push_back(
+        {text_at(figure, "label"), quantity("value"), quantity("target"), text_at(figure, "note")});
   }
   const auto characters = measures.find("per_character");
   if (characters != measures.end() && characters->is_object()) {

@@ -39,7 +39,7 @@ std::vector<std::string> read_prompts(const fs::path& path) {
   return prompts;
 }
 
-void add_grid(const fs::path& folder, std::string title, ReportData& data) {
+void add_grid(const fs::path& folder, std::string title, bool large, ReportData& data) {
   const fs::path path = folder / "grid.png";
   if (fs::file_size(path) > kMaxPngBytes) {
     data.warnings.push_back(fmt::format("{} is too large to be shown.", path.string()));
@@ -51,6 +51,7 @@ void add_grid(const fs::path& folder, std::string title, ReportData& data) {
     return;
   }
   data.grids.push_back({std::move(title), std::move(png), read_prompts(folder / "prompts.txt")});
+  data.grids.back().large = large || data.grids.size() == 1;
 }
 
 }  // namespace
@@ -72,12 +73,12 @@ void read_samples(const fs::path& samples, ReportData& data) {
     const std::string kind = folder.filename().string().substr(5);
     const size_t word = kind.find_first_not_of("-_ ");
     add_grid(folder, word == std::string::npos ? "At the end" : "At the end: " + kind.substr(word),
-             data);
+             true, data);
   }
   const size_t shown = std::min(steps.size(), kMaxGrids);
   for (size_t i = 0; i < shown; ++i) {
     const size_t at = shown == 1 ? 0 : i * (steps.size() - 1) / (shown - 1);
-    add_grid(steps[at].second, "Step " + grouped(steps[at].first), data);
+    add_grid(steps[at].second, "Step " + grouped(steps[at].first), false, data);
   }
 }
 

@@ -52,7 +52,9 @@ void read_settings(std::string config, ReportData& data) {
         std::max<int64_t>(0, settings.at_path("train.steps").value_or<int64_t>(0)));
     for (const Setting& setting : kMainSettings) {
       const auto value = settings.at_path(setting.key);
-      if (value) data.settings.emplace_back(setting.label, to_text(value));
+      // A negative rate of the text encoder means that it has the common one.
+      const bool inherited = value.is_number() && value.value_or(0.0) < 0;
+      if (value && !inherited) data.settings.emplace_back(setting.label, to_text(value));
     }
   } catch (const toml::parse_error& error) {
     data.warnings.push_back(fmt::format("config.toml is damaged: {}.", error.description()));

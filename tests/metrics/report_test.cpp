@@ -140,13 +140,23 @@ TEST_F(ReportTest, TheMixtureStandsBesideWhatWasDrawn) {
       R"({"categories":[{"path":".","examples":5,"share":1},{"path":"fanart","examples":163,"share":0.3},
                             {"path":"screenshots","examples":7024,"share":0.7},{"path":"screenshots/kita","examples":9,"share":0.1}]})");
   const std::string html = page();
-  EXPECT_THAT(
-      html,
-      AllOf(
-          HasSubstr(
-              R"(<th scope="row">fanart</th><td class="number">163</td><td class="number">30.00 %</td>)"
-              R"(<td class="number">25.00 %</td><td class="number">100</td>)"),
-          HasSubstr("7,024"), HasSubstr("75.00 %"), HasSubstr("screenshots/kita")));
+  EXPECT_THAT(html,
+              AllOf(HasSubstr(R"(<th scope="row">fanart</th><td class="number extra">163</td>)"
+                              R"(<td class="number">30.00 %</td><td class="number">25.00 %</td>)"
+                              R"(<td class="number extra">100</td>)"),
+                    HasSubstr("7,024"), HasSubstr("75.00 %"), HasSubstr("screenshots/kita")));
+}
+
+TEST_F(ReportTest, MeasuresStandWithTheirUnitAndTarget) {
+  write_config();
+  write("measures.json",
+        R"({"figures":[{"label":"found","value":90.6,"unit":"%","target":80,"note":"87 of 96"},
+                                        {"label":"told","value":3,"target":null}],
+                             "per_character":{"maru":{"singles":{"found":7,"of":8}},
+                                              "kita":{"singles":{"found":6,"of":8},"pairs":{"found":5,"of":16}}}})");
+  EXPECT_THAT(page(), AllOf(HasSubstr("90.6 %<"), HasSubstr("80 %<"), HasSubstr("87 of 96"),
+                            HasSubstr(">3<"), HasSubstr("7 of 8"), HasSubstr("5 of 16"),
+                            HasSubstr(">pairs<")));
 }
 
 TEST_F(ReportTest, GridsComeNewestFirstAndFinalOnesBefore) {
