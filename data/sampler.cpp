@@ -178,7 +178,7 @@ void Sampler::Impl::warn_of_buckets(uint64_t steps, const StoreManifest& manifes
     } else if (images < global_batch) {
       warnings.push_back(
           fmt::format("bucket {} starves: it has {} images for a global batch of {}, so they "
-                      "repeat within its steps (about one in {:.0f})",
+                      "repeat within its steps, about one step in {:.0f}",
                       name, images, global_batch, 1 / shares[b]));
     }
   }
