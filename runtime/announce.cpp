@@ -43,7 +43,7 @@ void announce(const RunConfig& config, const RunFolder& folder, const data::Stor
                         trainer.steps_done() >= config.train.steps ? ": that was the last step, nothing is to be done" : "");
   }
   for (const std::string& warning : mixture.warnings) text += "warning: " + warning + "\n";
-  for (const std::string& warning : sampler.warnings(config.train.steps)) text += "warning: " + warning + "\n";
+  for (const std::string& warning : sampler.warnings(config.train.steps, store.manifest())) text += "warning: " + warning + "\n";
   std::fputs(text.c_str(), stderr);
 }
 
