@@ -59,8 +59,10 @@
         { label, data: points(curves[id].raw), borderColor: faint, backgroundColor: faint, borderWidth: 1 },
       ], options);
     }
-    draw("lr", [{ label: "learning rate", data: points(curves.lr.raw), borderColor: accent, backgroundColor: accent }],
-         { legend: false, fromZero: true });
+    draw("lr", [{  // monotone: Chart.js draws straight lines per pixel, which shows as teeth on a smooth curve
+      label: "learning rate", data: points(curves.lr.raw), borderColor: accent, backgroundColor: accent,
+      cubicInterpolationMode: "monotone",
+    }], { legend: false, fromZero: true });
     const { x, ...phases } = curves.phases;
     const shown = Object.keys(phaseColors).filter((phase) => phases[phase].some((seconds) => seconds > 0));
     if (shown.length) {
