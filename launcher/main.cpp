@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "data/image.h"
@@ -20,6 +22,17 @@ int fail(ExitCode code, const std::string& message) {
   const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
   fmt::print(stderr, "kessoku{}: {}\n", rank ? fmt::format(" (rank {})", rank) : "", message);
   return static_cast<int>(code);
+}
+
+/// CLI11 would only say that a subcommand is missing.
+void require_known_subcommand(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (word.starts_with("-") || std::find(names.begin(), names.end(), word) != names.end()) return;
+  const std::string nearest = kessoku::nearest_word(word, names);
+  throw kessoku::UsageError(
+      fmt::format("there is no subcommand {}; {}", word,
+                  nearest.empty() ? fmt::format("there are {}", fmt::join(names, ", ")) : fmt::format("did you mean {}?", nearest)));
 }
 
 }  // namespace
@@ -44,6 +57,7 @@ int main(int argc, char** argv) {
 
   try {
     kessoku::data::initialize_images(argv[0], 1);
+    if (argc > 1) require_known_subcommand(app, argv[1]);
     app.parse(argc, argv);
     return static_cast<int>(result);
   } catch (const CLI::Success& request) {  // --help, --version

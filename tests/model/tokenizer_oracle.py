@@ -22,7 +22,7 @@ supercalifragilisticexpialidocious antidisestablishmentarianism|___ --- ... !!! 
 
 
 # Combining marks that the tokenizers package does not know as such: its tables for NFC are of an older Unicode.
-NEW_MARKS = (0x7FD, 0x1AC0, 0x10F46, 0x10F4F, 0x1193D)
+NEW_MARKS = (0x7FD, 0x1715, 0x1AC0, 0x1DF7, 0xA82C, 0x10F46, 0x10F4F, 0x10F85, 0x1193D)
 
 
 def odd_texts() -> list[str]:
