@@ -46,7 +46,7 @@ WIDE, SQUARE, TALL = (228, SHORT), (SHORT, SHORT), (SHORT, 213)
 # Shares of the total weight. The sub-folders of a folder not named here share its weight equally; in
 # `regularization` every picture has the same.
 CATEGORY_SHARES = {"screenshots": 0.30, "fanart": 0.25, "regularization": 0.45}
-SCENE_SHARES = {"1_character": 0.20, "2_characters": 0.56, "3_characters": 0.14, "4_characters": 0.10}
+SCENE_SHARES = {"1_character": 0.24, "2_characters": 0.52, "3_characters": 0.14, "4_characters": 0.10}
 
 
 @dataclass

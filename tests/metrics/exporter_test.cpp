@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "tests/metrics/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace kessoku::metrics {
 namespace {
@@ -122,7 +122,7 @@ TEST(ExporterTest, AnImpossibleAddressIsAUsageError) {
 
 // promtool (Debian package prometheus) knows the exposition format and the naming rules.
 TEST(ExporterTest, PromtoolFindsNothingToSay) {
-  const TemporaryFolder folder;
+  const tests::TemporaryFolder folder;
   Exporter exporter("127.0.0.1", 0, "a \"run\"\nof \\ two lines", 0, 2, 48'000);
   exporter.observe(record(1));
   const std::string answer = scrape(exporter.port());

@@ -13,7 +13,7 @@
 #include "metrics/html.h"
 #include "metrics/report_curves.h"
 #include "metrics/run_log.h"
-#include "tests/metrics/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace kessoku::metrics {
 namespace {
@@ -85,7 +85,7 @@ class ReportTest : public ::testing::Test {
     return out;
   }
 
-  TemporaryFolder folder_;
+  tests::TemporaryFolder folder_;
   std::filesystem::path run_ = folder_.path() / "run";
 };
 

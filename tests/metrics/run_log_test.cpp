@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "tests/metrics/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace kessoku::metrics {
 namespace {
@@ -36,7 +36,7 @@ class RunLogTest : public ::testing::Test {
     return found;
   }
 
-  TemporaryFolder folder_;
+  tests::TemporaryFolder folder_;
   std::filesystem::path path_ = folder_.path() / "log.jsonl";
 };
 
