@@ -165,7 +165,8 @@ void add_train_command(CLI::App& app, ExitCode& result) {
   command->add_option("--resume", options->resume, "auto | never | a checkpoint's folder")->capture_default_str();
   command->footer(
       "Example: mpirun -n 2 kessoku train configs/demo.toml --set train.steps=500\n"
-      "Without mpirun there is one rank. Ctrl-C, SIGTERM and SIGUSR1 stop it after a checkpoint (exit code 75).");
+      "Without mpirun there is one rank. Ctrl-C, SIGTERM and SIGUSR1 stop it with a checkpoint (exit code 75); mpirun\n"
+      "wants SIGUSR1, as on Ctrl-C it kills its ranks after one second.");
   command->callback([options, &result] { result = train(*options); });
 }
 

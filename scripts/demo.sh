@@ -17,6 +17,20 @@ run=demo/run
 say() { printf 'demo:  %s\n' "$*"; }
 # Two ranks, as on a machine with two GPUs; Open MPI wants to be told that root means it.
 ranks() { OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --bind-to none --oversubscribe -n 2 "$@"; }
+# stoppable COMMAND…: Ctrl-C makes mpirun kill its ranks after one second. So it runs out of the terminal's reach, and what it is sent instead,
+# SIGUSR1, leaves it the time for a checkpoint; then it ends with 75.
+stoppable() {
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 setsid "$@" &
+  local job=$! status=0
+  trap 'kill -USR1 "$job" 2>/dev/null' INT TERM
+  wait "$job" || status=$?
+  if kill -0 "$job" 2>/dev/null; then  # the signal ended the first wait
+    status=0
+    wait "$job" || status=$?
+  fi
+  trap - INT TERM
+  return $status
+}
 # once STAMP SENTENCE COMMAND…: runs the command unless STAMP is there.
 once() {
   local stamp=$1 sentence=$2
@@ -58,7 +72,7 @@ say "store in demo/store"
 ranks "$kessoku" prepare demo/data --out demo/store --model demo/base --resolution 64 --keep moments
 once demo/before/measures.json "pictures before fine-tuning in demo/before" before
 say "training in $run (Ctrl-C stops with a checkpoint; the same command goes on)"
-ranks "$kessoku" train configs/demo.toml --out "$run"
+stoppable mpirun --bind-to none --oversubscribe -n 2 "$kessoku" train configs/demo.toml --out "$run"
 once demo/after/measures.json "pictures after fine-tuning in demo/after" after
 "$python" scripts/demo_measure.py join "$run/measures.json" demo/before/measures.json demo/after/measures.json
 "$kessoku" report "$run"
