@@ -7,6 +7,7 @@ import random
 import sys
 import unicodedata
 
+from tokenizers.normalizers import NFC
 from transformers import CLIPTokenizer
 
 ODD = """
@@ -21,8 +22,10 @@ supercalifragilisticexpialidocious antidisestablishmentarianism|___ --- ... !!! 
 """
 
 
-# Combining marks that the tokenizers package does not know as such: its tables for NFC are of an older Unicode.
-NEW_MARKS = (0x7FD, 0x1715, 0x1AC0, 0x1DF7, 0xA82C, 0x10F46, 0x10F4F, 0x10F85, 0x1193D)
+def new_marks() -> set[int]:
+    """Combining marks that the tokenizers package does not know as such: its tables for NFC are of an older Unicode."""
+    marks = [c for c in range(0x110000) if unicodedata.combining(chr(c))]
+    return {c for c in marks if NFC().normalize_str(f"e{chr(c)}\u0301") != unicodedata.normalize("NFC", f"e{chr(c)}\u0301")}
 
 
 def odd_texts() -> list[str]:
@@ -53,9 +56,10 @@ def interesting(character: int) -> bool:
 
 def texts(everything: bool) -> list[str]:
     rng = random.Random(20240501)
+    unknown = new_marks()
     assigned = [c for c in range(1, 0x110000)
                 if not 0xD800 <= c < 0xE000 and unicodedata.category(chr(c)) not in ("Cn", "Co")
-                and c not in NEW_MARKS]
+                and c not in unknown]
     bmp = [c for c in assigned if c < 0x10000]
     if everything:
         return in_context(assigned, rng)
