@@ -24,7 +24,8 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-Error::Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+Error::Error(ExitCode code, const std::string& message)
+    : std::runtime_error(message), code_(code) {}
 
 std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates) {
   std::string best;

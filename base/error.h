@@ -8,8 +8,8 @@
 
 namespace kessoku {
 
-/// An error that a person can act upon: says what was wrong, where (file, line, key, tensor) and what to do.
-/// The launcher prints it as one line and ends the process with `exit_code()`.
+/// An error that a person can act upon: says what was wrong, where (file, line, key, tensor) and
+/// what to do. The launcher prints it as one line and ends the process with `exit_code()`.
 class Error : public std::runtime_error {
  public:
   Error(ExitCode code, const std::string& message);
@@ -31,7 +31,8 @@ class DataError : public Error {
   explicit DataError(const std::string& message) : Error(ExitCode::kBadData, message) {}
 };
 
-/// The nearest of `candidates` to `word` by edit distance, for "did you mean"; empty if none is near.
+/// The nearest of `candidates` to `word` by edit distance, for "did you mean"; empty if none is
+/// near.
 std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates);
 
 }  // namespace kessoku

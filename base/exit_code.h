@@ -2,7 +2,8 @@
 
 namespace kessoku {
 
-/// What the process ends with; scripts and the supervisor rely on these numbers (sysexits.h where it has one).
+/// What the process ends with; scripts and the supervisor rely on these numbers (sysexits.h where
+/// it has one).
 enum class ExitCode : int {
   kDone = 0,
   kUsage = 64,     ///< wrong command line or run file

@@ -9,12 +9,12 @@
 
 namespace kessoku {
 
-/// The whole file as bytes. Throws UsageError if it is not there, DataError if it is larger than `max_bytes`
-/// or cannot be read.
+/// The whole file as bytes. Throws UsageError if it is not there, DataError if it is larger than
+/// `max_bytes` or cannot be read.
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = 64u << 20);
 
-/// Writes beside `path`, fsyncs, renames over it and fsyncs the folder: a reader sees the old file or the whole
-/// new one. Throws Error (kInternal) naming the path and the system's reason.
+/// Writes beside `path`, fsyncs, renames over it and fsyncs the folder: a reader sees the old file
+/// or the whole new one. Throws Error (kInternal) naming the path and the system's reason.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 /// fsync of a file or folder, so that it survives a power cut.

@@ -7,7 +7,8 @@
 
 namespace kessoku {
 
-/// What a random stream is for. The numbers are part of every run's identity: never reuse or reorder them.
+/// What a random stream is for. The numbers are part of every run's identity: never reuse or
+/// reorder them.
 enum class Purpose : uint32_t {
   kNoise = 1,
   kTimestep = 2,
@@ -25,8 +26,9 @@ enum class Purpose : uint32_t {
   kValidation = 14,
 };
 
-/// A counter-based stream (Philox4x32-10, Salmon et al., SC'11) keyed by (seed, purpose, index): the same
-/// numbers on every machine, rank and thread, whatever was drawn elsewhere. Not for concurrent use.
+/// A counter-based stream (Philox4x32-10, Salmon et al., SC'11) keyed by (seed, purpose, index):
+/// the same numbers on every machine, rank and thread, whatever was drawn elsewhere. Not for
+/// concurrent use.
 class RandomStream {
  public:
   /// `index` is most often the draw's number.

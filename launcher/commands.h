@@ -6,7 +6,8 @@
 
 namespace kessoku::launcher {
 
-// Each adds one subcommand with its options and help to `app`; its callback does the work and throws kessoku::Error.
+// Each adds one subcommand with its options and help to `app`; its callback does the work and
+// throws kessoku::Error.
 void add_forward_command(CLI::App& app);
 void add_init_command(CLI::App& app);
 void add_prepare_command(CLI::App& app);

@@ -1,5 +1,5 @@
-// kessoku: fine-tunes Stable Diffusion 1.x on many GPUs or none. Parses the command line and hands over to one file
-// a subcommand.
+// kessoku: fine-tunes Stable Diffusion 1.x on many GPUs or none. Parses the command line and hands
+// over to one file a subcommand.
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -30,9 +30,10 @@ void require_known_subcommand(const CLI::App& app, const std::string& word) {
   for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
   if (word.starts_with("-") || std::find(names.begin(), names.end(), word) != names.end()) return;
   const std::string nearest = kessoku::nearest_word(word, names);
-  throw kessoku::UsageError(
-      fmt::format("there is no subcommand {}; {}", word,
-                  nearest.empty() ? fmt::format("there are {}", fmt::join(names, ", ")) : fmt::format("did you mean {}?", nearest)));
+  throw kessoku::UsageError(fmt::format("there is no subcommand {}; {}", word,
+                                        nearest.empty()
+                                            ? fmt::format("there are {}", fmt::join(names, ", "))
+                                            : fmt::format("did you mean {}?", nearest)));
 }
 
 }  // namespace
@@ -44,7 +45,8 @@ int main(int argc, char** argv) {
   CLI::App app("Fine-tunes Stable Diffusion 1.x on many GPUs or none.", "kessoku");
   app.set_version_flag("--version", "kessoku " KESSOKU_VERSION);
   app.require_subcommand(1);
-  app.footer("Example: kessoku train configs/demo.toml\nEvery subcommand has --help with an example.");
+  app.footer(
+      "Example: kessoku train configs/demo.toml\nEvery subcommand has --help with an example.");
   kessoku::launcher::add_init_command(app);
   kessoku::launcher::add_prepare_command(app);
   kessoku::launcher::add_inspect_command(app);

@@ -30,7 +30,9 @@ struct TrainOptions {
 /// Seconds since it was made.
 class Stopwatch {
  public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
 
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
@@ -40,14 +42,16 @@ void use_threads(const RunConfig& config, const runtime::Communicator& communica
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(config.train.threads > 0 ? static_cast<int>(config.train.threads)
                                                : std::max(1, cores / communicator.local_size()));
-  at::globalContext().setFlushDenormal(true);  // moments of words that no caption holds decay into denormals
+  at::globalContext().setFlushDenormal(
+      true);  // moments of words that no caption holds decay into denormals
 }
 
 model::Parameters trained_parameters(const RunConfig& config, const model::StableDiffusion& model) {
   model::Parameters all;
   const auto add = [&](const std::string& part, const model::Parameters& parameters) {
     if (!config.trains(part)) return;
-    for (const model::Parameter& parameter : parameters) all.push_back({part + "." + parameter.name, parameter.tensor});
+    for (const model::Parameter& parameter : parameters)
+      all.push_back({part + "." + parameter.name, parameter.tensor});
   };
   add("unet", model.unet.parameters());
   add("text_encoder", model.text_encoder.parameters());
@@ -55,14 +59,15 @@ model::Parameters trained_parameters(const RunConfig& config, const model::Stabl
   return all;
 }
 
-data::LoaderOptions loader_options(const RunConfig& config, const model::StableDiffusion& model, uint64_t first_step,
-                                   const runtime::Communicator& communicator) {
+data::LoaderOptions loader_options(const RunConfig& config, const model::StableDiffusion& model,
+                                   uint64_t first_step, const runtime::Communicator& communicator) {
   data::LoaderOptions options;
   options.seed = config.seed;
   options.first_step = first_step;
   options.last_step = config.train.steps;
   options.micro_batch =
-      runtime::split_batch(config.train.global_batch, config.train.micro_batch, communicator.size()).micro;
+      runtime::split_batch(config.train.global_batch, config.train.micro_batch, communicator.size())
+          .micro;
   options.rank = communicator.rank();
   options.ranks = communicator.size();
   options.images = config.trains("vae");
@@ -73,7 +78,9 @@ data::LoaderOptions loader_options(const RunConfig& config, const model::StableD
   options.timesteps = model.schedule.num_train_timesteps;
   options.threads = static_cast<int>(config.data.threads);
   options.prefetch = static_cast<size_t>(config.data.prefetch);
-  options.encode_caption = [&model](const std::string& caption) { return model.tokenizer.tokenize(caption).ids; };
+  options.encode_caption = [&model](const std::string& caption) {
+    return model.tokenizer.tokenize(caption).ids;
+  };
   return options;
 }
 
@@ -88,22 +95,26 @@ ExitCode train(const TrainOptions& options) {
   const runtime::RunFolder folder = runtime::open_run_folder(config, options.out, options.resume);
   std::filesystem::create_directories(folder.path);
   const data::Store store(config.data.store);
-  const data::Mixture mixture = data::resolve_mixture(store.manifest().categories, store.rows(), config.mixture.rules);
+  const data::Mixture mixture =
+      data::resolve_mixture(store.manifest().categories, store.rows(), config.mixture.rules);
   data::Sampler sampler(store.rows(), store.manifest().buckets.size(), mixture,
                         {config.seed, config.train.global_batch, config.mixture.pass_draws});
   model::StableDiffusion model = model::load_model(config.model.path);
   if (!config.train.prediction.empty()) model.schedule.prediction_type = config.train.prediction;
   runtime::require_fit(config, store, model);
 
-  const auto objective = config.trains("vae") ? runtime::make_autoencoder_objective(model.vae, config)
-                                              : runtime::make_denoising_objective(model);
+  const auto objective = config.trains("vae")
+                             ? runtime::make_autoencoder_objective(model.vae, config)
+                             : runtime::make_denoising_objective(model);
   runtime::Trainer trainer(config, trained_parameters(config, model), *objective,
                            runtime::DrawCounter(store.manifest().categories, store.rows()),
-                           runtime::Audit(folder.path, config.audit.batches, *communicator), *communicator);
+                           runtime::Audit(folder.path, config.audit.batches, *communicator),
+                           *communicator);
   const runtime::RunIdentity identity{config.seed, config.train.global_batch, store.digest()};
   if (folder.resume_from) runtime::load_checkpoint(*folder.resume_from, identity, trainer);
   if (first) {
-    runtime::write_run_description(folder.path, config, store.manifest().categories, mixture, sampler.pass_draws());
+    runtime::write_run_description(folder.path, config, store.manifest().categories, mixture,
+                                   sampler.pass_draws());
     runtime::announce(config, folder, store, mixture, sampler, trainer, *communicator);
   }
 
@@ -125,9 +136,11 @@ ExitCode train(const TrainOptions& options) {
     runtime::write_checkpoint(folder.path, config, identity, model, trainer, *communicator);
   };
   const auto due = [&](uint64_t every) { return every > 0 && trainer.steps_done() % every == 0; };
-  const bool previews = !config.sample.prompts.empty() && config.sample.every_steps > 0 && !config.trains("vae");
+  const bool previews =
+      !config.sample.prompts.empty() && config.sample.every_steps > 0 && !config.trains("vae");
 
-  data::Loader loader(store, std::move(sampler), loader_options(config, model, trainer.steps_done(), *communicator));
+  data::Loader loader(store, std::move(sampler),
+                      loader_options(config, model, trainer.steps_done(), *communicator));
   if (previews && trainer.steps_done() == 0) timed(Phase::kSample, preview);
   Stopwatch since_checkpoint;
   runtime::Wishes wishes;
@@ -141,12 +154,13 @@ ExitCode train(const TrainOptions& options) {
       timed(Phase::kCheckpoint, checkpoint);
       since_checkpoint = {};
     }
-    if (previews && !wishes.stop && (last || due(config.sample.every_steps))) timed(Phase::kSample, preview);
+    if (previews && !wishes.stop && (last || due(config.sample.every_steps)))
+      timed(Phase::kSample, preview);
   }
   if (trainer.steps_done() >= config.train.steps) return ExitCode::kDone;
   if (first) {
-    fmt::print(stderr, "stopped at step {} of {}, with a checkpoint; the same command goes on\n", trainer.steps_done(),
-               config.train.steps);
+    fmt::print(stderr, "stopped at step {} of {}, with a checkpoint; the same command goes on\n",
+               trainer.steps_done(), config.train.steps);
   }
   return ExitCode::kStopped;
 }
@@ -155,17 +169,22 @@ ExitCode train(const TrainOptions& options) {
 
 void add_train_command(CLI::App& app, ExitCode& result) {
   auto options = std::make_shared<TrainOptions>();
-  CLI::App* command = app.add_subcommand("train", "Trains UNet and text encoder, or the VAE, as a run file says.");
+  CLI::App* command =
+      app.add_subcommand("train", "Train UNet and text encoder, or the VAE, as a run file says");
   command->add_option("RUN.toml", options->run_file, "the run file")->required();
   command->add_option("--out", options->out, "run folder; default runs/<name>");
-  command->add_option("--set", options->overrides, "section.key=value, over the run file; may be repeated")
+  command
+      ->add_option("--set", options->overrides,
+                   "section.key=value, over the run file; may be repeated")
       ->take_all()
       ->expected(1)
       ->allow_extra_args(false);
-  command->add_option("--resume", options->resume, "auto | never | a checkpoint's folder")->capture_default_str();
+  command->add_option("--resume", options->resume, "auto | never | a checkpoint's folder")
+      ->capture_default_str();
   command->footer(
       "Example: mpirun -n 2 kessoku train configs/demo.toml --set train.steps=500\n"
-      "Without mpirun there is one rank. Ctrl-C, SIGTERM and SIGUSR1 stop it with a checkpoint (exit code 75); mpirun\n"
+      "Without mpirun there is one rank. Ctrl-C, SIGTERM and SIGUSR1 stop it with a checkpoint "
+      "(exit code 75); mpirun\n"
       "wants SIGUSR1, as on Ctrl-C it kills its ranks after one second.");
   command->callback([options, &result] { result = train(*options); });
 }

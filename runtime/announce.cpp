@@ -6,44 +6,57 @@
 
 namespace kessoku::runtime {
 
-void require_fit(const RunConfig& config, const data::Store& store, const model::StableDiffusion& model) {
+void require_fit(const RunConfig& config, const data::Store& store,
+                 const model::StableDiffusion& model) {
   const std::string& path = config.data.store;
   if (config.trains("vae")) {
     if (!store.keeps(data::Kind::kImages)) {
-      throw UsageError(fmt::format("{}: keeps no images, which train.target = [\"vae\"] needs: prepare it with "
-                                   "--keep images",
-                                   path));
+      throw UsageError(
+          fmt::format("{}: keeps no images, which train.target = [\"vae\"] needs: prepare it with "
+                      "--keep images",
+                      path));
     }
     return;
   }
   if (!store.keeps(data::Kind::kMoments) && !store.keeps(data::Kind::kLatents)) {
-    throw UsageError(fmt::format("{}: keeps no moments or latents: prepare it with --keep moments --model {}", path,
-                                 config.model.path));
+    throw UsageError(
+        fmt::format("{}: keeps no moments or latents: prepare it with --keep moments --model {}",
+                    path, config.model.path));
   }
   const std::string digest = model::vae_digest(model.vae);
   if (store.manifest().encoder.digest != digest) {
-    throw UsageError(fmt::format("{}: was encoded by another VAE ({}) than that of model.path = {} ({}): prepare it again "
-                                 "with --model {}",
-                                 path, store.manifest().encoder.digest, config.model.path, digest, config.model.path));
+    throw UsageError(fmt::format(
+        "{}: was encoded by another VAE ({}) than that of model.path = {} ({}): prepare it again "
+        "with --model {}",
+        path, store.manifest().encoder.digest, config.model.path, digest, config.model.path));
   }
 }
 
-void announce(const RunConfig& config, const RunFolder& folder, const data::Store& store, const data::Mixture& mixture,
-              const data::Sampler& sampler, Trainer& trainer, const Communicator& communicator) {
-  const BatchSplit split = split_batch(config.train.global_batch, config.train.micro_batch, communicator.size());
+void announce(const RunConfig& config, const RunFolder& folder, const data::Store& store,
+              const data::Mixture& mixture, const data::Sampler& sampler, Trainer& trainer,
+              const Communicator& communicator) {
+  const BatchSplit split =
+      split_batch(config.train.global_batch, config.train.micro_batch, communicator.size());
   std::string text = to_toml(config) + "\n";
   text += fmt::format("run          {}\n", folder.path.string());
-  text += fmt::format("store        {}: {} examples in {} buckets; a pass is {} draws\n", config.data.store, store.size(),
-                      store.manifest().buckets.size(), sampler.pass_draws());
-  text += fmt::format("trained      {} parameters of {}\n", trainer.flat().used(), fmt::join(config.train.target, ", "));
-  text += fmt::format("global batch {} = {} ranks x {} draws x {} accumulated\n", config.train.global_batch,
-                      communicator.size(), split.micro, split.accumulation);
+  text += fmt::format("store        {}: {} examples in {} buckets; a pass is {} draws\n",
+                      config.data.store, store.size(), store.manifest().buckets.size(),
+                      sampler.pass_draws());
+  text += fmt::format("trained      {} parameters of {}\n", trainer.flat().used(),
+                      fmt::join(config.train.target, ", "));
+  text +=
+      fmt::format("global batch {} = {} ranks x {} draws x {} accumulated\n",
+                  config.train.global_batch, communicator.size(), split.micro, split.accumulation);
   if (folder.resume_from) {
-    text += fmt::format("goes on      at step {} from {}{}\n", trainer.steps_done(), folder.resume_from->string(),
-                        trainer.steps_done() >= config.train.steps ? ": that was the last step, nothing is to be done" : "");
+    text += fmt::format("goes on      at step {} from {}{}\n", trainer.steps_done(),
+                        folder.resume_from->string(),
+                        trainer.steps_done() >= config.train.steps
+                            ? ": that was the last step, nothing is to be done"
+                            : "");
   }
   for (const std::string& warning : mixture.warnings) text += "warning: " + warning + "\n";
-  for (const std::string& warning : sampler.warnings(config.train.steps, store.manifest())) text += "warning: " + warning + "\n";
+  for (const std::string& warning : sampler.warnings(config.train.steps, store.manifest()))
+    text += "warning: " + warning + "\n";
   std::fputs(text.c_str(), stderr);
 }
 

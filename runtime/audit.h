@@ -8,9 +8,9 @@
 
 namespace kessoku::runtime {
 
-/// Writes the first global batches of a run with their losses, so that anyone can replay them elsewhere:
-/// audit/step-NNNNNNNN.safetensors with latents (scaled) or images, noise, timesteps, input_ids and loss, the global batch, in draw
-/// order, as first dimension. Collective.
+/// Writes the first global batches of a run with their losses, so that anyone can replay them
+/// elsewhere: audit/step-NNNNNNNN.safetensors with latents (scaled) or images, noise, timesteps,
+/// input_ids and loss, the global batch, in draw order, as first dimension. Collective.
 class Audit {
  public:
   /// Writes steps 1 … `batches`.

@@ -20,7 +20,9 @@ constexpr int kFormat = 1;
 
 std::string folder_name(uint64_t step) { return fmt::format("step-{:08}", step); }
 
-std::string shard_name(int rank, int ranks) { return fmt::format("shard-{:05}-of-{:05}.safetensors", rank, ranks); }
+std::string shard_name(int rank, int ranks) {
+  return fmt::format("shard-{:05}-of-{:05}.safetensors", rank, ranks);
+}
 
 at::ScalarType weights_dtype(const RunConfig& config) {
   if (config.checkpoint.weights_dtype == "fp32") return at::kFloat;
@@ -29,11 +31,13 @@ at::ScalarType weights_dtype(const RunConfig& config) {
 
 json layout_of(const FlatParameters& flat) {
   json layout = json::array();
-  for (const FlatRange& range : flat.ranges()) layout.push_back({range.name, range.offset, range.numel});
+  for (const FlatRange& range : flat.ranges())
+    layout.push_back({range.name, range.offset, range.numel});
   return layout;
 }
 
-/// Elements [begin, end) of the flat layout that `rank` writes: its part, without the padding at the end.
+/// Elements [begin, end) of the flat layout that `rank` writes: its part, without the padding at
+/// the end.
 std::pair<int64_t, int64_t> own_range(Trainer& trainer) {
   const int64_t used = trainer.flat().used();
   return {std::min(trainer.optimizer().begin(), used), std::min(trainer.optimizer().end(), used)};
@@ -41,12 +45,15 @@ std::pair<int64_t, int64_t> own_range(Trainer& trainer) {
 
 void write_state_shard(const fs::path& file, Trainer& trainer) {
   const auto [begin, end] = own_range(trainer);
-  const auto own = [&, begin = begin, end = end](const at::Tensor& part) { return part.narrow(0, 0, end - begin); };
+  const auto own = [&, begin = begin, end = end](const at::Tensor& part) {
+    return part.narrow(0, 0, end - begin);
+  };
   model::Parameters tensors{{"parameters", trainer.flat().values().narrow(0, begin, end - begin)},
                             {"exp_avg", own(trainer.optimizer().exp_avg())},
                             {"exp_avg_sq", own(trainer.optimizer().exp_avg_sq())}};
   if (trainer.ema().defined()) tensors.push_back({"ema", own(trainer.ema())});
-  model::write_safetensors(file, tensors, {{"begin", std::to_string(begin)}, {"end", std::to_string(end)}});
+  model::write_safetensors(file, tensors,
+                           {{"begin", std::to_string(begin)}, {"end", std::to_string(end)}});
 }
 
 json describe_files(const fs::path& folder) {
@@ -82,7 +89,8 @@ void remove_old(const fs::path& checkpoints, uint64_t keep) {
   std::vector<fs::path> all;
   for (const auto& entry : fs::directory_iterator(checkpoints)) {
     const std::string name = entry.path().filename();
-    if (entry.is_directory() && !entry.is_symlink() && name.starts_with("step-") && !name.ends_with(".tmp")) {
+    if (entry.is_directory() && !entry.is_symlink() && name.starts_with("step-") &&
+        !name.ends_with(".tmp")) {
       all.push_back(entry.path());
     }
   }
@@ -93,13 +101,15 @@ void remove_old(const fs::path& checkpoints, uint64_t keep) {
 json read_manifest(const fs::path& checkpoint) {
   const fs::path file = checkpoint / "state" / "run.json";
   if (!fs::exists(file)) {
-    throw UsageError(fmt::format("{}: no checkpoint (state/run.json is not there)", checkpoint.string()));
+    throw UsageError(
+        fmt::format("{}: no checkpoint (state/run.json is not there)", checkpoint.string()));
   }
   try {
     const json manifest = json::parse(read_file(file));
     const int format = manifest.at("format").get<int>();
     if (format > kFormat) {
-      throw DataError(fmt::format("{}: format {} was written by a newer kessoku", file.string(), format));
+      throw DataError(
+          fmt::format("{}: format {} was written by a newer kessoku", file.string(), format));
     }
     return manifest;
   } catch (const json::exception& error) {
@@ -114,23 +124,28 @@ void verify_files(const fs::path& checkpoint, const json& files) {
     const MappedFile file(path);
     if (file.bytes().size() != entry.at("bytes").get<uint64_t>() ||
         to_hex(checksum(file.bytes())) != entry.at("xxh3").get<std::string>()) {
-      throw DataError(fmt::format("{}: does not have the checksum that the checkpoint's manifest gives", path.string()));
+      throw DataError(fmt::format(
+          "{}: does not have the checksum that the checkpoint's manifest gives", path.string()));
     }
   }
 }
 
 void require_same(const RunIdentity& saved, const RunIdentity& now, const fs::path& checkpoint) {
   const auto differ = [&](const std::string& what, const auto& before, const auto& after) {
-    throw UsageError(fmt::format("{}: {} was {}, now it is {}: a run goes on only as it began", checkpoint.string(),
-                                 what, before, after));
+    throw UsageError(fmt::format("{}: {} was {}, now it is {}: a run goes on only as it began",
+                                 checkpoint.string(), what, before, after));
   };
   if (saved.seed != now.seed) differ("seed", saved.seed, now.seed);
-  if (saved.global_batch != now.global_batch) differ("train.global_batch", saved.global_batch, now.global_batch);
-  if (saved.store_digest != now.store_digest) differ("the store's digest", saved.store_digest, now.store_digest);
+  if (saved.global_batch != now.global_batch)
+    differ("train.global_batch", saved.global_batch, now.global_batch);
+  if (saved.store_digest != now.store_digest)
+    differ("the store's digest", saved.store_digest, now.store_digest);
 }
 
-/// Copies what `source`, elements [begin, …) of the flat layout, shares with `target`, elements [target_begin, …).
-void copy_overlap(const at::Tensor& source, int64_t begin, at::Tensor target, int64_t target_begin) {
+/// Copies what `source`, elements [begin, …) of the flat layout, shares with `target`, elements
+/// [target_begin, …).
+void copy_overlap(const at::Tensor& source, int64_t begin, at::Tensor target,
+                  int64_t target_begin) {
   const int64_t from = std::max(begin, target_begin);
   const int64_t to = std::min(begin + source.numel(), target_begin + target.numel());
   if (from >= to) return;
@@ -139,7 +154,8 @@ void copy_overlap(const at::Tensor& source, int64_t begin, at::Tensor target, in
 
 int64_t metadata_number(const model::SafetensorsFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
-  if (found == file.metadata().end()) throw DataError(fmt::format("{}: {} is missing", file.path().string(), key));
+  if (found == file.metadata().end())
+    throw DataError(fmt::format("{}: {} is missing", file.path().string(), key));
   return std::stoll(found->second);
 }
 
@@ -151,10 +167,13 @@ std::optional<fs::path> latest_checkpoint(const fs::path& run) {
   return fs::canonical(link);
 }
 
-uint64_t checkpoint_step(const fs::path& checkpoint) { return read_manifest(checkpoint).at("step").get<uint64_t>(); }
+uint64_t checkpoint_step(const fs::path& checkpoint) {
+  return read_manifest(checkpoint).at("step").get<uint64_t>();
+}
 
 void write_checkpoint(const fs::path& run, const RunConfig& config, const RunIdentity& identity,
-                      const model::StableDiffusion& model, Trainer& trainer, Communicator& communicator) {
+                      const model::StableDiffusion& model, Trainer& trainer,
+                      Communicator& communicator) {
   const fs::path checkpoints = run / "checkpoints";
   const std::string name = folder_name(trainer.steps_done());
   const fs::path beside = checkpoints / (name + ".tmp");
@@ -199,7 +218,8 @@ void write_checkpoint(const fs::path& run, const RunConfig& config, const RunIde
 void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Trainer& trainer) {
   const json manifest = read_manifest(checkpoint);
   try {
-    require_same({manifest.at("seed"), manifest.at("global_batch"), manifest.at("store_digest")}, identity, checkpoint);
+    require_same({manifest.at("seed"), manifest.at("global_batch"), manifest.at("store_digest")},
+                 identity, checkpoint);
     if (manifest.at("layout") != layout_of(trainer.flat())) {
       throw DataError(fmt::format("{}: the parameters are not those of this model and train.target",
                                   checkpoint.string()));
@@ -216,12 +236,14 @@ void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Tr
       copy_overlap(file.tensor("exp_avg_sq"), begin, trainer.optimizer().exp_avg_sq(), own);
       if (trainer.ema().defined()) {
         // A run that turns EMA on in its second half averages from there.
-        copy_overlap(file.tensor(file.contains("ema") ? "ema" : "parameters"), begin, trainer.ema(), own);
+        copy_overlap(file.tensor(file.contains("ema") ? "ema" : "parameters"), begin, trainer.ema(),
+                     own);
       }
     }
     trainer.optimizer().restore(manifest.at("step").get<uint64_t>());
   } catch (const json::exception& error) {
-    throw DataError(fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));
+    throw DataError(
+        fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));
   }
 }
 

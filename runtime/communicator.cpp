@@ -25,7 +25,9 @@ class SoloCommunicator : public Communicator {
   std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part) override {
     return copy(whole, part);
   }
-  std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override { return copy(part, whole); }
+  std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {
+    return copy(part, whole);
+  }
   std::unique_ptr<Pending> broadcast(at::Tensor&, int) override { return std::make_unique<Done>(); }
   void barrier() override {}
 
@@ -50,7 +52,9 @@ std::string Communicator::broadcast_text(const std::string& text) {
   return {static_cast<const char*>(words.data_ptr()), static_cast<size_t>(bytes)};
 }
 
-std::unique_ptr<Communicator> make_solo_communicator() { return std::make_unique<SoloCommunicator>(); }
+std::unique_ptr<Communicator> make_solo_communicator() {
+  return std::make_unique<SoloCommunicator>();
+}
 
 bool under_mpi() {
   for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) {

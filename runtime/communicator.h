@@ -7,15 +7,17 @@
 
 namespace kessoku::runtime {
 
-/// Work under way; `wait` returns when its tensors may be used. Destroying it without waiting is a bug.
+/// Work under way; `wait` returns when its tensors may be used. Destroying it without waiting is a
+/// bug.
 class Pending {
  public:
   virtual ~Pending() = default;
   virtual void wait() = 0;
 };
 
-/// Collectives over all ranks of the run. Every rank must call the same ones in the same order, from one thread. Tensors
-/// are contiguous and must live until `wait`. Throws Error (kInternal) naming the operation if the exchange fails.
+/// Collectives over all ranks of the run. Every rank must call the same ones in the same order,
+/// from one thread. Tensors are contiguous and must live until `wait`. Throws Error (kInternal)
+/// naming the operation if the exchange fails.
 class Communicator {
  public:
   virtual ~Communicator() = default;

@@ -10,7 +10,8 @@
 
 namespace kessoku::runtime {
 
-/// A run file (TOML), every key with its default. Relative paths are relative to the working directory.
+/// A run file (TOML), every key with its default. Relative paths are relative to the working
+/// directory.
 struct RunConfig {
   std::string name = "run";  ///< names the run folder, the metrics' label and the report
   uint64_t seed = 555;       ///< of everything random in the run
@@ -20,50 +21,57 @@ struct RunConfig {
   } model;
 
   struct Data {
-    std::string store;            ///< made by `kessoku prepare`
-    double caption_dropout = 0;   ///< probability of the empty caption; cond_dropout.txt overrides it
+    std::string store;  ///< made by `kessoku prepare`
+    double caption_dropout =
+        0;  ///< probability of the empty caption; cond_dropout.txt overrides it
     std::vector<std::pair<std::string, std::string>> caption_rename;  ///< [from, to], whole words
-    bool shuffle_tags = false;    ///< new order of the comma-separated tags at each draw
-    double flip = 0;              ///< probability of a mirrored picture; flip_p.txt overrides it
-    int64_t threads = 1;          ///< that read ahead, a rank
-    int64_t prefetch = 4;         ///< batches read ahead, a rank
+    bool shuffle_tags = false;  ///< new order of the comma-separated tags at each draw
+    double flip = 0;            ///< probability of a mirrored picture; flip_p.txt overrides it
+    int64_t threads = 1;        ///< that read ahead, a rank
+    int64_t prefetch = 4;       ///< batches read ahead, a rank
   } data;
 
   struct MixtureSection {
-    data::MixtureRules rules;  ///< folder glob = weight among its siblings; none: multiply.txt decides
-    uint64_t pass_draws = 0;   ///< draws a pass; 0 = until the rarest image was drawn once
+    data::MixtureRules
+        rules;  ///< folder glob = weight among its siblings; none: multiply.txt decides
+    uint64_t pass_draws = 0;  ///< draws a pass; 0 = until the rarest image was drawn once
   } mixture;
 
   struct Train {
     std::vector<std::string> target{"unet", "text_encoder"};  ///< or ["vae"]
-    uint64_t steps = 1000;                ///< optimizer steps
-    uint64_t global_batch = 4;            ///< draws a step, over all ranks
-    uint64_t micro_batch = 4;             ///< draws a rank holds at once, at most
-    std::string precision = "fp32";       ///< "fp32"
-    std::string device = "auto";          ///< "auto" | "cpu"
-    int64_t threads = 0;                  ///< CPU threads a rank; 0 = cores / ranks on the host
-    std::string prediction = "";          ///< "epsilon" | "v_prediction"; empty = as the model's scheduler says
+    uint64_t steps = 1000;                                    ///< optimizer steps
+    uint64_t global_batch = 4;                                ///< draws a step, over all ranks
+    uint64_t micro_batch = 4;        ///< draws a rank holds at once, at most
+    std::string precision = "fp32";  ///< "fp32"
+    std::string device = "auto";     ///< "auto" | "cpu"
+    int64_t threads = 0;             ///< CPU threads a rank; 0 = cores / ranks on the host
+    std::string prediction =
+        "";  ///< "epsilon" | "v_prediction"; empty = as the model's scheduler says
   } train;
 
   struct Vae {
-    double l2_weight = 0;              ///< of the squared error; the absolute error has weight 1
-    double gradient_weight = 0;        ///< of the absolute error of horizontal and vertical differences (edges)
-    double kl_weight = 1e-6;           ///< of the KL divergence to the unit normal, a latent element
-    bool fit_scaling_factor = false;   ///< write 1 / (standard deviation of the latents) into the model's config
+    double l2_weight = 0;  ///< of the squared error; the absolute error has weight 1
+    double gradient_weight =
+        0;  ///< of the absolute error of horizontal and vertical differences (edges)
+    double kl_weight = 1e-6;  ///< of the KL divergence to the unit normal, a latent element
+    bool fit_scaling_factor =
+        false;  ///< write 1 / (standard deviation of the latents) into the model's config
   } vae;
 
   struct Optimizer {
-    std::string name = "adamw";          ///< "adamw"
+    std::string name = "adamw";  ///< "adamw"
     double lr = 1e-6;
-    double text_encoder_lr = -1;         ///< below 0: as lr
+    double text_encoder_lr = -1;  ///< below 0: as lr
     double weight_decay = 0.01;
-    std::vector<std::string> no_decay;   ///< parameter names with * (e.g. "*.bias") that are not decayed
+    std::vector<std::string>
+        no_decay;  ///< parameter names with * (e.g. "*.bias") that are not decayed
     std::vector<double> betas{0.9, 0.999};
     double eps = 1e-8;
-    double grad_clip = 1.0;              ///< global norm; 0 = off
-    std::string schedule = "constant";   ///< "constant" | "linear" | "cosine" (both to 0 at the last step)
-    uint64_t warmup_steps = 0;           ///< linear from 0
-    bool shard = true;                   ///< ZeRO-1: optimizer state split over ranks
+    double grad_clip = 1.0;  ///< global norm; 0 = off
+    std::string schedule =
+        "constant";             ///< "constant" | "linear" | "cosine" (both to 0 at the last step)
+    uint64_t warmup_steps = 0;  ///< linear from 0
+    bool shard = true;          ///< ZeRO-1: optimizer state split over ranks
   } optimizer;
 
   struct Ema {
@@ -71,38 +79,40 @@ struct RunConfig {
   } ema;
 
   struct Checkpoint {
-    uint64_t every_steps = 1000;          ///< 0 = at the end only
-    double every_minutes = 30;            ///< 0 = off
-    uint64_t keep = 3;                    ///< newest ones that stay; 0 = all
-    std::string weights_dtype = "fp16";   ///< of the diffusers folder: "fp16" | "bf16" | "fp32"
+    uint64_t every_steps = 1000;         ///< 0 = at the end only
+    double every_minutes = 30;           ///< 0 = off
+    uint64_t keep = 3;                   ///< newest ones that stay; 0 = all
+    std::string weights_dtype = "fp16";  ///< of the diffusers folder: "fp16" | "bf16" | "fp32"
   } checkpoint;
 
   struct Sample {
-    uint64_t every_steps = 0;            ///< 0 = off
+    uint64_t every_steps = 0;  ///< 0 = off
     std::vector<std::string> prompts;
     std::string negative;
     int64_t steps = 28;
     double cfg = 7.5;
     std::string solver = "dpmpp_2m";
-    std::vector<int64_t> size;           ///< [width, height] in pixels; empty = the model's own
+    std::vector<int64_t> size;  ///< [width, height] in pixels; empty = the model's own
   } sample;
 
   struct Metrics {
-    std::string address = "127.0.0.1";   ///< where /metrics listens
-    int64_t port = 9460;                 ///< + local rank; 0 = any free port; below 0 = off
-    std::string file_sd = "metrics/targets.json";  ///< Prometheus targets, relative to the run folder
+    std::string address = "127.0.0.1";  ///< where /metrics listens
+    int64_t port = 9460;                ///< + local rank; 0 = any free port; below 0 = off
+    std::string file_sd =
+        "metrics/targets.json";  ///< Prometheus targets, relative to the run folder
   } metrics;
 
   struct Audit {
-    uint64_t batches = 0;                ///< first global batches to write out for replay elsewhere
+    uint64_t batches = 0;  ///< first global batches to write out for replay elsewhere
   } audit;
 
   bool trains(const std::string& part) const;
 };
 
-/// Reads a run file; `overrides` are "section.key=value" (--set). Unknown keys, wrong types and impossible values are UsageErrors
-/// that name file, line and the nearest key.
-RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+/// Reads a run file; `overrides` are "section.key=value" (--set). Unknown keys, wrong types and
+/// impossible values are UsageErrors that name file, line and the nearest key.
+RunConfig load_config(const std::filesystem::path& file,
+                      const std::vector<std::string>& overrides = {});
 
 /// The resolved configuration as TOML, all keys, in the order above.
 std::string to_toml(const RunConfig& config);

@@ -4,7 +4,8 @@
 
 namespace kessoku::runtime {
 
-DrawCounter::DrawCounter(const std::vector<data::Category>& categories, const std::vector<data::Row>& rows) {
+DrawCounter::DrawCounter(const std::vector<data::Category>& categories,
+                         const std::vector<data::Row>& rows) {
   std::map<std::string, uint32_t> index;
   std::vector<uint32_t> of_category;
   for (const data::Category& category : categories) {

@@ -11,7 +11,9 @@ namespace {
 // 64 bytes: the same alignment in every run keeps vectorised kernels bit-equal.
 constexpr int64_t kAlignment = 16;
 
-int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace
 
@@ -48,7 +50,9 @@ model::Parameters FlatParameters::views_of(const at::Tensor& flat) const {
   model::Parameters views;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const FlatRange& range = ranges_[i];
-    views.push_back({range.name, flat.narrow(0, range.offset, range.numel).view(parameters_[i].tensor.sizes())});
+    views.push_back(
+        {range.name,
+         flat.narrow(0, range.offset, range.numel).view(parameters_[i].tensor.sizes())});
   }
   return views;
 }

@@ -11,9 +11,10 @@ struct FlatRange {
   int64_t numel;
 };
 
-/// All trained parameters in one flat f32 buffer, and their gradients in another; the networks' tensors become views. So
-/// gradients are summed over ranks, clipped, stepped and averaged by single calls. The layout does not depend on the number of
-/// ranks; only the padding at the end does, so that the buffer divides into `parts` equal parts.
+/// All trained parameters in one flat f32 buffer, and their gradients in another; the networks'
+/// tensors become views. So gradients are summed over ranks, clipped, stepped and averaged by
+/// single calls. The layout does not depend on the number of ranks; only the padding at the end
+/// does, so that the buffer divides into `parts` equal parts.
 class FlatParameters {
  public:
   /// Moves `parameters` (f32, on one device) into the buffers and makes them require gradients.

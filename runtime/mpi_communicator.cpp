@@ -17,7 +17,8 @@ void check(int code, const char* operation) {
   char text[MPI_MAX_ERROR_STRING];
   int length = 0;
   MPI_Error_string(code, text, &length);
-  throw Error(ExitCode::kInternal, fmt::format("{} failed: {}", operation, std::string_view(text, length)));
+  throw Error(ExitCode::kInternal,
+              fmt::format("{} failed: {}", operation, std::string_view(text, length)));
 }
 
 MPI_Datatype type_of(const at::Tensor& tensor) {
@@ -36,7 +37,8 @@ MPI_Datatype type_of(const at::Tensor& tensor) {
 
 int count_of(const at::Tensor& tensor) {
   if (tensor.numel() > std::numeric_limits<int>::max()) {
-    throw std::logic_error(fmt::format("{} elements are too many for one MPI call", tensor.numel()));
+    throw std::logic_error(
+        fmt::format("{} elements are too many for one MPI call", tensor.numel()));
   }
   return static_cast<int>(tensor.numel());
 }
@@ -50,16 +52,19 @@ class MpiPending : public Pending {
   MPI_Request request_ = MPI_REQUEST_NULL;
 };
 
-/// Round k: send the part of rank + k to its owner, get the own part of rank − k, add it. Each rank sends and gets (size − 1) / size of
-/// the whole, the least there is; Open MPI 4.1's own reduce-scatter took two to three times as long between two processes of a host.
+/// Round k: send the part of rank + k to its owner, get the own part of rank − k, add it. Each rank
+/// sends and gets (size − 1) / size of the whole, the least there is; Open MPI 4.1's own
+/// reduce-scatter took two to three times as long between two processes of a host.
 class PairwiseReduceScatter : public Pending {
  public:
-  PairwiseReduceScatter(const at::Tensor& whole, const at::Tensor& part, at::Tensor& scratch, int rank, int size)
+  PairwiseReduceScatter(const at::Tensor& whole, const at::Tensor& part, at::Tensor& scratch,
+                        int rank, int size)
       : whole_(whole), part_(part), scratch_(scratch), rank_(rank), size_(size) {
     const at::Tensor own = whole_.narrow(0, rank_ * part_.numel(), part_.numel());
     if (own.data_ptr() != part_.data_ptr()) part_.copy_(own);
     if (size_ == 1) return;
-    if (!scratch_.defined() || scratch_.numel() != part_.numel() || scratch_.dtype() != part_.dtype()) {
+    if (!scratch_.defined() || scratch_.numel() != part_.numel() ||
+        scratch_.dtype() != part_.dtype()) {
       scratch_ = at::empty(part_.sizes(), part_.options());
     }
     start_round();
@@ -79,9 +84,11 @@ class PairwiseReduceScatter : public Pending {
     const int to = (rank_ + round_) % size_;
     const int from = (rank_ - round_ + size_) % size_;
     const at::Tensor theirs = whole_.narrow(0, to * part_.numel(), part_.numel());
-    check(MPI_Irecv(scratch_.data_ptr(), count_of(scratch_), type_of(scratch_), from, 0, MPI_COMM_WORLD, &requests_[0]),
+    check(MPI_Irecv(scratch_.data_ptr(), count_of(scratch_), type_of(scratch_), from, 0,
+                    MPI_COMM_WORLD, &requests_[0]),
           "reduce-scatter");
-    check(MPI_Isend(theirs.data_ptr(), count_of(theirs), type_of(theirs), to, 0, MPI_COMM_WORLD, &requests_[1]),
+    check(MPI_Isend(theirs.data_ptr(), count_of(theirs), type_of(theirs), to, 0, MPI_COMM_WORLD,
+                    &requests_[1]),
           "reduce-scatter");
   }
 
@@ -125,8 +132,8 @@ class MpiCommunicator : public Communicator {
 
   std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
     auto pending = std::make_unique<MpiPending>();
-    check(MPI_Iallreduce(MPI_IN_PLACE, tensor.data_ptr(), count_of(tensor), type_of(tensor), MPI_SUM, MPI_COMM_WORLD,
-                         pending->request()),
+    check(MPI_Iallreduce(MPI_IN_PLACE, tensor.data_ptr(), count_of(tensor), type_of(tensor),
+                         MPI_SUM, MPI_COMM_WORLD, pending->request()),
           "all-reduce");
     return pending;
   }
@@ -141,15 +148,16 @@ class MpiCommunicator : public Communicator {
     auto pending = std::make_unique<MpiPending>();
     const char* own = static_cast<const char*>(whole.data_ptr()) + rank_ * part.nbytes();
     const void* source = part.data_ptr() == own ? MPI_IN_PLACE : part.data_ptr();
-    check(MPI_Iallgather(source, count_of(part), type_of(part), whole.data_ptr(), count_of(part), type_of(whole),
-                         MPI_COMM_WORLD, pending->request()),
+    check(MPI_Iallgather(source, count_of(part), type_of(part), whole.data_ptr(), count_of(part),
+                         type_of(whole), MPI_COMM_WORLD, pending->request()),
           "all-gather");
     return pending;
   }
 
   std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) override {
     auto pending = std::make_unique<MpiPending>();
-    check(MPI_Ibcast(tensor.data_ptr(), count_of(tensor), type_of(tensor), root, MPI_COMM_WORLD, pending->request()),
+    check(MPI_Ibcast(tensor.data_ptr(), count_of(tensor), type_of(tensor), root, MPI_COMM_WORLD,
+                     pending->request()),
           "broadcast");
     return pending;
   }
@@ -169,6 +177,8 @@ class MpiCommunicator : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator() { return std::make_unique<MpiCommunicator>(); }
+std::unique_ptr<Communicator> make_mpi_communicator() {
+  return std::make_unique<MpiCommunicator>();
+}
 
 }  // namespace kessoku::runtime

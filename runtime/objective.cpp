@@ -17,7 +17,8 @@ at::Tensor mean_per_draw(const at::Tensor& values) { return values.flatten(1).me
 
 class DenoisingObjective : public Objective {
  public:
-  explicit DenoisingObjective(const model::StableDiffusion& model) : model_(model), schedule_(model.schedule) {}
+  explicit DenoisingObjective(const model::StableDiffusion& model)
+      : model_(model), schedule_(model.schedule) {}
 
   at::Tensor losses(const data::Batch& batch) override {
     const at::Tensor context = model_.text_encoder.forward(batch.input_ids);
@@ -44,9 +45,11 @@ class AutoencoderObjective : public Objective {
     const at::Tensor latents = mean + at::exp(0.5 * log_variance) * noise_for(batch, mean);
     const at::Tensor error = vae_.decode(latents) - batch.images;
     at::Tensor losses = mean_per_draw(at::abs(error));
-    if (weights_.l2_weight > 0) losses = losses + weights_.l2_weight * mean_per_draw(at::square(error));
+    if (weights_.l2_weight > 0)
+      losses = losses + weights_.l2_weight * mean_per_draw(at::square(error));
     if (weights_.gradient_weight > 0) {
-      const at::Tensor edges = mean_per_draw(at::abs(error.diff(1, 2))) + mean_per_draw(at::abs(error.diff(1, 3)));
+      const at::Tensor edges =
+          mean_per_draw(at::abs(error.diff(1, 2))) + mean_per_draw(at::abs(error.diff(1, 3)));
       losses = losses + weights_.gradient_weight * edges;
     }
     const at::Tensor kl = 0.5 * (at::square(mean) + at::exp(log_variance) - 1 - log_variance);
@@ -75,7 +78,8 @@ std::unique_ptr<Objective> make_denoising_objective(const model::StableDiffusion
   return std::make_unique<DenoisingObjective>(model);
 }
 
-std::unique_ptr<Objective> make_autoencoder_objective(const model::Vae& vae, const RunConfig& config) {
+std::unique_ptr<Objective> make_autoencoder_objective(const model::Vae& vae,
+                                                      const RunConfig& config) {
   return std::make_unique<AutoencoderObjective>(vae, config);
 }
 

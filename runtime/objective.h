@@ -14,10 +14,13 @@ class Objective {
   virtual at::Tensor losses(const data::Batch& batch) = 0;
 };
 
-/// Denoising (Ho et al., 2020): the squared error of the UNet's prediction, mean over the latent's elements.
+/// Denoising (Ho et al., 2020): the squared error of the UNet's prediction, mean over the latent's
+/// elements.
 std::unique_ptr<Objective> make_denoising_objective(const model::StableDiffusion& model);
 
-/// Reconstruction by the autoencoder: absolute error, with the other terms of `config.vae`; a mean over elements each.
-std::unique_ptr<Objective> make_autoencoder_objective(const model::Vae& vae, const RunConfig& config);
+/// Reconstruction by the autoencoder: absolute error, with the other terms of `config.vae`; a mean
+/// over elements each.
+std::unique_ptr<Objective> make_autoencoder_objective(const model::Vae& vae,
+                                                      const RunConfig& config);
 
 }  // namespace kessoku::runtime

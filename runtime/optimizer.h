@@ -5,8 +5,8 @@
 
 namespace kessoku::runtime {
 
-/// Learning rate of `step` (0, 1, …) as a factor of the peak: linear warm-up from 0 over `warmup_steps`, then constant, or linearly
-/// or by a half cosine down to 0 at `total`.
+/// Learning rate of `step` (0, 1, …) as a factor of the peak: linear warm-up from 0 over
+/// `warmup_steps`, then constant, or linearly or by a half cosine down to 0 at `total`.
 double schedule_factor(const RunConfig::Optimizer& config, uint64_t step, uint64_t total);
 
 /// A contiguous run of the flat buffer with equal settings.
@@ -16,8 +16,8 @@ struct OptimizerSegment {
   double weight_decay;
 };
 
-/// AdamW (Loshchilov & Hutter, 2019; as torch.optim.AdamW) on elements [begin, end) of the flat buffers: all of them, or this rank's
-/// part (ZeRO-1).
+/// AdamW (Loshchilov & Hutter, 2019; as torch.optim.AdamW) on elements [begin, end) of the flat
+/// buffers: all of them, or this rank's part (ZeRO-1).
 class AdamW {
  public:
   AdamW(const FlatParameters& flat, const RunConfig::Optimizer& config, int64_t begin, int64_t end);

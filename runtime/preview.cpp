@@ -13,7 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<model::TextToImage> requests_of(const RunConfig& config, const model::StableDiffusion& model) {
+std::vector<model::TextToImage> requests_of(const RunConfig& config,
+                                            const model::StableDiffusion& model) {
   const int64_t side = model.unet.config().sample_size * model.vae.config().downscale();
   std::vector<model::TextToImage> requests;
   for (const std::string& prompt : config.sample.prompts) {
@@ -32,25 +33,28 @@ std::vector<model::TextToImage> requests_of(const RunConfig& config, const model
 }
 
 data::Image to_image(const at::Tensor& pixels) {
-  data::Image image{pixels.size(1), pixels.size(0), std::vector<uint8_t>(static_cast<size_t>(pixels.numel()))};
+  data::Image image{pixels.size(1), pixels.size(0),
+                    std::vector<uint8_t>(static_cast<size_t>(pixels.numel()))};
   std::memcpy(image.pixels.data(), pixels.contiguous().data_ptr<uint8_t>(), image.pixels.size());
   return image;
 }
 
 }  // namespace
 
-void write_preview(const fs::path& run, uint64_t step, const RunConfig& config, const model::StableDiffusion& model,
-                   Communicator& communicator) {
+void write_preview(const fs::path& run, uint64_t step, const RunConfig& config,
+                   const model::StableDiffusion& model, Communicator& communicator) {
   const fs::path folder = run / "samples" / fmt::format("step-{:08}", step);
   fs::create_directories(folder);
   const std::vector<model::TextToImage> requests = requests_of(config, model);
   const auto file = [&](size_t index) { return folder / fmt::format("{:05}.png", index); };
   constexpr size_t kBatch = 16;
   std::vector<size_t> own;
-  for (size_t i = communicator.rank(); i < requests.size(); i += communicator.size()) own.push_back(i);
+  for (size_t i = communicator.rank(); i < requests.size(); i += communicator.size())
+    own.push_back(i);
   for (size_t begin = 0; begin < own.size(); begin += kBatch) {
     std::vector<model::TextToImage> batch;
-    for (size_t i = begin; i < std::min(begin + kBatch, own.size()); ++i) batch.push_back(requests[own[i]]);
+    for (size_t i = begin; i < std::min(begin + kBatch, own.size()); ++i)
+      batch.push_back(requests[own[i]]);
     const at::Tensor pictures = model::text_to_image(model, batch);
     for (size_t i = 0; i < batch.size(); ++i) {
       data::write_png(file(own[begin + i]), to_image(pictures[static_cast<int64_t>(i)]),
@@ -66,7 +70,9 @@ void write_preview(const fs::path& run, uint64_t step, const RunConfig& config, 
       prompts += requests[i].prompt + "\n";
     }
     if (!images.empty()) {
-      data::write_png(folder / "grid.png", data::make_grid(images, static_cast<size_t>(std::ceil(std::sqrt(images.size())))));
+      data::write_png(
+          folder / "grid.png",
+          data::make_grid(images, static_cast<size_t>(std::ceil(std::sqrt(images.size())))));
     }
     write_file_atomically(folder / "prompts.txt", prompts);
   }

@@ -8,8 +8,8 @@
 
 namespace kessoku::runtime {
 
-/// Makes the run file's sample prompts with the model as it is now: samples/step-NNNNNNNN/00000.png …, grid.png, prompts.txt. The
-/// ranks share the prompts. Collective.
+/// Makes the run file's sample prompts with the model as it is now: samples/step-NNNNNNNN/00000.png
+/// …, grid.png, prompts.txt. The ranks share the prompts. Collective.
 void write_preview(const std::filesystem::path& run, uint64_t step, const RunConfig& config,
                    const model::StableDiffusion& model, Communicator& communicator);
 

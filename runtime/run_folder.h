@@ -15,13 +15,14 @@ struct RunFolder {
   std::optional<std::filesystem::path> resume_from;  ///< a checkpoint
 };
 
-/// `out` empty: runs/<name>. `resume`: "auto" (the folder's latest checkpoint, if any), "never" (throws UsageError if the folder holds a
-/// run), or a checkpoint or run folder.
-RunFolder open_run_folder(const RunConfig& config, const std::string& out, const std::string& resume);
+/// `out` empty: runs/<name>. `resume`: "auto" (the folder's latest checkpoint, if any), "never"
+/// (throws UsageError if the folder holds a run), or a checkpoint or run folder.
+RunFolder open_run_folder(const RunConfig& config, const std::string& out,
+                          const std::string& resume);
 
 /// config.toml and mixture.json: what was asked for. For rank 0.
 void write_run_description(const std::filesystem::path& run, const RunConfig& config,
-                           const std::vector<data::Category>& categories, const data::Mixture& mixture,
-                           uint64_t pass_draws);
+                           const std::vector<data::Category>& categories,
+                           const data::Mixture& mixture, uint64_t pass_draws);
 
 }  // namespace kessoku::runtime

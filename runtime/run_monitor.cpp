@@ -27,13 +27,18 @@ std::string own_address(const RunConfig& config, int port) {
 
 }  // namespace
 
-RunMonitor::RunMonitor(const fs::path& run, const RunConfig& config, uint64_t first_step, Communicator& communicator)
+RunMonitor::RunMonitor(const fs::path& run, const RunConfig& config, uint64_t first_step,
+                       Communicator& communicator)
     : progress_("train", "steps", config.train.steps, first_step, communicator.rank() != 0) {
-  if (communicator.rank() == 0) log_ = std::make_unique<metrics::RunLog>(run / "log.jsonl", first_step);
+  if (communicator.rank() == 0)
+    log_ = std::make_unique<metrics::RunLog>(run / "log.jsonl", first_step);
   if (config.metrics.port < 0) return;
-  const int port = config.metrics.port == 0 ? 0 : static_cast<int>(config.metrics.port) + communicator.local_rank();
-  exporter_ = std::make_unique<metrics::Exporter>(config.metrics.address, port, config.name, communicator.rank(),
-                                                  communicator.size(), config.train.steps);
+  const int port = config.metrics.port == 0
+                       ? 0
+                       : static_cast<int>(config.metrics.port) + communicator.local_rank();
+  exporter_ = std::make_unique<metrics::Exporter>(config.metrics.address, port, config.name,
+                                                  communicator.rank(), communicator.size(),
+                                                  config.train.steps);
   if (communicator.rank() == 0) targets_file_ = run / config.metrics.file_sd;
   write_targets(config, communicator);
 }
@@ -49,18 +54,22 @@ void RunMonitor::write_targets(const RunConfig& config, Communicator& communicat
   at::Tensor addresses = at::zeros({communicator.size(), kBytes / 8}, at::kLong);
   const std::string own = own_address(config, exporter_->port()).substr(0, kBytes - 1);
   std::memcpy(addresses[communicator.rank()].data_ptr(), own.data(), own.size());
-  communicator.all_reduce(addresses)->wait();  // zeros but for each rank's own: the sum gathers them
+  communicator.all_reduce(addresses)
+      ->wait();  // zeros but for each rank's own: the sum gathers them
   if (targets_file_.empty()) return;
   nlohmann::json targets = nlohmann::json::array();
   for (int rank = 0; rank < communicator.size(); ++rank) {
     const std::string address(static_cast<const char*>(addresses[rank].data_ptr()));
-    targets.push_back({{"targets", {address}}, {"labels", {{"run", config.name}, {"rank", std::to_string(rank)}}}});
+    targets.push_back({{"targets", {address}},
+                       {"labels", {{"run", config.name}, {"rank", std::to_string(rank)}}}});
   }
   fs::create_directories(targets_file_.parent_path());
   write_file_atomically(targets_file_, targets.dump(1) + "\n");
 }
 
-void RunMonitor::add_seconds(metrics::Phase phase, double seconds) { between_[static_cast<size_t>(phase)] += seconds; }
+void RunMonitor::add_seconds(metrics::Phase phase, double seconds) {
+  between_[static_cast<size_t>(phase)] += seconds;
+}
 
 void RunMonitor::record(metrics::StepRecord record) {
   for (size_t i = 0; i < metrics::kPhases; ++i) record.phase_seconds[i] += between_[i];
@@ -70,7 +79,8 @@ void RunMonitor::record(metrics::StepRecord record) {
   const double keep = records_++ == 0 ? 0 : 0.95;
   smooth_loss_ = keep * smooth_loss_ + (1 - keep) * record.loss;
   smooth_rate_ = keep * smooth_rate_ + (1 - keep) * record.samples_per_second;
-  progress_.update(record.step, fmt::format("loss {:.4f}, {:.0f} images/s", smooth_loss_, smooth_rate_));
+  progress_.update(record.step,
+                   fmt::format("loss {:.4f}, {:.0f} images/s", smooth_loss_, smooth_rate_));
 }
 
 }  // namespace kessoku::runtime

@@ -12,11 +12,12 @@
 
 namespace kessoku::runtime {
 
-/// Everything that watches a run: on rank 0 the log and the progress line, on each rank /metrics, and the file by which
-/// Prometheus finds them. Construction is collective.
+/// Everything that watches a run: on rank 0 the log and the progress line, on each rank /metrics,
+/// and the file by which Prometheus finds them. Construction is collective.
 class RunMonitor {
  public:
-  RunMonitor(const std::filesystem::path& run, const RunConfig& config, uint64_t first_step, Communicator& communicator);
+  RunMonitor(const std::filesystem::path& run, const RunConfig& config, uint64_t first_step,
+             Communicator& communicator);
   RunMonitor(const RunMonitor&) = delete;
   RunMonitor& operator=(const RunMonitor&) = delete;
   ~RunMonitor();

@@ -5,8 +5,9 @@
 
 namespace kessoku::runtime {
 
-/// Notices SIGINT, SIGTERM and SIGUSR1 while it lives, so that training stops at a step's end. Make it before any other thread, so that all
-/// inherit its signal mask. A second SIGINT ends the process at once, as an impatient user expects.
+/// Notices SIGINT, SIGTERM and SIGUSR1 while it lives, so that training stops at a step's end. Make
+/// it before any other thread, so that all inherit its signal mask. A second SIGINT ends the
+/// process at once, as an impatient user expects.
 class StopSignal {
  public:
   StopSignal();

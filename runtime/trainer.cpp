@@ -24,7 +24,8 @@ class PhaseClock {
   explicit PhaseClock(metrics::StepRecord& record) : record_(record) {}
   void lap(Phase phase) {
     const auto now = Clock::now();
-    record_.phase_seconds[static_cast<size_t>(phase)] += std::chrono::duration<double>(now - last_).count();
+    record_.phase_seconds[static_cast<size_t>(phase)] +=
+        std::chrono::duration<double>(now - last_).count();
     last_ = now;
   }
   double total() const { return std::chrono::duration<double>(last_ - start_).count(); }
@@ -43,8 +44,9 @@ enum Scalar { kLoss, kSquares, kStop, kCheckpoint, kScalars };
 
 BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks) {
   if (global_batch % static_cast<uint64_t>(ranks) != 0) {
-    throw UsageError(fmt::format("train.global_batch = {} does not divide over {} ranks: choose a multiple of {}",
-                                 global_batch, ranks, ranks));
+    throw UsageError(fmt::format(
+        "train.global_batch = {} does not divide over {} ranks: choose a multiple of {}",
+        global_batch, ranks, ranks));
   }
   const uint64_t local = global_batch / static_cast<uint64_t>(ranks);
   uint64_t micro = std::min(at_most, local);
@@ -61,8 +63,10 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
       communicator_(communicator),
       split_(split_batch(config.train.global_batch, config.train.micro_batch, communicator.size())),
       flat_(parameters, config.optimizer.shard ? communicator.size() : 1),
-      optimizer_(flat_, config.optimizer, config.optimizer.shard ? communicator.rank() * flat_.part_numel() : 0,
-                 config.optimizer.shard ? (communicator.rank() + 1) * flat_.part_numel() : flat_.part_numel()) {
+      optimizer_(flat_, config.optimizer,
+                 config.optimizer.shard ? communicator.rank() * flat_.part_numel() : 0,
+                 config.optimizer.shard ? (communicator.rank() + 1) * flat_.part_numel()
+                                        : flat_.part_numel()) {
   if (config.ema.decay > 0) ema_ = own_part(flat_.values()).clone();
 }
 
@@ -92,7 +96,8 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   reduce_gradients();
   const at::Tensor own = own_part(flat_.gradients());
   // Unsharded, every rank holds all gradients: each adds its share of the same sum.
-  scalar[kSquares] = at::dot(own, own).item<double>() / (config_.optimizer.shard ? 1 : communicator_.size());
+  scalar[kSquares] =
+      at::dot(own, own).item<double>() / (config_.optimizer.shard ? 1 : communicator_.size());
   scalar[kStop] = wishes.stop;
   scalar[kCheckpoint] = wishes.checkpoint;
   communicator_.all_reduce(scalars)->wait();
@@ -100,9 +105,10 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   const double norm = std::sqrt(scalar[kSquares]);
   clock.lap(Phase::kCommunication);
   if (!std::isfinite(scalar[kLoss]) || !std::isfinite(norm)) {
-    throw UsageError(fmt::format("training diverged at step {} (loss {}, gradient norm {}): lower optimizer.lr or set "
-                                 "optimizer.grad_clip",
-                                 steps_done() + 1, scalar[kLoss], norm));
+    throw UsageError(fmt::format(
+        "training diverged at step {} (loss {}, gradient norm {}): lower optimizer.lr or set "
+        "optimizer.grad_clip",
+        steps_done() + 1, scalar[kLoss], norm));
   }
 
   clip(norm);
@@ -142,12 +148,14 @@ void Trainer::reduce_gradients() {
 void Trainer::clip(double norm) {
   // As torch.nn.utils.clip_grad_norm_, its 1e-6 included.
   const double limit = config_.optimizer.grad_clip;
-  if (limit > 0 && limit / (norm + 1e-6) < 1) own_part(flat_.gradients()).mul_(limit / (norm + 1e-6));
+  if (limit > 0 && limit / (norm + 1e-6) < 1)
+    own_part(flat_.gradients()).mul_(limit / (norm + 1e-6));
 }
 
 void Trainer::average() {
   if (!ema_.defined()) return;
-  // Early averages would otherwise be mostly the first weights; the ramp is the usual (1 + n) / (10 + n).
+  // Early averages would otherwise be mostly the first weights; the ramp is the usual (1 + n) / (10
+  // + n).
   const double steps = static_cast<double>(steps_done());
   const double decay = std::min(config_.ema.decay, (1 + steps) / (10 + steps));
   ema_.lerp_(own_part(flat_.values()), 1 - decay);

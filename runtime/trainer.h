@@ -20,8 +20,8 @@ struct BatchSplit {
   uint64_t accumulation;
 };
 
-/// The largest micro-batch up to `at_most` that divides what a rank does of the global batch. Throws UsageError if the ranks do
-/// not divide it.
+/// The largest micro-batch up to `at_most` that divides what a rank does of the global batch.
+/// Throws UsageError if the ranks do not divide it.
 BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks);
 
 /// What a rank would like to happen after a step; all ranks do it if one of them wants it.
@@ -30,15 +30,17 @@ struct Wishes {
   bool checkpoint = false;
 };
 
-/// One run's weights, gradients and optimizer, stepped together by all ranks. All calls are collective.
+/// One run's weights, gradients and optimizer, stepped together by all ranks. All calls are
+/// collective.
 class Trainer {
  public:
-  /// `parameters`, under unique names, are moved into flat buffers. The references must outlive the trainer.
-  Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective, DrawCounter counter,
-          Audit audit, Communicator& communicator);
+  /// `parameters`, under unique names, are moved into flat buffers. The references must outlive the
+  /// trainer.
+  Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective,
+          DrawCounter counter, Audit audit, Communicator& communicator);
 
-  /// One optimizer step over the global batch: the algorithm of the whole program. `wishes` comes back as agreed by all ranks.
-  /// Throws UsageError if training has diverged.
+  /// One optimizer step over the global batch: the algorithm of the whole program. `wishes` comes
+  /// back as agreed by all ranks. Throws UsageError if training has diverged.
   metrics::StepRecord step(data::Loader& loader, Wishes& wishes);
 
   uint64_t steps_done() const { return optimizer_.steps_taken(); }

@@ -43,7 +43,9 @@ TEST(MappedFileTest, maps_content_and_survives_a_move) {
   write_file_atomically(folder.path() / "file", "mapped");
   MappedFile first(folder.path() / "file");
   const MappedFile second(std::move(first));
-  EXPECT_EQ(std::string(reinterpret_cast<const char*>(second.bytes().data()), second.bytes().size()), "mapped");
+  EXPECT_EQ(
+      std::string(reinterpret_cast<const char*>(second.bytes().data()), second.bytes().size()),
+      "mapped");
 }
 
 TEST(MappedFileTest, an_empty_file_has_no_bytes) {

@@ -12,7 +12,8 @@ namespace {
 TEST(RandomStreamTest, rests_on_philox_4x32_10) {
   // Known answer of Random123 for key 0 and counter 0.
   at::Philox4_32 engine(0, 0, 0);
-  for (uint32_t expected : {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}) EXPECT_EQ(engine(), expected);
+  for (uint32_t expected : {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u})
+    EXPECT_EQ(engine(), expected);
 }
 
 TEST(RandomStreamTest, is_a_function_of_seed_purpose_and_index) {

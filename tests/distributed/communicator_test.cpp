@@ -1,11 +1,11 @@
 // Run under mpirun with several ranks: every collective against its definition.
+#include "runtime/communicator.h"
+
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
-
-#include "runtime/communicator.h"
 
 namespace kessoku::runtime {
 namespace {
@@ -51,14 +51,17 @@ TEST(MpiCommunicatorTest, all_gather_collects_parts_also_in_place) {
 }
 
 TEST(MpiCommunicatorTest, broadcast_text_reaches_every_rank) {
-  for (const std::string& text : {std::string(), std::string("結束 band"), std::string(100'000, 'x')}) {
+  for (const std::string& text :
+       {std::string(), std::string("結束 band"), std::string(100'000, 'x')}) {
     EXPECT_EQ(communicator->broadcast_text(communicator->rank() == 0 ? text : "other"), text);
   }
 }
 
 TEST(MpiCommunicatorTest, refuses_parts_that_do_not_make_the_whole) {
   at::Tensor part = at::empty({3}, at::kFloat);
-  EXPECT_THROW(communicator->reduce_scatter(at::empty({communicator->size() * 4}, at::kFloat), part), std::logic_error);
+  EXPECT_THROW(
+      communicator->reduce_scatter(at::empty({communicator->size() * 4}, at::kFloat), part),
+      std::logic_error);
 }
 
 TEST(MpiCommunicatorTest, counts_the_ranks_of_this_host) {

@@ -23,7 +23,8 @@ class ConfigTest : public testing::Test {
   RunConfig load(const std::string& text, const std::vector<std::string>& overrides = {}) const {
     return load_config(write("[model]\npath = 'm'\n[data]\nstore = 's'\n" + text), overrides);
   }
-  std::string error_of(const std::string& text, const std::vector<std::string>& overrides = {}) const {
+  std::string error_of(const std::string& text,
+                       const std::vector<std::string>& overrides = {}) const {
     try {
       load(text, overrides);
     } catch (const UsageError& error) {
@@ -47,7 +48,8 @@ TEST_F(ConfigTest, names_line_and_nearest_key_of_a_misspelt_key) {
 }
 
 TEST_F(ConfigTest, names_the_section_where_a_misplaced_key_belongs) {
-  EXPECT_THAT(error_of("[train]\nweight_decay = 0.1\n"), HasSubstr("did you mean optimizer.weight_decay?"));
+  EXPECT_THAT(error_of("[train]\nweight_decay = 0.1\n"),
+              HasSubstr("did you mean optimizer.weight_decay?"));
 }
 
 TEST_F(ConfigTest, refuses_an_unknown_section) {
@@ -55,7 +57,8 @@ TEST_F(ConfigTest, refuses_an_unknown_section) {
 }
 
 TEST_F(ConfigTest, refuses_a_wrong_type_with_its_line) {
-  EXPECT_THAT(error_of("[train]\nsteps = 'many'\n"), HasSubstr("line 6: train.steps must be a whole number"));
+  EXPECT_THAT(error_of("[train]\nsteps = 'many'\n"),
+              HasSubstr("line 6: train.steps must be a whole number"));
   EXPECT_THAT(error_of("[train]\nsteps = -1\n"), HasSubstr("must not be negative"));
   EXPECT_THAT(error_of("[data]\n"), HasSubstr("line 5"));  // a section twice
 }
@@ -67,7 +70,8 @@ TEST_F(ConfigTest, keeps_the_order_of_mixture_rules) {
 }
 
 TEST_F(ConfigTest, overrides_by_set) {
-  const RunConfig config = load("[optimizer]\nlr = 1e-6\n", {"optimizer.lr=0.5", "name=other", "train.target=['vae']"});
+  const RunConfig config =
+      load("[optimizer]\nlr = 1e-6\n", {"optimizer.lr=0.5", "name=other", "train.target=['vae']"});
   EXPECT_EQ(config.optimizer.lr, 0.5);
   EXPECT_EQ(config.name, "other");
   EXPECT_TRUE(config.trains("vae"));
@@ -76,7 +80,8 @@ TEST_F(ConfigTest, overrides_by_set) {
 
 TEST_F(ConfigTest, reads_back_what_it_writes) {
   const RunConfig config = load(
-      "[mixture]\npass_draws = 7\n\"a \\\"b\\\"/*\" = 0.1\n[sample]\nprompts = ['x, \"y\"', 'é']\nsize = [64, 48]\n",
+      "[mixture]\npass_draws = 7\n\"a \\\"b\\\"/*\" = 0.1\n[sample]\nprompts = ['x, \"y\"', "
+      "'é']\nsize = [64, 48]\n",
       {"data.caption_rename=[['Bfan2', 'Bofa2']]", "optimizer.lr=1e-6"});
   const std::string text = to_toml(config);
   EXPECT_EQ(to_toml(load_config(write(text))), text);

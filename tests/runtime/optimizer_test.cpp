@@ -25,17 +25,20 @@ model::Parameters parameters() {
           {"text_encoder.w", at::arange(33, at::kFloat).sin()}};
 }
 
-/// Steps an optimizer over each of `parts` parts with the gradient sin(step · i); the values after `steps` steps.
+/// Steps an optimizer over each of `parts` parts with the gradient sin(step · i); the values after
+/// `steps` steps.
 at::Tensor train(int parts, int steps) {
   model::Parameters own = parameters();
   const FlatParameters flat(own, parts);
   std::vector<AdamW> optimizers;
   for (int part = 0; part < parts; ++part) {
-    optimizers.emplace_back(flat, settings(), part * flat.part_numel(), (part + 1) * flat.part_numel());
+    optimizers.emplace_back(flat, settings(), part * flat.part_numel(),
+                            (part + 1) * flat.part_numel());
   }
   for (int step = 1; step <= steps; ++step) {
     for (const model::Parameter& parameter : own) {
-      at::Tensor(parameter.tensor.grad()).copy_(at::arange(parameter.tensor.numel(), at::kFloat).mul_(step).sin());
+      at::Tensor(parameter.tensor.grad())
+          .copy_(at::arange(parameter.tensor.numel(), at::kFloat).mul_(step).sin());
     }
     for (AdamW& optimizer : optimizers) optimizer.step(1.0);
   }
@@ -76,7 +79,8 @@ TEST(AdamWTest, equals_torch_optim_adamw_with_groups_and_decay_exceptions) {
 
 TEST(AdamWTest, parts_step_as_the_whole_does) {
   const at::Tensor whole = train(1, 20);
-  for (int parts : {2, 3, 5}) EXPECT_TRUE(train(parts, 20).allclose(whole, 0, 1e-7)) << parts << " parts";
+  for (int parts : {2, 3, 5})
+    EXPECT_TRUE(train(parts, 20).allclose(whole, 0, 1e-7)) << parts << " parts";
 }
 
 TEST(LearningRateTest, warms_up_then_decays_to_zero) {

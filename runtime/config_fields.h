@@ -1,0 +1,64 @@
+#pragma once
+
+#include "runtime/config.h"
+
+namespace kessoku::runtime {
+
+/// All sections and keys, in the order of the resolved file. `visit` is called as visit(section,
+/// key, field).
+template <typename Config, typename Visit>
+void visit_fields(Config& c, Visit&& visit) {
+  visit("", "name", c.name);
+  visit("", "seed", c.seed);
+  visit("model", "path", c.model.path);
+  visit("data", "store", c.data.store);
+  visit("data", "caption_dropout", c.data.caption_dropout);
+  visit("data", "caption_rename", c.data.caption_rename);
+  visit("data", "shuffle_tags", c.data.shuffle_tags);
+  visit("data", "flip", c.data.flip);
+  visit("data", "threads", c.data.threads);
+  visit("data", "prefetch", c.data.prefetch);
+  visit("mixture", "pass_draws", c.mixture.pass_draws);
+  visit("mixture", "", c.mixture.rules);
+  visit("train", "target", c.train.target);
+  visit("train", "steps", c.train.steps);
+  visit("train", "global_batch", c.train.global_batch);
+  visit("train", "micro_batch", c.train.micro_batch);
+  visit("train", "precision", c.train.precision);
+  visit("train", "device", c.train.device);
+  visit("train", "threads", c.train.threads);
+  visit("train", "prediction", c.train.prediction);
+  visit("vae", "l2_weight", c.vae.l2_weight);
+  visit("vae", "gradient_weight", c.vae.gradient_weight);
+  visit("vae", "kl_weight", c.vae.kl_weight);
+  visit("vae", "fit_scaling_factor", c.vae.fit_scaling_factor);
+  visit("optimizer", "name", c.optimizer.name);
+  visit("optimizer", "lr", c.optimizer.lr);
+  visit("optimizer", "text_encoder_lr", c.optimizer.text_encoder_lr);
+  visit("optimizer", "weight_decay", c.optimizer.weight_decay);
+  visit("optimizer", "no_decay", c.optimizer.no_decay);
+  visit("optimizer", "betas", c.optimizer.betas);
+  visit("optimizer", "eps", c.optimizer.eps);
+  visit("optimizer", "grad_clip", c.optimizer.grad_clip);
+  visit("optimizer", "schedule", c.optimizer.schedule);
+  visit("optimizer", "warmup_steps", c.optimizer.warmup_steps);
+  visit("optimizer", "shard", c.optimizer.shard);
+  visit("ema", "decay", c.ema.decay);
+  visit("checkpoint", "every_steps", c.checkpoint.every_steps);
+  visit("checkpoint", "every_minutes", c.checkpoint.every_minutes);
+  visit("checkpoint", "keep", c.checkpoint.keep);
+  visit("checkpoint", "weights_dtype", c.checkpoint.weights_dtype);
+  visit("sample", "every_steps", c.sample.every_steps);
+  visit("sample", "prompts", c.sample.prompts);
+  visit("sample", "negative", c.sample.negative);
+  visit("sample", "steps", c.sample.steps);
+  visit("sample", "cfg", c.sample.cfg);
+  visit("sample", "solver", c.sample.solver);
+  visit("sample", "size", c.sample.size);
+  visit("metrics", "address", c.metrics.address);
+  visit("metrics", "port", c.metrics.port);
+  visit("metrics", "file_sd", c.metrics.file_sd);
+  visit("audit", "batches", c.audit.batches);
+}
+
+}  // namespace kessoku::runtime
