@@ -60,8 +60,12 @@ measure() {  # measure FOLDER LABEL
   "$python" scripts/demo_measure.py score demo/data demo/prompts/prompts.json \
     --singles "$1/singles" --pairs "$1/pairs" --label "$2" --out "$1/measures.json"
 }
-before() { rm -rf demo/before.tmp; pictures demo/base demo/before && measure demo/before "before fine-tuning"; }
-after() { rm -rf demo/after.tmp; pictures "$run" demo/after && measure demo/after "after fine-tuning"; }
+# show MODEL FOLDER LABEL: makes the pictures and measures them. Statements, not &&: a failure must end the script.
+show() {
+  rm -rf "$2" "$2.tmp"
+  pictures "$1" "$2"
+  measure "$2" "$3"
+}
 
 mkdir -p demo
 once demo/data/dataset.json "dataset in demo/data" "$python" scripts/make_demo_data.py demo/data
@@ -70,10 +74,12 @@ once demo/prompts/prompts.json "prompts to measure by in demo/prompts" \
   "$python" scripts/demo_measure.py prompts demo/data demo/prompts
 say "store in demo/store"
 ranks "$kessoku" prepare demo/data --out demo/store --model demo/base --resolution 64 --keep moments
-once demo/before/measures.json "pictures before fine-tuning in demo/before" before
+once demo/before/measures.json "pictures before fine-tuning in demo/before" \
+  show demo/base demo/before "before fine-tuning"
 say "training in $run (Ctrl-C stops with a checkpoint; the same command goes on)"
 stoppable mpirun --bind-to none --oversubscribe -n 2 "$kessoku" train configs/demo.toml --out "$run"
-once demo/after/measures.json "pictures after fine-tuning in demo/after" after
+once demo/after/measures.json "pictures after fine-tuning in demo/after" \
+  show "$run" demo/after "after fine-tuning"
 "$python" scripts/demo_measure.py join "$run/measures.json" demo/before/measures.json demo/after/measures.json
 "$kessoku" report "$run"
 

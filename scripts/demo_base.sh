@@ -23,5 +23,10 @@ ranks "$kessoku" train configs/demo-base.toml --out "$work/base-run"
 rm -rf models/demo-base
 cp -rL "$work/base-run/checkpoints/latest" models/demo-base
 rm -rf models/demo-base/state models/demo-base/tokenizer
+mkdir models/demo-base/training
+for part in vae base; do
+  gzip -9 -c "$work/$part-run/log.jsonl" >"models/demo-base/training/$part-log.jsonl.gz"
+  cp "$work/$part-run/config.toml" "models/demo-base/training/$part-config.toml"
+done
 "$kessoku" report "$work/base-run"
-echo "models/demo-base is made; how it was trained: $work/vae-run/log.jsonl and $work/base-run/log.jsonl"
+echo "models/demo-base is made; how it was trained: models/demo-base/training and $work/base-run/report.html"
