@@ -70,6 +70,19 @@ at::Tensor predict(const StableDiffusion& model, const at::Tensor& input, double
   return halves[0] + cfg * (halves[1] - halves[0]);
 }
 
+/// Unit normals of `shape` (B, …), each picture's keyed by (its seed, purpose, index).
+at::Tensor normals(const std::vector<TextToImage>& requests, at::IntArrayRef shape, Purpose purpose,
+                   int64_t index) {
+  at::Tensor normals = at::empty(shape, at::kFloat);
+  const auto each = static_cast<size_t>(normals.numel()) / requests.size();
+  float* place = normals.data_ptr<float>();
+  for (const TextToImage& request : requests) {
+    RandomStream(request.seed, purpose, static_cast<uint64_t>(index)).fill_normal({place, each});
+    place += each;
+  }
+  return normals;
+}
+
 at::Tensor decode_to_bytes(const Vae& vae, const at::Tensor& latents, int64_t pixels) {
   const int64_t at_once = std::max<int64_t>(1, kDecodePixels / pixels);
   std::vector<at::Tensor> decoded;
@@ -105,15 +118,8 @@ at::Tensor initial_latents(const StableDiffusion& model, const std::vector<TextT
   const int64_t height = requests.front().height / downscale;
   const int64_t width = requests.front().width / downscale;
   const auto count = static_cast<int64_t>(requests.size());
-  at::Tensor latents =
-      at::empty({count, model.vae.config().latent_channels, height, width}, at::kFloat);
-  const auto each = static_cast<size_t>(latents.numel() / count);
-  float* place = latents.data_ptr<float>();
-  for (const TextToImage& request : requests) {
-    RandomStream(request.seed, Purpose::kInitialLatents, 0).fill_normal({place, each});
-    place += each;
-  }
-  return latents;
+  return normals(requests, {count, model.vae.config().latent_channels, height, width},
+                 Purpose::kInitialLatents, 0);
 }
 
 at::Tensor text_to_image(const StableDiffusion& model, const std::vector<TextToImage>& requests,
@@ -139,7 +145,11 @@ at::Tensor text_to_image(const StableDiffusion& model, const std::vector<TextToI
   for (int64_t i = 0; i < solver->steps(); ++i) {
     const at::Tensor output =
         predict(model, solver->scale_input(latents, i), solver->timestep(i), states, settings.cfg);
-    latents = solver->step(output, i, latents);
+    at::Tensor noise;
+    if (solver->needs_noise(i)) {
+      noise = normals(requests, latents.sizes(), Purpose::kSolverNoise, i).to(latents.device());
+    }
+    latents = solver->step(output, i, latents, noise);
     if (on_step) on_step(i + 1, solver->steps());
   }
   return decode_to_bytes(model.vae, latents, settings.width * settings.height);
