@@ -46,6 +46,14 @@ struct EncoderLayer {
   bool quick;
 };
 
+size_t layers_used(const TextEncoderConfig& config, int64_t clip_skip) {
+  if (clip_skip < 0 || clip_skip > config.num_hidden_layers) {
+    throw UsageError(fmt::format("clip_skip {}: the text encoder has {} layers", clip_skip,
+                                 config.num_hidden_layers));
+  }
+  return static_cast<size_t>(config.num_hidden_layers - clip_skip);
+}
+
 }  // namespace
 
 struct TextEncoder::Impl {
@@ -74,16 +82,30 @@ TextEncoder::TextEncoder(TextEncoder&&) noexcept = default;
 TextEncoder& TextEncoder::operator=(TextEncoder&&) noexcept = default;
 TextEncoder::~TextEncoder() = default;
 
-at::Tensor TextEncoder::forward(const at::Tensor& input_ids) const {
+at::Tensor TextEncoder::forward(const at::Tensor& input_ids, int64_t clip_skip) const {
   const Impl& net = *impl_;
+  const size_t used = layers_used(net.config, clip_skip);
   const at::Tensor positions = net.position_embedding.weight.narrow(0, 0, input_ids.size(1));
   at::Tensor x = net.token_embedding(input_ids) + positions;
-  for (const EncoderLayer& layer : net.layers) x = layer(x);
+  for (size_t i = 0; i < used; ++i) x = net.layers[i](x);
   return (*net.final_norm)(x);
 }
 
 const TextEncoderConfig& TextEncoder::config() const { return impl_->config; }
 const Parameters& TextEncoder::parameters() const { return impl_->parameters; }
+
+Parameters TextEncoder::used_parameters(int64_t clip_skip) const {
+  const size_t used = layers_used(impl_->config, clip_skip);
+  std::vector<std::string> left_out;
+  for (size_t i = used; i < impl_->layers.size(); ++i)
+    left_out.push_back(fmt::format("text_model.encoder.layers.{}.", i));
+  Parameters parameters = impl_->parameters;
+  std::erase_if(parameters, [&](const Parameter& parameter) {
+    return std::ranges::any_of(
+        left_out, [&](const std::string& prefix) { return parameter.name.starts_with(prefix); });
+  });
+  return parameters;
+}
 
 TextEncoderConfig TextEncoderConfig::from_json(const json& json, const std::string& where) {
   const ConfigReader reader(json, where);

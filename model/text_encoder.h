@@ -30,12 +30,16 @@ class TextEncoder {
   TextEncoder& operator=(TextEncoder&&) noexcept;
   ~TextEncoder();
 
-  /// input_ids (B, T) int64. Returns last_hidden_state (B, T, hidden_size), after the final layer
-  /// norm.
-  at::Tensor forward(const at::Tensor& input_ids) const;
+  /// input_ids (B, T) int64, T at most the config's max_position_embeddings. Returns the states
+  /// (B, T, hidden_size) after the final layer norm: with `clip_skip` 0 transformers'
+  /// last_hidden_state, else what diffusers makes of that clip_skip: the last `clip_skip` layers
+  /// are left out. Throws UsageError if the encoder has fewer.
+  at::Tensor forward(const at::Tensor& input_ids, int64_t clip_skip = 0) const;
 
   const TextEncoderConfig& config() const;
   const Parameters& parameters() const;
+  /// Those that forward uses with this `clip_skip`: what can be trained.
+  Parameters used_parameters(int64_t clip_skip) const;
 
  private:
   struct Impl;

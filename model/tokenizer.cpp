@@ -8,7 +8,7 @@ namespace kessoku::model {
 namespace {
 
 constexpr size_t kContext = 77;
-constexpr size_t kMaxPieces = kContext - 2;  // without start and end
+constexpr size_t kChunkPieces = kContext - 2;  // without start and end
 
 }  // namespace
 
@@ -25,11 +25,9 @@ Tokenizer Tokenizer::load(const std::filesystem::path& folder) {
   return Tokenizer(std::make_unique<Impl>(Impl{read_tokenizer_files(folder)}));
 }
 
-TokenizedText Tokenizer::tokenize(std::string_view text) const {
+TokenizedText Tokenizer::tokenize(std::string_view text, int64_t chunks) const {
   const Bpe& bpe = impl_->bpe;
-  TokenizedText result;
-  std::vector<int64_t>& ids = result.ids;
-  ids.push_back(bpe.start_id());
+  std::vector<int64_t> ids;
   for (const CaptionWord& word : split_caption(text)) {
     switch (word.kind) {
       case CaptionWord::kText:
@@ -43,12 +41,21 @@ TokenizedText Tokenizer::tokenize(std::string_view text) const {
         break;
     }
   }
-  const size_t kept = std::min(ids.size() - 1, kMaxPieces);
-  result.truncated = static_cast<int64_t>(ids.size() - 1 - kept);
-  ids.resize(kept + 1);
-  for (size_t i = 1; i <= kept; ++i)
+  TokenizedText result;
+  const size_t kept = std::min(ids.size(), static_cast<size_t>(chunks) * kChunkPieces);
+  result.truncated = static_cast<int64_t>(ids.size() - kept);
+  for (size_t i = 0; i < kept; ++i)
     result.pieces.push_back(bpe.pieces()[static_cast<size_t>(ids[i])]);
-  ids.resize(kContext, bpe.end_id());
+  for (size_t begin = 0; begin < static_cast<size_t>(chunks) * kChunkPieces;
+       begin += kChunkPieces) {
+    const size_t end = std::min(begin + kChunkPieces, kept);
+    result.ids.push_back(bpe.start_id());
+    if (begin < end) {
+      result.ids.insert(result.ids.end(), ids.begin() + static_cast<ptrdiff_t>(begin),
+                        ids.begin() + static_cast<ptrdiff_t>(end));
+    }
+    result.ids.resize((begin / kChunkPieces + 1) * kContext, bpe.end_id());
+  }
   return result;
 }
 

@@ -10,10 +10,11 @@ namespace kessoku::model {
 
 /// A caption as the text encoder takes it.
 struct TokenizedText {
-  std::vector<int64_t> ids;  ///< 77: start, up to 75 pieces, end, padding (also end)
+  /// Chunks of 77: start, up to 75 pieces, end, padding (also end).
+  std::vector<int64_t> ids;
   std::vector<std::string>
       pieces;             ///< the kept pieces, as in the vocabulary, without start, end and padding
-  int64_t truncated = 0;  ///< pieces beyond the 75 that were cut off
+  int64_t truncated = 0;  ///< pieces beyond the chunks that were cut off
 };
 
 /// CLIP's byte-pair encoding with the front-end of Hugging Face's fast tokenizer: NFC, runs of
@@ -28,7 +29,8 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  TokenizedText tokenize(std::string_view text) const;
+  /// `chunks` (1 and more) times 77 ids: a long text goes on in the next chunk after 75 pieces.
+  TokenizedText tokenize(std::string_view text, int64_t chunks = 1) const;
   /// Writes vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json.
   void save(const std::filesystem::path& folder) const;
 

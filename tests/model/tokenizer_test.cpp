@@ -77,6 +77,21 @@ TEST(Tokenizer, KeepsTheEndWhenItTruncates) {
   EXPECT_EQ(text.ids[76], 49407);
 }
 
+TEST(Tokenizer, GoesOnInTheNextChunkAfter75Pieces) {
+  std::string caption;
+  for (int i = 0; i < 80; ++i) caption += "cat ";
+  const TokenizedText text = clip().tokenize(caption, 3);
+  ASSERT_EQ(text.ids.size(), 231u);
+  EXPECT_EQ(text.truncated, 0);
+  EXPECT_EQ(text.pieces.size(), 80u);
+  std::vector<int64_t> expected(231, 49407);
+  for (const size_t begin : {0u, 77u, 154u}) expected[begin] = 49406;
+  std::fill_n(expected.begin() + 1, 75, 2368);
+  std::fill_n(expected.begin() + 78, 5, 2368);
+  EXPECT_EQ(text.ids, expected);
+  EXPECT_EQ(clip().tokenize(caption + caption, 2).truncated, 10);
+}
+
 TEST(Tokenizer, TakesInvalidUtf8AsReplacementCharacters) {
   EXPECT_EQ(clip().tokenize("a\xff z\xe3\x81").ids, clip().tokenize("a\ufffd z\ufffd").ids);
 }
