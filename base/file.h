@@ -30,6 +30,9 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  /// Lets the system take back the memory of these bytes, which a reader has done with; touched
+  /// again, they are read again. `part` lies within bytes().
+  void release(std::span<const std::byte> part) const;
   const std::filesystem::path& path() const { return path_; }
 
  private:

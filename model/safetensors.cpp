@@ -126,6 +126,11 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   return copy;
 }
 
+void SafetensorsFile::release(const std::string& name) const {
+  const SafetensorsEntry& found = entry(name);
+  file_.release(file_.bytes().subspan(data_begin_ + found.begin, found.end - found.begin));
+}
+
 void write_safetensors(const std::filesystem::path& path, const Parameters& tensors,
                        const std::map<std::string, std::string>& metadata) {
   const Parameters ordered = in_file_order(tensors);

@@ -29,6 +29,8 @@ class SafetensorsFile {
   /// where the file puts a tensor off its element size.) Throws DataError if there is no such
   /// tensor.
   at::Tensor tensor(const std::string& name) const;
+  /// Gives back the memory that reading a tensor took; it may be read again.
+  void release(const std::string& name) const;
   /// Shape and dtype without touching the data. Throws DataError if there is no such tensor.
   const SafetensorsEntry& entry(const std::string& name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }

@@ -49,6 +49,7 @@ void load_tensor(const Parameter& parameter, const SafetensorsFile& file, const 
                                 shape_text(expected)));
   }
   parameter.tensor.copy_(file.tensor(name).reshape(expected));
+  file.release(name);  // or the weights would be in memory twice
 }
 
 std::filesystem::path find_file(const std::filesystem::path& folder, const std::string& stem) {

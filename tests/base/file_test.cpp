@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "base/error.h"
@@ -52,6 +53,31 @@ TEST(MappedFileTest, an_empty_file_has_no_bytes) {
   const tests::TemporaryFolder folder;
   write_file_atomically(folder.path() / "empty", "");
   EXPECT_TRUE(MappedFile(folder.path() / "empty").bytes().empty());
+}
+
+/// Pages of mapped files that are in this process's memory, in bytes.
+size_t resident_file_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("RssFile:")) return std::stoull(line.substr(8)) * 1024;
+  }
+  return 0;
+}
+
+TEST(MappedFileTest, gives_back_the_memory_of_what_was_read) {
+  constexpr size_t kBytes = 32 << 20;
+  const tests::TemporaryFolder folder;
+  write_file_atomically(folder.path() / "large", std::string(kBytes, 'x'));
+  const MappedFile file(folder.path() / "large");
+  const size_t before = resident_file_bytes();
+  for (int reading = 0; reading < 2; ++reading) {
+    EXPECT_EQ(std::ranges::count(file.bytes(), std::byte{'x'}), static_cast<ptrdiff_t>(kBytes));
+    EXPECT_GE(resident_file_bytes(), before + kBytes / 2);
+    file.release(file.bytes().subspan(1000));
+    EXPECT_LE(resident_file_bytes(), before + kBytes / 8);
+  }
+  file.release({});
+  file.release(file.bytes().subspan(kBytes));
 }
 
 }  // namespace
