@@ -22,7 +22,7 @@ struct Batch {
   at::Tensor latents;  ///< (B, C, h, w) f32, scaled as the UNet sees them
   at::Tensor noise;  ///< as latents, unit normal; both are left undefined when images are asked for
   at::Tensor timesteps;  ///< (B) int64
-  at::Tensor input_ids;  ///< (B, 77) int64, if `encode_caption` is given
+  at::Tensor input_ids;  ///< (B, 77·n) int64, if `encode_caption` is given
 };
 
 struct LoaderOptions {

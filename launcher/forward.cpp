@@ -4,6 +4,7 @@
 #include "launcher/commands.h"
 #include "model/safetensors.h"
 #include "model/stable_diffusion.h"
+#include "model/text_conditioning.h"
 
 namespace kessoku::launcher {
 
@@ -11,6 +12,7 @@ namespace {
 
 struct ForwardOptions {
   std::string module, model, input, output;
+  int64_t clip_skip = 0;
 };
 
 /// The tensor `name` of the input file; throws DataError unless it has `dims` dimensions.
@@ -45,12 +47,10 @@ at::Tensor run_unet(const model::UNet& unet, const model::SafetensorsFile& file)
   return unet.forward(sample, timestep.expand({sample.size(0)}), text);
 }
 
-at::Tensor run_text_encoder(const model::TextEncoder& encoder, const model::SafetensorsFile& file) {
+at::Tensor run_text_encoder(const model::TextEncoder& encoder, const model::SafetensorsFile& file,
+                            int64_t clip_skip) {
   const at::Tensor ids = input_tensor(file, "input_ids", 2, at::kLong);
   const auto& config = encoder.config();
-  if (ids.size(1) > config.max_position_embeddings) {
-    check_size(file, "input_ids", ids, 1, config.max_position_embeddings);
-  }
   for (const int64_t id :
        at::IntArrayRef(ids.const_data_ptr<int64_t>(), static_cast<size_t>(ids.numel()))) {
     if (id < 0 || id >= config.vocab_size) {
@@ -59,7 +59,7 @@ at::Tensor run_text_encoder(const model::TextEncoder& encoder, const model::Safe
                       file.path().string(), id, config.vocab_size));
     }
   }
-  return encoder.forward(ids);
+  return model::encode_text(encoder, ids, clip_skip);
 }
 
 model::Parameter run_module(const ForwardOptions& options) {
@@ -67,7 +67,7 @@ model::Parameter run_module(const ForwardOptions& options) {
   const model::StableDiffusion model = model::load_model(options.model);
   if (options.module == "unet") return {"sample", run_unet(model.unet, file)};
   if (options.module == "text_encoder")
-    return {"last_hidden_state", run_text_encoder(model.text_encoder, file)};
+    return {"last_hidden_state", run_text_encoder(model.text_encoder, file, options.clip_skip)};
   if (options.module == "vae_encoder") {
     const at::Tensor sample = input_tensor(file, "sample", 4);
     check_size(file, "sample", sample, 1, model.vae.config().in_channels);
@@ -90,10 +90,14 @@ void add_forward_command(CLI::App& app) {
   command->add_option("IN", options->input, "Inputs as .safetensors, named as in diffusers")
       ->required();
   command->add_option("OUT", options->output, ".safetensors to write")->required();
+  command
+      ->add_option("--clip-skip", options->clip_skip,
+                   "Last layers of the text encoder to leave out, as in diffusers")
+      ->check(CLI::NonNegativeNumber);
   command->footer(
       "Inputs and outputs:\n"
       "  unet          sample, timestep, encoder_hidden_states -> sample\n"
-      "  text_encoder  input_ids -> last_hidden_state\n"
+      "  text_encoder  input_ids (B, 77 n) -> last_hidden_state, of each 77 by themselves\n"
       "  vae_encoder   sample (-1 to 1) -> moments\n"
       "  vae_decoder   latent_sample (unscaled) -> sample\n"
       "Example: kessoku forward unet models/base in.safetensors out.safetensors");

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "launcher/commands.h"
 #include "launcher/describe_store.h"
+#include "runtime/caption_lengths.h"
 #include "runtime/config.h"
 
 namespace kessoku::launcher {
@@ -99,6 +100,16 @@ json describe_plan(const data::Store& store, const data::Mixture& mixture,
   return result;
 }
 
+/// What of the captions is cut off, where the model's tokenizer is at hand.
+void warn_of_long_captions(const runtime::RunConfig& config, const data::Store& store,
+                           json& warnings) {
+  const fs::path tokenizer = fs::path(config.model.path) / "tokenizer";
+  if (config.trains("vae") || !fs::exists(tokenizer)) return;
+  const auto lengths = runtime::measure_captions(store, model::Tokenizer::load(tokenizer), config);
+  const std::string warning = runtime::warning_of(lengths, config);
+  if (!warning.empty()) warnings.push_back(warning);
+}
+
 void print_plan(const json& plan) {
   const auto draws = plan["draws"].get<double>();
   fmt::print("{} steps x {} = {} draws, {:.4g} passes of {} draws; {} of {} examples are drawn\n\n",
@@ -143,7 +154,8 @@ void run_plan(const PlanArguments& arguments) {
         if (schedule) schedule->add(draw, global_batch);
       });
   if (schedule) schedule->finish();
-  const json description = describe_plan(store, mixture, sampler, plan);
+  json description = describe_plan(store, mixture, sampler, plan);
+  warn_of_long_captions(config, store, description["warnings"]);
   if (arguments.json) {
     fmt::print("{}\n", dump(description));
   } else {

@@ -54,7 +54,7 @@ model::Parameters trained_parameters(const RunConfig& config, const model::Stabl
       all.push_back({part + "." + parameter.name, parameter.tensor});
   };
   add("unet", model.unet.parameters());
-  add("text_encoder", model.text_encoder.parameters());
+  add("text_encoder", model.text_encoder.used_parameters(config.train.clip_skip));
   add("vae", model.vae.parameters());
   return all;
 }
@@ -78,8 +78,8 @@ data::LoaderOptions loader_options(const RunConfig& config, const model::StableD
   options.timesteps = model.schedule.num_train_timesteps;
   options.threads = static_cast<int>(config.data.threads);
   options.prefetch = static_cast<size_t>(config.data.prefetch);
-  options.encode_caption = [&model](const std::string& caption) {
-    return model.tokenizer.tokenize(caption).ids;
+  options.encode_caption = [&model, &config](const std::string& caption) {
+    return model.tokenizer.tokenize(caption, config.data.caption_chunks()).ids;
   };
   return options;
 }
@@ -105,7 +105,7 @@ ExitCode train(const TrainOptions& options) {
 
   const auto objective = config.trains("vae")
                              ? runtime::make_autoencoder_objective(model.vae, config)
-                             : runtime::make_denoising_objective(model);
+                             : runtime::make_denoising_objective(model, config);
   runtime::Trainer trainer(config, trained_parameters(config, model), *objective,
                            runtime::DrawCounter(store.manifest().categories, store.rows()),
                            runtime::Audit(folder.path, config.audit.batches, *communicator),
@@ -115,7 +115,8 @@ ExitCode train(const TrainOptions& options) {
   if (first) {
     runtime::write_run_description(folder.path, config, store.manifest().categories, mixture,
                                    sampler.pass_draws());
-    runtime::announce(config, folder, store, mixture, sampler, trainer, *communicator);
+    runtime::announce(config, folder, store, mixture, sampler, model.tokenizer, trainer,
+                      *communicator);
   }
 
   runtime::RunMonitor monitor(folder.path, config, trainer.steps_done(), *communicator);

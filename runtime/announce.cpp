@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "runtime/caption_lengths.h"
 
 namespace kessoku::runtime {
 
@@ -23,6 +24,11 @@ void require_fit(const RunConfig& config, const data::Store& store,
         fmt::format("{}: keeps no moments or latents: prepare it with --keep moments --model {}",
                     path, config.model.path));
   }
+  const int64_t layers = model.text_encoder.config().num_hidden_layers;
+  if (config.train.clip_skip > layers) {
+    throw UsageError(fmt::format("train.clip_skip = {}: the text encoder of {} has {} layers",
+                                 config.train.clip_skip, config.model.path, layers));
+  }
   const std::string digest = model::vae_digest(model.vae);
   if (store.manifest().encoder.digest != digest) {
     throw UsageError(fmt::format(
@@ -33,7 +39,8 @@ void require_fit(const RunConfig& config, const data::Store& store,
 }
 
 void announce(const RunConfig& config, const RunFolder& folder, const data::Store& store,
-              const data::Mixture& mixture, const data::Sampler& sampler, Trainer& trainer,
+              const data::Mixture& mixture, const data::Sampler& sampler,
+              const model::Tokenizer& tokenizer, Trainer& trainer,
               const Communicator& communicator) {
   const BatchSplit split =
       split_batch(config.train.global_batch, config.train.micro_batch, communicator.size());
@@ -57,6 +64,10 @@ void announce(const RunConfig& config, const RunFolder& folder, const data::Stor
   for (const std::string& warning : mixture.warnings) text += "warning: " + warning + "\n";
   for (const std::string& warning : sampler.warnings(config.train.steps, store.manifest()))
     text += "warning: " + warning + "\n";
+  if (!config.trains("vae")) {
+    const std::string cut = warning_of(measure_captions(store, tokenizer, config), config);
+    if (!cut.empty()) text += "warning: " + cut + "\n";
+  }
   std::fputs(text.c_str(), stderr);
 }
 

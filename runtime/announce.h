@@ -14,9 +14,10 @@ void require_fit(const RunConfig& config, const data::Store& store,
                  const model::StableDiffusion& model);
 
 /// Tells on stderr what will happen: the resolved configuration, sizes, how the batch is split,
-/// where the run goes on, warnings.
+/// where the run goes on, warnings (captions that are cut among them).
 void announce(const RunConfig& config, const RunFolder& folder, const data::Store& store,
-              const data::Mixture& mixture, const data::Sampler& sampler, Trainer& trainer,
+              const data::Mixture& mixture, const data::Sampler& sampler,
+              const model::Tokenizer& tokenizer, Trainer& trainer,
               const Communicator& communicator);
 
 }  // namespace kessoku::runtime

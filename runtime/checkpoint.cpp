@@ -221,8 +221,10 @@ void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Tr
     require_same({manifest.at("seed"), manifest.at("global_batch"), manifest.at("store_digest")},
                  identity, checkpoint);
     if (manifest.at("layout") != layout_of(trainer.flat())) {
-      throw DataError(fmt::format("{}: the parameters are not those of this model and train.target",
-                                  checkpoint.string()));
+      throw DataError(
+          fmt::format("{}: the parameters are not those of this model, train.target and "
+                      "train.clip_skip",
+                      checkpoint.string()));
     }
     verify_files(checkpoint, manifest.at("files"));
     const at::NoGradGuard no_grad;

@@ -61,6 +61,11 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require(!c.data.store.empty(), file,
           "data.store is missing: the store that `kessoku prepare` made");
   require_probability(c.data.caption_dropout, "data.caption_dropout", file);
+  require(c.data.max_token_length == 75 || c.data.max_token_length == 150 ||
+              c.data.max_token_length == 225,
+          file,
+          fmt::format("data.max_token_length = {}: choose one of 75, 150, 225",
+                      c.data.max_token_length));
   require_probability(c.data.flip, "data.flip", file);
   require(c.data.threads >= 1, file, "data.threads must be at least 1");
   require(c.data.prefetch >= 1, file, "data.prefetch must be at least 1");
@@ -76,6 +81,7 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require(c.train.micro_batch >= 1, file, "train.micro_batch must be at least 1");
   require_one_of(c.train.precision, {"fp32"}, "train.precision", file);
   require_one_of(c.train.device, {"auto", "cpu"}, "train.device", file);
+  require(c.train.clip_skip >= 0, file, "train.clip_skip must not be negative");
   require_one_of(c.train.prediction, {"", "epsilon", "v_prediction"}, "train.prediction", file);
   require_one_of(c.optimizer.name, {"adamw"}, "optimizer.name", file);
   require_one_of(c.optimizer.schedule, {"constant", "linear", "cosine"}, "optimizer.schedule",

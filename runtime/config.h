@@ -25,10 +25,14 @@ struct RunConfig {
     double caption_dropout =
         0;  ///< probability of the empty caption; cond_dropout.txt overrides it
     std::vector<std::pair<std::string, std::string>> caption_rename;  ///< [from, to], whole words
-    bool shuffle_tags = false;  ///< new order of the comma-separated tags at each draw
-    double flip = 0;            ///< probability of a mirrored picture; flip_p.txt overrides it
-    int64_t threads = 1;        ///< that read ahead, a rank
-    int64_t prefetch = 4;       ///< batches read ahead, a rank
+    int64_t max_token_length = 75;  ///< of a caption: 75, or 150 or 225 in chunks of 75
+    bool shuffle_tags = false;      ///< new order of the comma-separated tags at each draw
+    double flip = 0;                ///< probability of a mirrored picture; flip_p.txt overrides it
+    int64_t threads = 1;            ///< that read ahead, a rank
+    int64_t prefetch = 4;           ///< batches read ahead, a rank
+
+    /// Of 75 tokens each.
+    int64_t caption_chunks() const { return max_token_length / 75; }
   } data;
 
   struct MixtureSection {
@@ -45,6 +49,7 @@ struct RunConfig {
     std::string precision = "fp32";  ///< "fp32"
     std::string device = "auto";     ///< "auto" | "cpu"
     int64_t threads = 0;             ///< CPU threads a rank; 0 = cores / ranks on the host
+    int64_t clip_skip = 0;           ///< last layers of the text encoder that are left out
     std::string prediction =
         "";  ///< "epsilon" | "v_prediction"; empty = as the model's scheduler says
   } train;

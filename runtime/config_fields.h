@@ -14,6 +14,7 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("data", "store", c.data.store);
   visit("data", "caption_dropout", c.data.caption_dropout);
   visit("data", "caption_rename", c.data.caption_rename);
+  visit("data", "max_token_length", c.data.max_token_length);
   visit("data", "shuffle_tags", c.data.shuffle_tags);
   visit("data", "flip", c.data.flip);
   visit("data", "threads", c.data.threads);
@@ -27,6 +28,7 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("train", "precision", c.train.precision);
   visit("train", "device", c.train.device);
   visit("train", "threads", c.train.threads);
+  visit("train", "clip_skip", c.train.clip_skip);
   visit("train", "prediction", c.train.prediction);
   visit("vae", "l2_weight", c.vae.l2_weight);
   visit("vae", "gradient_weight", c.vae.gradient_weight);

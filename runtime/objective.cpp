@@ -8,6 +8,7 @@
 #include <ATen/ops/square.h>
 
 #include "base/random.h"
+#include "model/text_conditioning.h"
 
 namespace kessoku::runtime {
 
@@ -17,11 +18,11 @@ at::Tensor mean_per_draw(const at::Tensor& values) { return values.flatten(1).me
 
 class DenoisingObjective : public Objective {
  public:
-  explicit DenoisingObjective(const model::StableDiffusion& model)
-      : model_(model), schedule_(model.schedule) {}
+  DenoisingObjective(const model::StableDiffusion& model, const RunConfig& config)
+      : model_(model), schedule_(model.schedule), clip_skip_(config.train.clip_skip) {}
 
   at::Tensor losses(const data::Batch& batch) override {
-    const at::Tensor context = model_.text_encoder.forward(batch.input_ids);
+    const at::Tensor context = model::encode_text(model_.text_encoder, batch.input_ids, clip_skip_);
     const at::Tensor noisy = schedule_.add_noise(batch.latents, batch.noise, batch.timesteps);
     const at::Tensor predicted = model_.unet.forward(noisy, batch.timesteps, context);
     const at::Tensor target = schedule_.target(batch.latents, batch.noise, batch.timesteps);
@@ -31,6 +32,7 @@ class DenoisingObjective : public Objective {
  private:
   const model::StableDiffusion& model_;
   model::NoiseSchedule schedule_;
+  int64_t clip_skip_;
 };
 
 class AutoencoderObjective : public Objective {
@@ -74,8 +76,9 @@ class AutoencoderObjective : public Objective {
 
 }  // namespace
 
-std::unique_ptr<Objective> make_denoising_objective(const model::StableDiffusion& model) {
-  return std::make_unique<DenoisingObjective>(model);
+std::unique_ptr<Objective> make_denoising_objective(const model::StableDiffusion& model,
+                                                    const RunConfig& config) {
+  return std::make_unique<DenoisingObjective>(model, config);
 }
 
 std::unique_ptr<Objective> make_autoencoder_objective(const model::Vae& vae,

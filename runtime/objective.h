@@ -16,7 +16,8 @@ class Objective {
 
 /// Denoising (Ho et al., 2020): the squared error of the UNet's prediction, mean over the latent's
 /// elements.
-std::unique_ptr<Objective> make_denoising_objective(const model::StableDiffusion& model);
+std::unique_ptr<Objective> make_denoising_objective(const model::StableDiffusion& model,
+                                                    const RunConfig& config);
 
 /// Reconstruction by the autoencoder: absolute error, with the other terms of `config.vae`; a mean
 /// over elements each.

@@ -225,6 +225,52 @@ class TrainTest(unittest.TestCase):
         self.assertLess(difference.max().item(), 6 * 2 * 1e-3)
         self.assertLess((difference > 6 * 1e-3 / 100).float().mean().item(), 0.01)
 
+    def test_long_captions_and_clip_skip_train_as_in_pytorch(self):
+        long = "picture of " + "a cat, a dog and " * 40
+        run = self.train("long", "--set", "audit.batches=3", "--set", "train.steps=3", "--set", "data.max_token_length=225",
+                         "--set", "train.clip_skip=1", "--set", f"data.caption_rename=[['picture', '{long}']]")
+        pipeline = StableDiffusionPipeline.from_pretrained(self.model, safety_checker=None)
+        unet, text_encoder = pipeline.unet, pipeline.text_encoder
+        schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+        parameters = [*unet.parameters(), *text_encoder.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.01)
+        norm_layer = getattr(text_encoder, "text_model", text_encoder).final_layer_norm
+        for record in log_of(run):
+            batch = load_torch(run / f"audit/step-{record['step']:08}.safetensors")
+            self.assertEqual(batch["input_ids"].shape, (8, 231))
+            states = [norm_layer(text_encoder(ids, output_hidden_states=True).hidden_states[-2])
+                      for ids in batch["input_ids"].split(77, 1)]
+            noisy = schedule.add_noise(batch["latents"], batch["noise"], batch["timesteps"])
+            output = unet(noisy, batch["timesteps"], torch.cat(states, 1)).sample
+            losses = (output - batch["noise"]).square().mean((1, 2, 3))
+            torch.testing.assert_close(losses.detach(), batch["loss"], rtol=1e-3, atol=1e-5)
+            optimizer.zero_grad()
+            losses.mean().backward()
+            norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            self.assertAlmostEqual(norm.item(), record["grad_norm"], delta=1e-3 * record["grad_norm"])
+            optimizer.step()
+        filled = [(batch["input_ids"][:, chunk * 77 + 1] != 49407).any().item() for chunk in range(3)]
+        self.assertEqual(filled, [True] * 3, "no caption of three chunks was drawn")
+        before, after = (load_file(folder / "text_encoder/model.safetensors") for folder in (self.model, run / "checkpoints/latest"))
+        unused = [name for name in before if ".layers.1." in name]
+        self.assertTrue(unused)
+        for name in unused:
+            np.testing.assert_array_equal(before[name], after[name], err_msg=name)
+        trained = [name for name in before if ".layers.0.mlp.fc1.weight" in name]
+        self.assertFalse(np.array_equal(before[trained[0]], after[trained[0]]))
+
+    def test_captions_that_are_cut_are_reported_once(self):
+        rename = f"data.caption_rename=[['picture', '{'cat ' * 80}']]"
+        done = kessoku("train", self.run_file, "--out", WORK / "cut", "--set", "train.steps=1", "--set", rename, ranks=2)
+        lines = [line for line in done.stderr.splitlines() if "captions are longer" in line]
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertRegex(lines[0], r"warning: 26 of 26 captions are longer than data.max_token_length = 75: (\d+) tokens are cut off")
+        plan = json.loads(kessoku("plan", self.run_file, "--set", rename, "--json").stdout)
+        self.assertEqual(["warning: " + w for w in plan["warnings"] if "captions" in w], lines)
+        fits = kessoku("train", self.run_file, "--out", WORK / "fits", "--set", "train.steps=1", "--set", rename,
+                       "--set", "data.max_token_length=150")
+        self.assertNotIn("captions are longer", fits.stderr)
+
     def test_sample_prompts_make_grids_over_time(self):
         run = self.train("grids", "--set", "train.steps=2", "--set", "sample.every_steps=1", "--set", "sample.steps=2",
                          "--set", "sample.prompts=['one', 'two', 'three']", ranks=2)
@@ -262,6 +308,8 @@ class TrainTest(unittest.TestCase):
             (("train", WORK / "none.toml"), "none.toml"),
             (("train", self.run_file, "--out", WORK / "x", "--set", "train.stepz=1"), "did you mean train.steps"),
             (("train", self.run_file, "--out", WORK / "x", "--set", "train.precision='fp8'"), "fp32"),
+            (("train", self.run_file, "--out", WORK / "x", "--set", "data.max_token_length=76"), "75, 150, 225"),
+            (("train", self.run_file, "--out", WORK / "x", "--set", "train.clip_skip=3"), "train.clip_skip = 3"),
             (("train", self.run_file, "--out", WORK / "one", "--resume", "never"), "holds a run"),
             (("train", self.run_file, "--out", WORK / "x", "--resume", WORK / "nowhere"), "no checkpoint"),
             (("train", self.run_file, "--out", WORK / "one", "--set", "seed=9", "--set", "train.steps=9"), "seed"),

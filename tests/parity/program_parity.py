@@ -43,6 +43,16 @@ def compare_forward(program: str, model: pathlib.Path, folder: pathlib.Path, pip
         print(f"{module}: {tuple(found.shape)}, largest difference {difference:.1e}")
         assert difference <= TOLERANCE, module
 
+    chunks = torch.randint(0, 49408, (2, 154))
+    save_file({"input_ids": chunks}, folder / "in.safetensors")
+    run(program, "forward", "text_encoder", model, folder / "in.safetensors", folder / "out.safetensors", "--clip-skip", 1)
+    with torch.no_grad():
+        encoder = pipeline.text_encoder
+        norm = getattr(encoder, "text_model", encoder).final_layer_norm
+        expected = torch.cat([norm(encoder(ids, output_hidden_states=True).hidden_states[-2]) for ids in chunks.split(77, 1)], 1)
+    difference = (load_file(folder / "out.safetensors")["last_hidden_state"] - expected).abs().max().item()
+    assert difference <= TOLERANCE, difference
+
     save_file({"sample": sample}, folder / "in.safetensors")
     error = run(program, "forward", "unet", model, folder / "in.safetensors", folder / "out.safetensors", expect=65)
     assert "encoder_hidden_states" in error and error.count("\n") == 1, error

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "data/store.h"
+#include "model/tokenizer.h"
+#include "runtime/config.h"
+
+namespace kessoku::runtime {
+
+/// How the captions of a store fit into data.max_token_length.
+struct CaptionLengths {
+  size_t captions = 0;
+  size_t cut = 0;          ///< captions that are too long
+  int64_t pieces_cut = 0;  ///< of all of them
+  int64_t longest = 0;     ///< pieces
+  std::string longest_source;
+};
+
+/// Tokenizes every caption once, as it is drawn but for dropout and the order of tags.
+CaptionLengths measure_captions(const data::Store& store, const model::Tokenizer& tokenizer,
+                                const RunConfig& config);
+
+/// One line for the user; empty if nothing is cut.
+std::string warning_of(const CaptionLengths& lengths, const RunConfig& config);
+
+}  // namespace kessoku::runtime
