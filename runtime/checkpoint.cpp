@@ -1,6 +1,7 @@
 #include "runtime/checkpoint.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <nlohmann/json.hpp>
 
@@ -16,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
 std::string folder_name(uint64_t step) { return fmt::format("step-{:08}", step); }
 
@@ -36,24 +37,20 @@ json layout_of(const FlatParameters& flat) {
   return layout;
 }
 
-/// Elements [begin, end) of the flat layout that `rank` writes: its part, without the padding at
-/// the end.
-std::pair<int64_t, int64_t> own_range(Trainer& trainer) {
-  const int64_t used = trainer.flat().used();
-  return {std::min(trainer.optimizer().begin(), used), std::min(trainer.optimizer().end(), used)};
+/// Where each owned range stands in the flat layout; all that is written of a rank's own tensors.
+json ranges_of(const AdamW& optimizer) {
+  json ranges = json::array();
+  for (const Range& range : optimizer.owned()) ranges.push_back({range.begin, range.end});
+  return ranges;
 }
 
 void write_state_shard(const fs::path& file, Trainer& trainer) {
-  const auto [begin, end] = own_range(trainer);
-  const auto own = [&, begin = begin, end = end](const at::Tensor& part) {
-    return part.narrow(0, 0, end - begin);
-  };
-  model::Parameters tensors{{"parameters", trainer.flat().values().narrow(0, begin, end - begin)},
-                            {"exp_avg", own(trainer.optimizer().exp_avg())},
-                            {"exp_avg_sq", own(trainer.optimizer().exp_avg_sq())}};
-  if (trainer.ema().defined()) tensors.push_back({"ema", own(trainer.ema())});
-  model::write_safetensors(file, tensors,
-                           {{"begin", std::to_string(begin)}, {"end", std::to_string(end)}});
+  AdamW& optimizer = trainer.optimizer();
+  model::Parameters tensors{{"parameters", optimizer.own_weights()},
+                            {"exp_avg", optimizer.exp_avg()},
+                            {"exp_avg_sq", optimizer.exp_avg_sq()}};
+  if (trainer.ema().defined()) tensors.push_back({"ema", trainer.ema()});
+  model::write_safetensors(file, tensors, {{"ranges", ranges_of(optimizer).dump()}});
 }
 
 json describe_files(const fs::path& folder) {
@@ -111,6 +108,12 @@ json read_manifest(const fs::path& checkpoint) {
       throw DataError(
           fmt::format("{}: format {} was written by a newer kessoku", file.string(), format));
     }
+    if (format < kFormat) {
+      throw DataError(
+          fmt::format("{}: format {} was written by an older kessoku; its diffusers "
+                      "folder can be model.path of a new run",
+                      file.string(), format));
+    }
     return manifest;
   } catch (const json::exception& error) {
     throw DataError(fmt::format("{}: damaged: {}", file.string(), error.what()));
@@ -142,21 +145,50 @@ void require_same(const RunIdentity& saved, const RunIdentity& now, const fs::pa
     differ("the store's digest", saved.store_digest, now.store_digest);
 }
 
-/// Copies what `source`, elements [begin, …) of the flat layout, shares with `target`, elements
-/// [target_begin, …).
-void copy_overlap(const at::Tensor& source, int64_t begin, at::Tensor target,
-                  int64_t target_begin) {
-  const int64_t from = std::max(begin, target_begin);
-  const int64_t to = std::min(begin + source.numel(), target_begin + target.numel());
-  if (from >= to) return;
-  target.narrow(0, from - target_begin, to - from).copy_(source.narrow(0, from - begin, to - from));
+/// The ranges of the flat layout that a shard's tensors hold, one after the other.
+std::vector<Range> ranges_of(const model::SafetensorsFile& shard) {
+  const auto found = shard.metadata().find("ranges");
+  if (found == shard.metadata().end())
+    throw DataError(fmt::format("{}: its ranges are missing", shard.path().string()));
+  std::vector<Range> ranges;
+  for (const json& range : json::parse(found->second))
+    ranges.push_back({range.at(0).get<int64_t>(), range.at(1).get<int64_t>()});
+  return ranges;
 }
 
-int64_t metadata_number(const model::SafetensorsFile& file, const std::string& key) {
-  const auto found = file.metadata().find(key);
-  if (found == file.metadata().end())
-    throw DataError(fmt::format("{}: {} is missing", file.path().string(), key));
-  return std::stoll(found->second);
+/// Each tensor must hold what the ranges say.
+void require_fit(const model::SafetensorsFile& shard, const std::vector<Range>& ranges) {
+  int64_t numel = 0;
+  for (const Range& range : ranges) {
+    if (range.begin < 0 || range.end < range.begin || range.end > (int64_t{1} << 40))
+      throw DataError(fmt::format("{}: its ranges are damaged", shard.path().string()));
+    numel += range.size();
+  }
+  for (const std::string& name : shard.names()) {
+    if (shard.entry(name).shape != std::vector<int64_t>{numel} ||
+        shard.entry(name).dtype != at::kFloat)
+      throw DataError(fmt::format("{}: tensor \"{}\" does not have the {} elements of its ranges",
+                                  shard.path().string(), name, numel));
+  }
+}
+
+/// Copies what the `from` ranges, held by `source` one after the other, share with the `to` ranges,
+/// held by `target` likewise. Both ascend.
+void copy_shared(const at::Tensor& source, const std::vector<Range>& from, at::Tensor target,
+                 const std::vector<Range>& to) {
+  int64_t source_offset = 0;
+  for (const Range& s : from) {
+    int64_t target_offset = 0;
+    for (const Range& t : to) {
+      const int64_t begin = std::max(s.begin, t.begin), end = std::min(s.end, t.end);
+      if (begin < end) {
+        target.narrow(0, target_offset + begin - t.begin, end - begin)
+            .copy_(source.narrow(0, source_offset + begin - s.begin, end - begin));
+      }
+      target_offset += t.size();
+    }
+    source_offset += s.size();
+  }
 }
 
 }  // namespace
@@ -229,20 +261,26 @@ void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Tr
     verify_files(checkpoint, manifest.at("files"));
     const at::NoGradGuard no_grad;
     const int shards = manifest.at("shards").get<int>();
+    AdamW& optimizer = trainer.optimizer();
+    const std::vector<Range>& own = optimizer.owned();
+    const std::vector<Range> all{{0, trainer.flat().values().numel()}};
+    at::Tensor own_weights = at::zeros_like(optimizer.exp_avg());
     for (int shard = 0; shard < shards; ++shard) {
       const model::SafetensorsFile file(checkpoint / "state" / shard_name(shard, shards));
-      const int64_t begin = metadata_number(file, "begin");
-      const int64_t own = trainer.optimizer().begin();
-      copy_overlap(file.tensor("parameters"), begin, trainer.flat().values(), 0);
-      copy_overlap(file.tensor("exp_avg"), begin, trainer.optimizer().exp_avg(), own);
-      copy_overlap(file.tensor("exp_avg_sq"), begin, trainer.optimizer().exp_avg_sq(), own);
+      const std::vector<Range> ranges = ranges_of(file);
+      const at::Tensor weights = file.tensor("parameters");
+      require_fit(file, ranges);
+      copy_shared(weights, ranges, trainer.flat().values(), all);
+      copy_shared(weights, ranges, own_weights, own);
+      copy_shared(file.tensor("exp_avg"), ranges, optimizer.exp_avg(), own);
+      copy_shared(file.tensor("exp_avg_sq"), ranges, optimizer.exp_avg_sq(), own);
       if (trainer.ema().defined()) {
         // A run that turns EMA on in its second half averages from there.
-        copy_overlap(file.tensor(file.contains("ema") ? "ema" : "parameters"), begin, trainer.ema(),
-                     own);
+        copy_shared(file.tensor(file.contains("ema") ? "ema" : "parameters"), ranges, trainer.ema(),
+                    own);
       }
     }
-    trainer.optimizer().restore(manifest.at("step").get<uint64_t>());
+    optimizer.restore(manifest.at("step").get<uint64_t>(), own_weights);
   } catch (const json::exception& error) {
     throw DataError(
         fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));

@@ -22,7 +22,8 @@ class SoloCommunicator : public Communicator {
   int local_rank() const override { return 0; }
   int local_size() const override { return 1; }
   std::unique_ptr<Pending> all_reduce(at::Tensor&) override { return std::make_unique<Done>(); }
-  std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part) override {
+  std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
+                                          Wire) override {
     return copy(whole, part);
   }
   std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {

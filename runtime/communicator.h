@@ -5,19 +5,18 @@
 #include <memory>
 #include <string>
 
+#include "runtime/communication_thread.h"
+#include "runtime/operation_log.h"
+
 namespace kessoku::runtime {
 
-/// Work under way; `wait` returns when its tensors may be used. Destroying it without waiting is a
-/// bug.
-class Pending {
- public:
-  virtual ~Pending() = default;
-  virtual void wait() = 0;
-};
+/// What a reduce-scatter's numbers travel as. Sums are f32 either way.
+enum class Wire { kFloat32, kBFloat16 };
 
-/// Collectives over all ranks of the run. Every rank must call the same ones in the same order,
-/// from one thread. Tensors are contiguous and must live until `wait`. Throws Error (kInternal)
-/// naming the operation if the exchange fails.
+/// Collectives over all ranks of the run. Every rank must call the same ones in the same order;
+/// they are carried out in that order, in the background. Calls must not overlap in time. Tensors
+/// are contiguous, and must live and stay as they are until `wait`. Throws Error (kInternal) naming
+/// the operation if the exchange fails. Destroying a Pending without waiting is a bug.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -29,16 +28,22 @@ class Communicator {
 
   /// Sums over ranks, in place. f32, f64 or int64.
   virtual std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) = 0;
-  /// `whole` has size() equal parts; the sum of part rank() over all ranks comes into `part`, which
-  /// may be whole's own part. One at a time.
-  virtual std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part) = 0;
-  /// The inverse: every rank's `part` into `whole`. `part` may be whole's own part.
+  /// `whole` (f32) has size() equal parts; the sum of part rank() over all ranks, in a fixed
+  /// order, comes into `part`, which may be whole's own part.
+  virtual std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
+                                                  Wire wire = Wire::kFloat32) = 0;
+  /// The inverse: every rank's `part` into `whole`. `part` may be whole's own part. Any dtype.
   virtual std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) = 0;
-  /// From rank `root` to all.
+  /// From rank `root` to all. Any dtype.
   virtual std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) = 0;
   virtual void barrier() = 0;
   /// Text from rank 0 to all.
   std::string broadcast_text(const std::string& text);
+  /// The last operations, for the watchdog.
+  const OperationLog& operations() const { return *log_; }
+
+ protected:
+  std::shared_ptr<OperationLog> log_ = std::make_shared<OperationLog>();
 };
 
 /// One rank: everything is a copy at most.

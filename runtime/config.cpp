@@ -94,6 +94,10 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require(c.optimizer.eps > 0, file, "optimizer.eps must be above 0");
   require(c.optimizer.grad_clip >= 0, file, "optimizer.grad_clip must not be negative");
   require(c.ema.decay >= 0 && c.ema.decay < 1, file, "ema.decay must be at least 0 and below 1");
+  require_one_of(c.communication.wire, {"fp32", "bf16"}, "communication.wire", file);
+  require(c.communication.bucket_mb > 0, file, "communication.bucket_mb must be above 0");
+  require(c.communication.timeout_seconds >= 0, file,
+          "communication.timeout_seconds must not be negative");
   require_one_of(c.checkpoint.weights_dtype, {"fp16", "bf16", "fp32"}, "checkpoint.weights_dtype",
                  file);
   require(c.sample.size.empty() || c.sample.size.size() == 2, file,

@@ -83,6 +83,13 @@ struct RunConfig {
     double decay = 0;  ///< 0 = off; what is sampled and saved for use are then the averaged weights
   } ema;
 
+  struct Communication {
+    std::string wire = "fp32";     ///< what gradients travel as: "fp32" | "bf16" (summed in fp32)
+    double bucket_mb = 25;         ///< MiB of gradients that are sent at once
+    bool overlap = true;           ///< send while backward runs
+    double timeout_seconds = 600;  ///< an exchange that takes longer ends the run with 76; 0 = off
+  } communication;
+
   struct Checkpoint {
     uint64_t every_steps = 1000;         ///< 0 = at the end only
     double every_minutes = 30;           ///< 0 = off

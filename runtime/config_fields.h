@@ -46,6 +46,10 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("optimizer", "warmup_steps", c.optimizer.warmup_steps);
   visit("optimizer", "shard", c.optimizer.shard);
   visit("ema", "decay", c.ema.decay);
+  visit("communication", "wire", c.communication.wire);
+  visit("communication", "bucket_mb", c.communication.bucket_mb);
+  visit("communication", "overlap", c.communication.overlap);
+  visit("communication", "timeout_seconds", c.communication.timeout_seconds);
   visit("checkpoint", "every_steps", c.checkpoint.every_steps);
   visit("checkpoint", "every_minutes", c.checkpoint.every_minutes);
   visit("checkpoint", "keep", c.checkpoint.keep);

@@ -2,48 +2,51 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 namespace kessoku::runtime {
 
-namespace {
-
-// 64 bytes: the same alignment in every run keeps vectorised kernels bit-equal.
-constexpr int64_t kAlignment = 16;
-
-int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
+std::vector<FlatRange> flat_layout(const model::Parameters& parameters) {
+  std::vector<FlatRange> layout;
+  int64_t offset = 0;
+  for (const model::Parameter& parameter : parameters) {
+    layout.push_back({parameter.name, offset, parameter.tensor.numel()});
+    constexpr int64_t kMultiple = Partition::kAlignment;
+    offset += (parameter.tensor.numel() + kMultiple - 1) / kMultiple * kMultiple;
+  }
+  return layout;
 }
 
-}  // namespace
+int64_t flat_numel(const std::vector<FlatRange>& layout) {
+  constexpr int64_t kMultiple = Partition::kAlignment;
+  if (layout.empty()) return 0;
+  return layout.back().offset + (layout.back().numel + kMultiple - 1) / kMultiple * kMultiple;
+}
 
-FlatParameters::FlatParameters(const model::Parameters& parameters, int parts)
-    : parts_(parts), parameters_(parameters) {
-  for (const model::Parameter& parameter : parameters_) {
-    ranges_.push_back({parameter.name, used_, parameter.tensor.numel()});
-    used_ += round_up(parameter.tensor.numel(), kAlignment);
-  }
+FlatParameters::FlatParameters(const model::Parameters& parameters, int64_t padded_numel)
+    : parameters_(parameters), ranges_(flat_layout(parameters)) {
   const auto options = parameters_.front().tensor.options().requires_grad(false);
-  values_ = at::zeros({round_up(used_, kAlignment * parts)}, options);
-  gradients_ = at::zeros_like(values_);
+  values_ = at::zeros({padded_numel}, options);
+  gradients_ = at::zeros({padded_numel}, options.dtype(at::kFloat));
   const at::NoGradGuard no_grad;
   const model::Parameters values = views_of(values_);
-  const model::Parameters gradients = views_of(gradients_);
+  gradient_views_ = views_of(gradients_);
+  const bool in_place = values_.scalar_type() == at::kFloat;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     at::Tensor& tensor = parameters_[i].tensor;
     values[i].tensor.copy_(tensor);
-    tensor.set_data(values[i].tensor);
+    tensor.set_data(values[i].tensor);  // frees the old storage: never all weights twice
     tensor.requires_grad_(true);
-    tensor.mutable_grad() = gradients[i].tensor;
+    if (in_place) tensor.mutable_grad() = gradient_views_[i].tensor;
   }
 }
 
-at::Tensor FlatParameters::values_part(int index) const {
-  return values_.narrow(0, index * part_numel(), part_numel());
-}
-
-at::Tensor FlatParameters::gradients_part(int index) const {
-  return gradients_.narrow(0, index * part_numel(), part_numel());
+void FlatParameters::collect_gradient(size_t index) {
+  if (values_.scalar_type() == at::kFloat) return;
+  const at::NoGradGuard no_grad;
+  at::Tensor& gradient = parameters_[index].tensor.mutable_grad();
+  if (!gradient.defined()) return;
+  at::Tensor(gradient_views_[index].tensor).add_(gradient);
+  gradient.reset();
 }
 
 model::Parameters FlatParameters::views_of(const at::Tensor& flat) const {

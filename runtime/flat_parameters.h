@@ -1,43 +1,50 @@
 #pragma once
 
 #include "model/parameter.h"
+#include "runtime/partition.h"
 
 namespace kessoku::runtime {
 
 /// Where a parameter stands in the flat buffers.
 struct FlatRange {
   std::string name;
-  int64_t offset;  ///< in elements; a multiple of 16 (64 bytes)
+  int64_t offset;  ///< in elements; a multiple of 16 (64 bytes in f32)
   int64_t numel;
 };
 
-/// All trained parameters in one flat f32 buffer, and their gradients in another; the networks'
+/// The places of `parameters` one after the other, each at an aligned offset. A function of their
+/// shapes alone: it does not depend on ranks, buckets or precision.
+std::vector<FlatRange> flat_layout(const model::Parameters& parameters);
+
+/// Elements up to the end of the last parameter.
+int64_t flat_numel(const std::vector<FlatRange>& layout);
+
+/// All trained parameters in one flat buffer, and their gradients in another, f32; the networks'
 /// tensors become views. So gradients are summed over ranks, clipped, stepped and averaged by
-/// single calls. The layout does not depend on the number of ranks; only the padding at the end
-/// does, so that the buffer divides into `parts` equal parts.
+/// single calls.
 class FlatParameters {
  public:
-  /// Moves `parameters` (f32, on one device) into the buffers and makes them require gradients.
-  FlatParameters(const model::Parameters& parameters, int parts);
+  /// Moves `parameters` (of one dtype, on one device) into a buffer of `padded_numel` ≥
+  /// flat_numel elements and makes them require gradients. Gradients of f32 parameters arrive in
+  /// the gradient buffer by themselves; those of bf16 and f16 ones `collect_gradient` adds to it.
+  FlatParameters(const model::Parameters& parameters, int64_t padded_numel);
 
-  const at::Tensor& values() const { return values_; }  ///< (padded numel)
-  const at::Tensor& gradients() const { return gradients_; }
+  const at::Tensor& values() const { return values_; }        ///< (padded numel)
+  const at::Tensor& gradients() const { return gradients_; }  ///< (padded numel) f32
+  const model::Parameters& parameters() const { return parameters_; }
   const std::vector<FlatRange>& ranges() const { return ranges_; }
-  /// Elements up to the end of the last parameter, without the padding for `parts`.
-  int64_t used() const { return used_; }
-  int64_t part_numel() const { return values_.numel() / parts_; }
-  /// Views of part `index`.
-  at::Tensor values_part(int index) const;
-  at::Tensor gradients_part(int index) const;
+  int64_t used() const { return flat_numel(ranges_); }
+  /// Adds the gradient that backward left at parameter `index` to the buffer and frees it; nothing
+  /// is to be done for f32.
+  void collect_gradient(size_t index);
   /// Views into any flat buffer of this layout, under the parameters' names and shapes.
   model::Parameters views_of(const at::Tensor& flat) const;
 
  private:
-  int parts_;
-  int64_t used_ = 0;
   model::Parameters parameters_;
   std::vector<FlatRange> ranges_;
   at::Tensor values_, gradients_;
+  model::Parameters gradient_views_;
 };
 
 }  // namespace kessoku::runtime

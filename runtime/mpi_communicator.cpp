@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <limits>
+#include <thread>
 
 #include "base/error.h"
 #include "runtime/communicator.h"
@@ -11,6 +12,8 @@
 namespace kessoku::runtime {
 
 namespace {
+
+using SomebodyWaits = std::function<bool()>;
 
 void check(int code, const char* operation) {
   if (code == MPI_SUCCESS) return;
@@ -21,8 +24,13 @@ void check(int code, const char* operation) {
               fmt::format("{} failed: {}", operation, std::string_view(text, length)));
 }
 
-MPI_Datatype type_of(const at::Tensor& tensor) {
+void require_contiguous(const at::Tensor& tensor) {
   if (!tensor.is_contiguous()) throw std::logic_error("MPI takes contiguous tensors");
+}
+
+/// For sums.
+MPI_Datatype number_type(const at::Tensor& tensor) {
+  require_contiguous(tensor);
   switch (tensor.scalar_type()) {
     case at::kFloat:
       return MPI_FLOAT;
@@ -31,7 +39,22 @@ MPI_Datatype type_of(const at::Tensor& tensor) {
     case at::kLong:
       return MPI_INT64_T;
     default:
-      throw std::logic_error("MPI takes f32, f64 and int64 tensors");
+      throw std::logic_error("MPI sums f32, f64 and int64 tensors");
+  }
+}
+
+/// What is only moved: any dtype, as elements of its size, so that counts stay small.
+MPI_Datatype moved_type(const at::Tensor& tensor) {
+  require_contiguous(tensor);
+  switch (tensor.element_size()) {
+    case 8:
+      return MPI_INT64_T;
+    case 4:
+      return MPI_INT32_T;
+    case 2:
+      return MPI_INT16_T;
+    default:
+      return MPI_BYTE;
   }
 }
 
@@ -43,65 +66,93 @@ int count_of(const at::Tensor& tensor) {
   return static_cast<int>(tensor.numel());
 }
 
-class MpiPending : public Pending {
- public:
-  MPI_Request* request() { return &request_; }
-  void wait() override { check(MPI_Wait(&request_, MPI_STATUS_IGNORE), "waiting for an exchange"); }
-
- private:
-  MPI_Request request_ = MPI_REQUEST_NULL;
-};
-
-/// Round k: send the part of rank + k to its owner, get the own part of rank − k, add it. Each rank
-/// sends and gets (size − 1) / size of the whole, the least there is; Open MPI 4.1's own
-/// reduce-scatter took two to three times as long between two processes of a host.
-class PairwiseReduceScatter : public Pending {
- public:
-  PairwiseReduceScatter(const at::Tensor& whole, const at::Tensor& part, at::Tensor& scratch,
-                        int rank, int size)
-      : whole_(whole), part_(part), scratch_(scratch), rank_(rank), size_(size) {
-    const at::Tensor own = whole_.narrow(0, rank_ * part_.numel(), part_.numel());
-    if (own.data_ptr() != part_.data_ptr()) part_.copy_(own);
-    if (size_ == 1) return;
-    if (!scratch_.defined() || scratch_.numel() != part_.numel() ||
-        scratch_.dtype() != part_.dtype()) {
-      scratch_ = at::empty(part_.sizes(), part_.options());
-    }
-    start_round();
-  }
-
-  void wait() override {
-    while (round_ < size_) {
-      check(MPI_Waitall(2, requests_, MPI_STATUSES_IGNORE), "reduce-scatter");
-      part_.add_(scratch_);
-      ++round_;
-      if (round_ < size_) start_round();
+/// MPI moves data only while it is asked to. As long as nobody waits, the core belongs to the
+/// training thread: ask seldom.
+void complete(std::vector<MPI_Request>& requests, const SomebodyWaits& somebody_waits,
+              const char* operation) {
+  constexpr auto kPause = std::chrono::microseconds(50);
+  while (true) {
+    int done = 0;
+    check(
+        MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE),
+        operation);
+    if (done != 0) return;
+    if (somebody_waits()) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(kPause);
     }
   }
-
- private:
-  void start_round() {
-    const int to = (rank_ + round_) % size_;
-    const int from = (rank_ - round_ + size_) % size_;
-    const at::Tensor theirs = whole_.narrow(0, to * part_.numel(), part_.numel());
-    check(MPI_Irecv(scratch_.data_ptr(), count_of(scratch_), type_of(scratch_), from, 0,
-                    MPI_COMM_WORLD, &requests_[0]),
-          "reduce-scatter");
-    check(MPI_Isend(theirs.data_ptr(), count_of(theirs), type_of(theirs), to, 0, MPI_COMM_WORLD,
-                    &requests_[1]),
-          "reduce-scatter");
-  }
-
-  at::Tensor whole_, part_;
-  at::Tensor& scratch_;
-  int rank_, size_;
-  int round_ = 1;
-  MPI_Request requests_[2];
-};
+}
 
 class MpiCommunicator : public Communicator {
  public:
-  MpiCommunicator() {
+  MpiCommunicator() : thread_([this] { set_up(); }, [] { MPI_Finalize(); }, log_) {}
+  MpiCommunicator(const MpiCommunicator&) = delete;
+  MpiCommunicator& operator=(const MpiCommunicator&) = delete;
+
+  ~MpiCommunicator() override {
+    // A rank that leaves by an exception must end the others too: they would wait for it for ever.
+    if (std::uncaught_exceptions() > 0) thread_.abandon();
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  int local_rank() const override { return local_rank_; }
+  int local_size() const override { return local_size_; }
+
+  std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
+    const MPI_Datatype type = number_type(tensor);
+    const int count = count_of(tensor);
+    return ask("all-reduce", tensor, [=](auto& requests) {
+      check(MPI_Iallreduce(MPI_IN_PLACE, tensor.data_ptr(), count, type, MPI_SUM, MPI_COMM_WORLD,
+                           &requests.emplace_back()),
+            "all-reduce");
+    });
+  }
+
+  std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
+                                          Wire wire) override {
+    require_parts(whole, part);
+    if (whole.scalar_type() != at::kFloat) throw std::logic_error("reduce-scatter takes f32");
+    number_type(whole);
+    return thread_.ask("reduce-scatter", static_cast<int64_t>(whole.nbytes()),
+                       [=, this](const SomebodyWaits& somebody_waits) {
+                         exchange_and_sum(whole, part, wire, somebody_waits);
+                       });
+  }
+
+  std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {
+    require_parts(whole, part);
+    const MPI_Datatype type = moved_type(whole);
+    const int count = count_of(part);
+    const char* own = static_cast<const char*>(whole.data_ptr()) + rank_ * part.nbytes();
+    const void* source = part.data_ptr() == own ? MPI_IN_PLACE : part.data_ptr();
+    return ask("all-gather", whole, [=, keep = part](auto& requests) {
+      check(MPI_Iallgather(source, count, type, whole.data_ptr(), count, type, MPI_COMM_WORLD,
+                           &requests.emplace_back()),
+            "all-gather");
+    });
+  }
+
+  std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) override {
+    const MPI_Datatype type = moved_type(tensor);
+    const int count = count_of(tensor);
+    return ask("broadcast", tensor, [=](auto& requests) {
+      check(MPI_Ibcast(tensor.data_ptr(), count, type, root, MPI_COMM_WORLD,
+                       &requests.emplace_back()),
+            "broadcast");
+    });
+  }
+
+  void barrier() override {
+    ask("barrier", {}, [](auto& requests) {
+      check(MPI_Ibarrier(MPI_COMM_WORLD, &requests.emplace_back()), "barrier");
+    })->wait();
+  }
+
+ private:
+  void set_up() {
     int provided = 0;
     check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
@@ -114,65 +165,61 @@ class MpiCommunicator : public Communicator {
     MPI_Comm_size(host, &local_size_);
     MPI_Comm_free(&host);
   }
-  MpiCommunicator(const MpiCommunicator&) = delete;
-  MpiCommunicator& operator=(const MpiCommunicator&) = delete;
 
-  ~MpiCommunicator() override {
-    // A rank that leaves by an exception must end the others too: they would wait for it for ever.
-    if (std::uncaught_exceptions() > 0) {
-      return;
+  /// `start` begins the exchange of a tensor, which it keeps alive.
+  std::unique_ptr<Pending> ask(const char* name, const at::Tensor& tensor,
+                               std::function<void(std::vector<MPI_Request>&)> start) {
+    const int64_t bytes = tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
+    return thread_.ask(name, bytes, [=](const SomebodyWaits& somebody_waits) {
+      std::vector<MPI_Request> requests;
+      start(requests);
+      complete(requests, somebody_waits, name);
+    });
+  }
+
+  /// Everybody sends each part to its owner at once, who adds what it gets: each rank sends and
+  /// gets (size − 1) / size of the whole, the least there is. Open MPI 4.1's own reduce-scatter
+  /// took two to three times as long between two processes of a host, and cannot sum bf16 in f32.
+  void exchange_and_sum(const at::Tensor& whole, at::Tensor part, Wire wire,
+                        const SomebodyWaits& somebody_waits) {
+    const at::Tensor sent = wire == Wire::kBFloat16 ? whole.to(at::kBFloat16) : whole;
+    const int64_t numel = part.numel();
+    if (!received_.defined() || received_.size(1) != numel || received_.dtype() != sent.dtype())
+      received_ = at::empty({size_, numel}, sent.options());
+    std::vector<MPI_Request> requests;
+    for (int distance = 1; distance < size_; ++distance) {
+      const int from = (rank_ - distance + size_) % size_;
+      const at::Tensor place = received_[from];
+      check(MPI_Irecv(place.data_ptr(), count_of(place), moved_type(place), from, 0, MPI_COMM_WORLD,
+                      &requests.emplace_back()),
+            "reduce-scatter");
     }
-    MPI_Finalize();
+    for (int distance = 1; distance < size_; ++distance) {
+      const int to = (rank_ + distance) % size_;
+      const at::Tensor theirs = sent.narrow(0, to * numel, numel);
+      check(MPI_Isend(theirs.data_ptr(), count_of(theirs), moved_type(theirs), to, 0,
+                      MPI_COMM_WORLD, &requests.emplace_back()),
+            "reduce-scatter");
+    }
+    const at::Tensor own = whole.narrow(0, rank_ * numel, numel);
+    if (own.data_ptr() != part.data_ptr()) part.copy_(own);
+    complete(requests, somebody_waits, "reduce-scatter");
+    for (int distance = 1; distance < size_; ++distance)
+      part.add_(received_[(rank_ + distance) % size_]);
   }
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  int local_rank() const override { return local_rank_; }
-  int local_size() const override { return local_size_; }
-
-  std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
-    auto pending = std::make_unique<MpiPending>();
-    check(MPI_Iallreduce(MPI_IN_PLACE, tensor.data_ptr(), count_of(tensor), type_of(tensor),
-                         MPI_SUM, MPI_COMM_WORLD, pending->request()),
-          "all-reduce");
-    return pending;
-  }
-
-  std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part) override {
-    require_parts(whole, part);
-    return std::make_unique<PairwiseReduceScatter>(whole, part, scratch_, rank_, size_);
-  }
-
-  std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {
-    require_parts(whole, part);
-    auto pending = std::make_unique<MpiPending>();
-    const char* own = static_cast<const char*>(whole.data_ptr()) + rank_ * part.nbytes();
-    const void* source = part.data_ptr() == own ? MPI_IN_PLACE : part.data_ptr();
-    check(MPI_Iallgather(source, count_of(part), type_of(part), whole.data_ptr(), count_of(part),
-                         type_of(whole), MPI_COMM_WORLD, pending->request()),
-          "all-gather");
-    return pending;
-  }
-
-  std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) override {
-    auto pending = std::make_unique<MpiPending>();
-    check(MPI_Ibcast(tensor.data_ptr(), count_of(tensor), type_of(tensor), root, MPI_COMM_WORLD,
-                     pending->request()),
-          "broadcast");
-    return pending;
-  }
-
-  void barrier() override { check(MPI_Barrier(MPI_COMM_WORLD), "barrier"); }
-
- private:
   void require_parts(const at::Tensor& whole, const at::Tensor& part) const {
+    require_contiguous(whole);
+    require_contiguous(part);
     if (whole.numel() != part.numel() * size_ || whole.scalar_type() != part.scalar_type()) {
       throw std::logic_error("the whole must be size() parts of one type");
     }
   }
 
-  at::Tensor scratch_;  ///< of reduce_scatter: kept, as fresh pages cost as much as the exchange
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
+  /// (ranks, part): kept between exchanges, as fresh pages cost as much as the exchange.
+  at::Tensor received_;
+  CommunicationThread thread_;  ///< last: it uses all of the above
 };
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <fnmatch.h>
@@ -36,47 +38,92 @@ double schedule_factor(const RunConfig::Optimizer& config, uint64_t step, uint64
   return 0.5 * (1 + std::cos(std::numbers::pi * std::min(1.0, progress)));
 }
 
-AdamW::AdamW(const FlatParameters& flat, const RunConfig::Optimizer& config, int64_t begin,
-             int64_t end)
-    : flat_(flat), config_(config), begin_(begin), end_(end) {
-  // Padding between parameters belongs to the one before it: its gradient is 0, so it stays 0.
-  const std::vector<FlatRange>& ranges = flat.ranges();
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    const int64_t from = std::max(begin, ranges[i].offset);
-    const int64_t to =
-        std::min(end, i + 1 < ranges.size() ? ranges[i + 1].offset : flat.values().numel());
-    if (from >= to) continue;
-    const double lr = peak_lr(config, ranges[i].name);
-    const double weight_decay = decays(config, ranges[i].name) ? config.weight_decay : 0;
-    OptimizerSegment* last = segments_.empty() ? nullptr : &segments_.back();
-    if (last != nullptr && last->lr == lr && last->weight_decay == weight_decay) {
-      last->end = to;
-    } else {
-      segments_.push_back({from, to, lr, weight_decay});
-    }
+AdamW::AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned)
+    : flat_(flat), config_(config), owned_(std::move(owned)) {
+  int64_t offset = 0;
+  for (const Range& range : owned_) {
+    own_offsets_.push_back(offset);
+    segments_.push_back(segments_of(range));
+    offset += range.size();
   }
-  exp_avg_ = at::zeros({end - begin}, flat.values().options());
-  exp_avg_sq_ = at::zeros({end - begin}, flat.values().options());
+  const auto options = flat.gradients().options();
+  exp_avg_ = at::zeros({offset}, options);
+  exp_avg_sq_ = at::zeros({offset}, options);
+  if (flat.values().scalar_type() != at::kFloat) {
+    master_ = at::empty({offset}, options);
+    for (size_t i = 0; i < owned_.size(); ++i) weights(i).copy_(values_of(owned_[i]));
+  }
 }
 
-void AdamW::step(double factor) {
+std::vector<AdamW::Segment> AdamW::segments_of(const Range& range) const {
+  // Padding between parameters belongs to the one before it: its gradient is 0, so it stays 0.
+  std::vector<Segment> segments;
+  const std::vector<FlatRange>& parameters = flat_.ranges();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const int64_t begin = std::max(range.begin, parameters[i].offset);
+    const int64_t end = std::min(
+        range.end, i + 1 < parameters.size() ? parameters[i + 1].offset : flat_.values().numel());
+    if (begin >= end) continue;
+    const double lr = peak_lr(config_, parameters[i].name);
+    const double weight_decay = decays(config_, parameters[i].name) ? config_.weight_decay : 0;
+    Segment* last = segments.empty() ? nullptr : &segments.back();
+    if (last != nullptr && last->lr == lr && last->weight_decay == weight_decay) {
+      last->range.end = end;
+    } else {
+      segments.push_back({{begin, end}, lr, weight_decay});
+    }
+  }
+  return segments;
+}
+
+void AdamW::step(size_t index, double factor) {
   const at::NoGradGuard no_grad;
   const at::Tensor steps =
-      at::full({}, static_cast<double>(++steps_taken_), flat_.values().options());
-  for (const OptimizerSegment& segment : segments_) {
-    const int64_t numel = segment.end - segment.begin;
+      at::full({}, static_cast<double>(steps_taken_), flat_.gradients().options());
+  const Range& range = owned_[index];
+  const at::Tensor range_weights = weights(index);
+  for (const Segment& segment : segments_[index]) {
+    const int64_t begin = segment.range.begin - range.begin, numel = segment.range.size();
     const auto own = [&](const at::Tensor& tensor) {
-      return tensor.narrow(0, segment.begin - begin_, numel);
+      return tensor.narrow(0, own_offsets_[index] + begin, numel);
     };
-    const auto of_flat = [&](const at::Tensor& tensor) {
-      return tensor.narrow(0, segment.begin, numel);
-    };
-    at::_fused_adamw_({of_flat(flat_.values())}, {of_flat(flat_.gradients())}, {own(exp_avg_)},
+    at::_fused_adamw_({range_weights.narrow(0, begin, numel)},
+                      {flat_.gradients().narrow(0, segment.range.begin, numel)}, {own(exp_avg_)},
                       {own(exp_avg_sq_)},
                       /*max_exp_avg_sqs=*/{}, {steps}, segment.lr * factor, config_.betas[0],
                       config_.betas[1], segment.weight_decay, config_.eps, /*amsgrad=*/false,
                       /*maximize=*/false);
   }
+  if (master_.defined()) values_of(range).copy_(range_weights);
+}
+
+Range AdamW::own_range(size_t index) const {
+  return {own_offsets_[index], own_offsets_[index] + owned_[index].size()};
+}
+
+at::Tensor AdamW::weights(size_t index) const {
+  const Range own = own_range(index);
+  return master_.defined() ? master_.narrow(0, own.begin, own.size()) : values_of(owned_[index]);
+}
+
+at::Tensor AdamW::own_weights() const {
+  if (master_.defined()) return master_.clone();
+  std::vector<at::Tensor> parts;
+  for (size_t i = 0; i < owned_.size(); ++i) parts.push_back(weights(i));
+  return at::cat(parts);
+}
+
+void AdamW::restore(uint64_t steps_taken, const at::Tensor& own_weights) {
+  const at::NoGradGuard no_grad;
+  steps_taken_ = steps_taken;
+  for (size_t i = 0; i < owned_.size(); ++i) {
+    weights(i).copy_(own_weights.narrow(0, own_offsets_[i], owned_[i].size()));
+    if (master_.defined()) values_of(owned_[i]).copy_(weights(i));
+  }
+}
+
+at::Tensor AdamW::values_of(const Range& range) const {
+  return flat_.values().narrow(0, range.begin, range.size());
 }
 
 }  // namespace kessoku::runtime

@@ -2,6 +2,7 @@
 
 #include "runtime/config.h"
 #include "runtime/flat_parameters.h"
+#include "runtime/partition.h"
 
 namespace kessoku::runtime {
 
@@ -9,36 +10,48 @@ namespace kessoku::runtime {
 /// `warmup_steps`, then constant, or linearly or by a half cosine down to 0 at `total`.
 double schedule_factor(const RunConfig::Optimizer& config, uint64_t step, uint64_t total);
 
-/// A contiguous run of the flat buffer with equal settings.
-struct OptimizerSegment {
-  int64_t begin, end;  ///< in elements of the flat buffer
-  double lr;           ///< peak
-  double weight_decay;
-};
-
-/// AdamW (Loshchilov & Hutter, 2019; as torch.optim.AdamW) on elements [begin, end) of the flat
-/// buffers: all of them, or this rank's part (ZeRO-1).
+/// AdamW (Loshchilov & Hutter, 2019; as torch.optim.AdamW) on the ranges of the flat buffers that
+/// this rank owns: all of them, or its parts (ZeRO-1). Its own tensors hold those ranges one after
+/// the other. Parameters of less than f32 are stepped in an f32 copy, which they are rounded from.
 class AdamW {
  public:
-  AdamW(const FlatParameters& flat, const RunConfig::Optimizer& config, int64_t begin, int64_t end);
+  AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned);
 
-  /// One step with the gradients as they are; `factor` scales every segment's learning rate.
-  void step(double factor);
+  /// Before the ranges of a step.
+  void begin_step() { ++steps_taken_; }
+  /// One step of range `index` with the gradients as they are; `factor` scales the learning rates.
+  void step(size_t index, double factor);
 
   uint64_t steps_taken() const { return steps_taken_; }
-  int64_t begin() const { return begin_; }
-  int64_t end() const { return end_; }
-  /// First and second moments, (end − begin) f32.
+  const std::vector<Range>& owned() const { return owned_; }
+  /// Where range `index` stands in own tensors.
+  Range own_range(size_t index) const;
+  /// The f32 weights of range `index`.
+  at::Tensor weights(size_t index) const;
+  /// Weights (a copy of), first and second moments, f32, of all that is owned.
+  at::Tensor own_weights() const;
   at::Tensor& exp_avg() { return exp_avg_; }
   at::Tensor& exp_avg_sq() { return exp_avg_sq_; }
-  void restore(uint64_t steps_taken) { steps_taken_ = steps_taken; }
+  /// Takes up a run: `own_weights` as above, of `steps_taken` steps.
+  void restore(uint64_t steps_taken, const at::Tensor& own_weights);
 
  private:
-  const FlatParameters& flat_;
+  /// A contiguous run of one range with equal settings.
+  struct Segment {
+    Range range;  ///< of the flat buffer
+    double lr;    ///< peak
+    double weight_decay;
+  };
+  std::vector<Segment> segments_of(const Range& range) const;
+  at::Tensor values_of(const Range& range) const;
+
+  FlatParameters& flat_;
   RunConfig::Optimizer config_;
-  int64_t begin_, end_;
+  std::vector<Range> owned_;
+  std::vector<int64_t> own_offsets_;
+  std::vector<std::vector<Segment>> segments_;  ///< of each range
   uint64_t steps_taken_ = 0;
-  std::vector<OptimizerSegment> segments_;
+  at::Tensor master_;  ///< undefined if the parameters are f32 themselves
   at::Tensor exp_avg_, exp_avg_sq_;
 };
 

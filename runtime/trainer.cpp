@@ -3,9 +3,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/dot.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <chrono>
 #include <cmath>
@@ -40,6 +40,15 @@ class PhaseClock {
 // Places in the vector of scalars that all ranks sum once a step; the draw counts follow.
 enum Scalar { kLoss, kSquares, kStop, kCheckpoint, kScalars };
 
+int64_t bucket_numel(const RunConfig& config) {
+  return static_cast<int64_t>(config.communication.bucket_mb * (1 << 20) / sizeof(float));
+}
+
+ReducerOptions reducer_options(const RunConfig& config) {
+  return {config.optimizer.shard, config.communication.overlap,
+          config.communication.wire == "bf16" ? Wire::kBFloat16 : Wire::kFloat32};
+}
+
 }  // namespace
 
 BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks) {
@@ -62,12 +71,13 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
       audit_(std::move(audit)),
       communicator_(communicator),
       split_(split_batch(config.train.global_batch, config.train.micro_batch, communicator.size())),
-      flat_(parameters, config.optimizer.shard ? communicator.size() : 1),
+      partition_(flat_numel(flat_layout(parameters)), bucket_numel(config), communicator.size()),
+      flat_(parameters, partition_.numel()),
+      reducer_(flat_, partition_, reducer_options(config), communicator),
       optimizer_(flat_, config.optimizer,
-                 config.optimizer.shard ? communicator.rank() * flat_.part_numel() : 0,
-                 config.optimizer.shard ? (communicator.rank() + 1) * flat_.part_numel()
-                                        : flat_.part_numel()) {
-  if (config.ema.decay > 0) ema_ = own_part(flat_.values()).clone();
+                 partition_.owned_by(config.optimizer.shard ? communicator.rank()
+                                                            : Partition::kEverybody)) {
+  if (config.ema.decay > 0) ema_ = optimizer_.own_weights();
 }
 
 metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
@@ -77,27 +87,28 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   at::Tensor scalars = at::zeros({kScalars + static_cast<int64_t>(counter_.size())}, at::kDouble);
   double* scalar = scalars.data_ptr<double>();
 
-  flat_.gradients().zero_();
+  at::Tensor(flat_.gradients()).zero_();
+  clock.lap(Phase::kOptimizer);
   for (uint64_t micro = 0; micro < split_.accumulation; ++micro) {
     const data::Batch batch = loader.next();
     clock.lap(Phase::kData);
+    finish_step();  // of the step before: its weights travelled until now
+    clock.lap(Phase::kCommunication);
     const at::Tensor losses = objective_.losses(batch);
     const at::Tensor loss = losses.sum() / draws;
     scalar[kLoss] += loss.item<double>();
     counter_.add(batch.draws, scalar + kScalars);
     audit_.add(batch, losses);
     clock.lap(Phase::kForward);
+    reducer_.prepare(micro + 1 == split_.accumulation);
     loss.backward();
     clock.lap(Phase::kBackward);
   }
-
   audit_.finish_step();
 
-  reduce_gradients();
-  const at::Tensor own = own_part(flat_.gradients());
+  reducer_.finish();
   // Unsharded, every rank holds all gradients: each adds its share of the same sum.
-  scalar[kSquares] =
-      at::dot(own, own).item<double>() / (config_.optimizer.shard ? 1 : communicator_.size());
+  scalar[kSquares] = own_squares() / (config_.optimizer.shard ? 1 : communicator_.size());
   scalar[kStop] = wishes.stop;
   scalar[kCheckpoint] = wishes.checkpoint;
   communicator_.all_reduce(scalars)->wait();
@@ -113,11 +124,8 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
 
   clip(norm);
   const double factor = schedule_factor(config_.optimizer, steps_done(), config_.train.steps);
-  optimizer_.step(factor);
-  average();
+  update(factor);
   clock.lap(Phase::kOptimizer);
-  gather_values();
-  clock.lap(Phase::kCommunication);
 
   record.step = steps_done();
   record.draws = record.step * config_.train.global_batch;
@@ -130,48 +138,66 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   return record;
 }
 
-at::Tensor Trainer::own_part(const at::Tensor& flat) const {
-  return flat.narrow(0, optimizer_.begin(), optimizer_.end() - optimizer_.begin());
-}
-
-void Trainer::reduce_gradients() {
-  if (communicator_.size() == 1) return;
-  at::Tensor gradients = flat_.gradients();
-  if (!config_.optimizer.shard) {
-    communicator_.all_reduce(gradients)->wait();
-    return;
+double Trainer::own_squares() const {
+  double squares = 0;
+  for (const Range& range : optimizer_.owned()) {
+    const at::Tensor own = flat_.gradients().narrow(0, range.begin, range.size());
+    squares += at::dot(own, own).item<double>();
   }
-  at::Tensor own = own_part(gradients);
-  communicator_.reduce_scatter(gradients, own)->wait();
+  return squares;
 }
 
 void Trainer::clip(double norm) {
   // As torch.nn.utils.clip_grad_norm_, its 1e-6 included.
   const double limit = config_.optimizer.grad_clip;
-  if (limit > 0 && limit / (norm + 1e-6) < 1)
-    own_part(flat_.gradients()).mul_(limit / (norm + 1e-6));
+  if (limit <= 0 || limit / (norm + 1e-6) >= 1) return;
+  for (const Range& range : optimizer_.owned())
+    flat_.gradients().narrow(0, range.begin, range.size()).mul_(limit / (norm + 1e-6));
 }
 
-void Trainer::average() {
+void Trainer::update(double factor) {
+  const bool sharded = config_.optimizer.shard && communicator_.size() > 1;
+  optimizer_.begin_step();
+  for (size_t i = 0; i < optimizer_.owned().size(); ++i) {
+    optimizer_.step(i, factor);
+    if (sharded) gathers_.push_back(gather(flat_.values(), i));
+    average(i);
+  }
+}
+
+void Trainer::average(size_t range) {
   if (!ema_.defined()) return;
   // Early averages would otherwise be mostly the first weights; the ramp is the usual (1 + n) / (10
   // + n).
   const double steps = static_cast<double>(steps_done());
   const double decay = std::min(config_.ema.decay, (1 + steps) / (10 + steps));
-  ema_.lerp_(own_part(flat_.values()), 1 - decay);
+  const Range own = optimizer_.own_range(range);
+  ema_.narrow(0, own.begin, own.size()).lerp_(optimizer_.weights(range), 1 - decay);
 }
 
-void Trainer::gather_values() {
-  if (communicator_.size() == 1 || !config_.optimizer.shard) return;
-  at::Tensor values = flat_.values();
-  communicator_.all_gather(own_part(values), values)->wait();
+std::unique_ptr<Pending> Trainer::gather(const at::Tensor& flat, size_t index) {
+  const Range bucket = partition_.bucket(index);
+  const Range own = partition_.part(index, communicator_.rank());
+  at::Tensor whole = flat.narrow(0, bucket.begin, bucket.size());
+  return communicator_.all_gather(flat.narrow(0, own.begin, own.size()), whole);
+}
+
+void Trainer::finish_step() {
+  for (const auto& pending : gathers_) pending->wait();
+  gathers_.clear();
 }
 
 at::Tensor Trainer::published_values() {
+  finish_step();
   if (!ema_.defined()) return flat_.values();
-  if (!config_.optimizer.shard) return ema_;
-  at::Tensor whole = at::empty_like(flat_.values());
-  communicator_.all_gather(ema_, whole)->wait();
+  at::Tensor whole = at::zeros_like(flat_.gradients());
+  std::vector<std::unique_ptr<Pending>> gathers;
+  for (size_t i = 0; i < optimizer_.owned().size(); ++i) {
+    const Range range = optimizer_.owned()[i], own = optimizer_.own_range(i);
+    whole.narrow(0, range.begin, range.size()).copy_(ema_.narrow(0, own.begin, own.size()));
+    if (config_.optimizer.shard) gathers.push_back(gather(whole, i));
+  }
+  for (const auto& pending : gathers) pending->wait();
   return whole;
 }
 

@@ -9,6 +9,7 @@
 #include "runtime/config.h"
 #include "runtime/draw_counter.h"
 #include "runtime/flat_parameters.h"
+#include "runtime/gradient_reducer.h"
 #include "runtime/objective.h"
 #include "runtime/optimizer.h"
 
@@ -46,18 +47,22 @@ class Trainer {
   uint64_t steps_done() const { return optimizer_.steps_taken(); }
   FlatParameters& flat() { return flat_; }
   AdamW& optimizer() { return optimizer_; }
-  /// This rank's part of the averaged weights; undefined without EMA.
+  /// The averaged weights of what this rank owns, as the optimizer's own tensors; undefined without
+  /// EMA.
   at::Tensor& ema() { return ema_; }
+  /// Waits until the networks hold the weights of the last step. To be called before they are used
+  /// elsewhere.
+  void finish_step();
   /// The weights to use and to publish, whole, on every rank: EMA's if there is one.
   at::Tensor published_values();
 
  private:
-  void reduce_gradients();
+  double own_squares() const;
   void clip(double norm);
-  void average();
-  void gather_values();
-  /// This rank's part of `flat`: what its optimizer steps.
-  at::Tensor own_part(const at::Tensor& flat) const;
+  void update(double factor);
+  void average(size_t range);
+  /// Sends what this rank has of bucket `index` of a flat buffer, and gets what the others have.
+  std::unique_ptr<Pending> gather(const at::Tensor& flat, size_t index);
 
   RunConfig config_;
   Objective& objective_;
@@ -65,9 +70,12 @@ class Trainer {
   Audit audit_;
   Communicator& communicator_;
   BatchSplit split_;
+  Partition partition_;
   FlatParameters flat_;
+  GradientReducer reducer_;
   AdamW optimizer_;
   at::Tensor ema_;
+  std::vector<std::unique_ptr<Pending>> gathers_;  ///< of the last step's weights
 };
 
 /// While it lives the networks hold `values` instead of their own weights.

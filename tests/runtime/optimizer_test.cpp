@@ -2,6 +2,7 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/sin.h>
 #include <gtest/gtest.h>
 
@@ -27,20 +28,23 @@ model::Parameters parameters() {
 
 /// Steps an optimizer over each of `parts` parts with the gradient sin(step · i); the values after
 /// `steps` steps.
-at::Tensor train(int parts, int steps) {
+at::Tensor train(int parts, int steps, at::ScalarType dtype = at::kFloat) {
   model::Parameters own = parameters();
-  const FlatParameters flat(own, parts);
+  for (model::Parameter& parameter : own) parameter.tensor = parameter.tensor.to(dtype);
+  const Partition partition(flat_numel(flat_layout(own)), 32, parts);
+  FlatParameters flat(own, partition.numel());
   std::vector<AdamW> optimizers;
-  for (int part = 0; part < parts; ++part) {
-    optimizers.emplace_back(flat, settings(), part * flat.part_numel(),
-                            (part + 1) * flat.part_numel());
-  }
+  for (int part = 0; part < parts; ++part)
+    optimizers.emplace_back(flat, settings(), partition.owned_by(part));
   for (int step = 1; step <= steps; ++step) {
-    for (const model::Parameter& parameter : own) {
-      at::Tensor(parameter.tensor.grad())
-          .copy_(at::arange(parameter.tensor.numel(), at::kFloat).mul_(step).sin());
+    for (const model::Parameter& gradient : flat.views_of(flat.gradients())) {
+      at::Tensor(gradient.tensor)
+          .copy_(at::arange(gradient.tensor.numel(), at::kFloat).mul_(step).sin());
     }
-    for (AdamW& optimizer : optimizers) optimizer.step(1.0);
+    for (AdamW& optimizer : optimizers) {
+      optimizer.begin_step();
+      for (size_t i = 0; i < optimizer.owned().size(); ++i) optimizer.step(i, 1.0);
+    }
   }
   std::vector<at::Tensor> values;
   for (const model::Parameter& parameter : own) values.push_back(parameter.tensor.detach());
@@ -81,6 +85,22 @@ TEST(AdamWTest, parts_step_as_the_whole_does) {
   const at::Tensor whole = train(1, 20);
   for (int parts : {2, 3, 5})
     EXPECT_TRUE(train(parts, 20).allclose(whole, 0, 1e-7)) << parts << " parts";
+}
+
+TEST(AdamWTest, steps_bf16_parameters_in_an_f32_copy) {
+  RunConfig::Optimizer config = settings();
+  config.lr = 1e-5;  // far below what bf16 can add to 1
+  config.weight_decay = 0;
+  model::Parameters own{{"unet.w", at::ones({16}, at::kBFloat16)}};
+  FlatParameters flat(own, 16);
+  AdamW optimizer(flat, config, {{0, 16}});
+  at::Tensor(flat.gradients()).fill_(1);
+  for (int step = 0; step < 1000; ++step) {
+    optimizer.begin_step();
+    optimizer.step(0, 1.0);
+  }
+  EXPECT_NEAR(optimizer.own_weights()[0].item<float>(), 1 - 1000 * 1e-5, 5e-5);
+  EXPECT_TRUE(own[0].tensor.equal(optimizer.own_weights().to(at::kBFloat16)));
 }
 
 TEST(LearningRateTest, warms_up_then_decays_to_zero) {

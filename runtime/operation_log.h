@@ -1,0 +1,51 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kessoku::runtime {
+
+/// The last collectives of a rank, for the watchdog: what was asked for, begun and done, and when.
+/// Ranks number their operations alike, so the logs of several ranks tell who is behind. Safe for
+/// concurrent use.
+class OperationLog {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  struct Operation {
+    uint64_t number;   ///< 1 for the first of the run
+    std::string name;  ///< "reduce-scatter", …
+    int64_t bytes;     ///< of this rank's tensor
+    Clock::time_point asked;
+    std::optional<Clock::time_point> begun, done;
+  };
+
+  /// Keeps the newest `capacity`.
+  explicit OperationLog(size_t capacity = 1000) : capacity_(capacity) {}
+
+  /// Returns the operation's number.
+  uint64_t ask(std::string name, int64_t bytes);
+  void begin(uint64_t number);
+  void finish(uint64_t number);
+
+  /// Since when the oldest operation that is not done has been under way, if there is one.
+  std::optional<Clock::time_point> waiting_since() const;
+  /// The number of the newest operation before which all are done.
+  uint64_t last_done() const;
+  std::vector<Operation> newest() const;
+
+ private:
+  Operation* find(uint64_t number);
+
+  mutable std::mutex mutex_;
+  size_t capacity_;
+  uint64_t asked_ = 0;
+  std::deque<Operation> operations_;
+};
+
+}  // namespace kessoku::runtime
