@@ -22,7 +22,7 @@ struct SampleOptions {
   std::string model;
   std::vector<std::string> prompts;
   std::string prompts_file;
-  model::TextToImage settings;
+  model::PictureRequest settings;
   std::string size;     // WxH; empty: the model's own
   std::string latents;  // a .safetensors file
   std::string out = "samples";
@@ -75,7 +75,7 @@ at::Tensor read_latents(const SampleOptions& options, const model::StableDiffusi
 }
 
 void set_size(const SampleOptions& options, const model::StableDiffusion& model,
-              const at::Tensor& latents, model::TextToImage& settings) {
+              const at::Tensor& latents, model::PictureRequest& settings) {
   const int64_t downscale = model.vae.config().downscale();
   if (!options.size.empty()) {
     std::tie(settings.width, settings.height) = parse_size(options.size);
@@ -88,9 +88,9 @@ void set_size(const SampleOptions& options, const model::StableDiffusion& model,
   model::check_picture_size(model, settings.width, settings.height);
 }
 
-std::vector<model::TextToImage> make_requests(const std::vector<std::string>& prompts,
-                                              const model::TextToImage& settings) {
-  std::vector<model::TextToImage> requests;
+std::vector<model::PictureRequest> make_requests(const std::vector<std::string>& prompts,
+                                                 const model::PictureRequest& settings) {
+  std::vector<model::PictureRequest> requests;
   for (size_t i = 0; i < prompts.size(); ++i) {
     requests.push_back(settings);
     requests.back().prompt = prompts[i];
@@ -102,7 +102,7 @@ std::vector<model::TextToImage> make_requests(const std::vector<std::string>& pr
 /// As many pictures at once as four of 512×512 pixels (of a model with SD's downscale of 8) have
 /// latents, and at most 32: enough to keep the cores busy.
 size_t batch_size(const SampleOptions& options, const model::StableDiffusion& model,
-                  const model::TextToImage& settings) {
+                  const model::PictureRequest& settings) {
   if (options.batch > 0) return static_cast<size_t>(options.batch);
   const int64_t downscale = model.vae.config().downscale();
   const int64_t latents = (settings.width / downscale) * (settings.height / downscale);
@@ -115,7 +115,7 @@ data::Image image_at(const at::Tensor& pictures, int64_t index) {
   return {picture.size(1), picture.size(0), {pixels, pixels + picture.numel()}};
 }
 
-std::map<std::string, std::string> describe(const model::TextToImage& request,
+std::map<std::string, std::string> describe(const model::PictureRequest& request,
                                             const std::string& model) {
   return {{"prompt", request.prompt},
           {"negative", request.negative},
@@ -129,7 +129,7 @@ std::map<std::string, std::string> describe(const model::TextToImage& request,
 
 /// Draws all pictures, batch by batch, and writes each as soon as it is there.
 std::vector<data::Image> draw(const SampleOptions& options, const model::StableDiffusion& model,
-                              const std::vector<model::TextToImage>& requests,
+                              const std::vector<model::PictureRequest>& requests,
                               const at::Tensor& latents) {
   const size_t batch = batch_size(options, model, requests.front());
   const size_t batches = (requests.size() + batch - 1) / batch;
@@ -138,16 +138,17 @@ std::vector<data::Image> draw(const SampleOptions& options, const model::StableD
   std::vector<data::Image> images;
   for (size_t begin = 0; begin < requests.size(); begin += batch) {
     const size_t end = std::min(begin + batch, requests.size());
-    const std::vector<model::TextToImage> part(requests.begin() + static_cast<ptrdiff_t>(begin),
-                                               requests.begin() + static_cast<ptrdiff_t>(end));
+    const std::vector<model::PictureRequest> part(requests.begin() + static_cast<ptrdiff_t>(begin),
+                                                  requests.begin() + static_cast<ptrdiff_t>(end));
     const at::Tensor part_latents =
         latents.defined() ? latents.slice(0, static_cast<int64_t>(begin), static_cast<int64_t>(end))
                           : latents;
-    const at::Tensor pictures =
-        model::text_to_image(model, part, part_latents, [&](int64_t done, int64_t) {
-          progress.update(begin / batch * steps + static_cast<size_t>(done),
-                          fmt::format("pictures {}-{} of {}", begin + 1, end, requests.size()));
-        });
+    const at::Tensor pictures = model::make_pictures(
+        model, part, {.noise = part_latents, .on_step = [&](int64_t done, int64_t) {
+                        progress.update(
+                            begin / batch * steps + static_cast<size_t>(done),
+                            fmt::format("pictures {}-{} of {}", begin + 1, end, requests.size()));
+                      }});
     for (size_t i = begin; i < end; ++i) {
       images.push_back(image_at(pictures, static_cast<int64_t>(i - begin)));
       data::write_png(std::filesystem::path(options.out) / fmt::format("{:05}.png", i),
@@ -164,7 +165,7 @@ void run_sample(const SampleOptions& options) {
   const model::StableDiffusion model = model::load_model(resolve_model_folder(options.model));
 
   const at::Tensor latents = read_latents(options, model, prompts.size());
-  model::TextToImage settings = options.settings;
+  model::PictureRequest settings = options.settings;
   set_size(options, model, latents, settings);
   std::filesystem::create_directories(options.out);
   const auto images = draw(options, model, make_requests(prompts, settings), latents);
@@ -181,7 +182,7 @@ void run_sample(const SampleOptions& options) {
 
 void add_sample_command(CLI::App& app) {
   auto options = std::make_shared<SampleOptions>();
-  model::TextToImage& settings = options->settings;
+  model::PictureRequest& settings = options->settings;
   CLI::App* command = app.add_subcommand("sample", "Make pictures from prompts");
   command
       ->add_option("MODEL", options->model,

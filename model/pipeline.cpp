@@ -3,100 +3,226 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/tensor.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 
 #include "base/error.h"
-#include "base/random.h"
+#include "model/inpainting.h"
+#include "model/latents.h"
 #include "model/solver.h"
+#include "model/vae_tiling.h"
 
 namespace kessoku::model {
 
 namespace {
 
-/// Pixels that are decoded at a time: the VAE's activations at full size need some 2 KB each.
-constexpr int64_t kDecodePixels = 4 * 512 * 512;
+bool is_guided(const PictureRequest& request) { return request.cfg != 1; }
 
-at::Device device_of(const StableDiffusion& model) {
-  return model.unet.parameters().front().tensor.device();
-}
-
-void check_requests(const StableDiffusion& model, const std::vector<TextToImage>& requests) {
-  if (requests.empty()) throw UsageError("no pictures asked for");
-  const TextToImage& first = requests.front();
-  check_picture_size(model, first.width, first.height);
-  for (const TextToImage& request : requests) {
-    const bool same = request.width == first.width && request.height == first.height &&
-                      request.steps == first.steps && request.cfg == first.cfg &&
-                      request.solver == first.solver;
-    if (!same) throw UsageError("pictures of one batch must agree in size, steps, cfg and solver");
-  }
-}
-
-at::Tensor encode_prompts(const StableDiffusion& model, const std::vector<std::string>& prompts) {
-  std::vector<int64_t> ids;
-  for (const std::string& prompt : prompts) {
-    const TokenizedText text = model.tokenizer.tokenize(prompt);
-    ids.insert(ids.end(), text.ids.begin(), text.ids.end());
-  }
-  const auto count = static_cast<int64_t>(prompts.size());
-  return model.text_encoder.forward(
-      at::tensor(ids, at::kLong).view({count, -1}).to(device_of(model)));
-}
-
-/// Text states as the UNet's batch wants them: of the negatives, then of the prompts; without
-/// guidance of the prompts alone.
-at::Tensor encode_requests(const StableDiffusion& model, const std::vector<TextToImage>& requests,
-                           bool guided) {
+/// Negative and prompt, or the prompt alone: (2 or 1, 77·n, D).
+at::Tensor encode_text_of(const StableDiffusion& model, const PictureRequest& request) {
   std::vector<std::string> prompts;
-  if (guided) {
-    for (const TextToImage& request : requests) prompts.push_back(request.negative);
-  }
-  for (const TextToImage& request : requests) prompts.push_back(request.prompt);
-  return encode_prompts(model, prompts);
+  if (is_guided(request)) prompts.push_back(request.negative);
+  prompts.push_back(request.prompt);
+  return encode_prompts(model, prompts, request.text);
 }
+
+int64_t chunks_of(const StableDiffusion& model, const PictureRequest& request) {
+  const auto chunks = [&](const std::string& prompt) {
+    return tokenize_prompt(model.tokenizer, prompt, request.text).chunks();
+  };
+  const int64_t own = chunks(request.prompt);
+  return is_guided(request) ? std::max(own, chunks(request.negative)) : own;
+}
+
+/// The step that a picture begins with, as in diffusers' get_timesteps.
+int64_t first_step(const PictureRequest& request) {
+  if (!request.init.defined()) return 0;
+  const auto taken = static_cast<int64_t>(static_cast<double>(request.steps) * request.strength);
+  if (taken < 1) {
+    throw UsageError(
+        fmt::format("strength {} of {} steps leaves no step to take: raise one of them",
+                    request.strength, request.steps));
+  }
+  return request.steps - std::min(taken, request.steps);
+}
+
+void check(const StableDiffusion& model, const PictureRequest& request) {
+  check_picture_size(model, request.width, request.height);
+  check_tile(model.vae, request.tile);
+  const int64_t channels = model.unet.config().in_channels;
+  const int64_t latents = model.vae.config().latent_channels;
+  if (channels != latents && !is_inpainting_model(model)) {
+    throw UsageError(fmt::format(
+        "the UNet takes {} channels; pictures are made with those of {} (ordinary) or {} "
+        "(inpainting)",
+        channels, latents, 2 * latents + 1));
+  }
+  if (!(request.strength >= 0 && request.strength <= 1))
+    throw UsageError(fmt::format("strength {}: must be between 0 and 1", request.strength));
+  if (request.mask.defined() && !request.init.defined())
+    throw UsageError("a mask needs the picture that is to be repainted");
+  const std::vector<int64_t> size{request.height, request.width};
+  for (const at::Tensor& image : {request.init, request.mask}) {
+    if (image.defined() && image.sizes().slice(1) != at::IntArrayRef(size))
+      throw std::invalid_argument("make_pictures: picture or mask is not of the size asked for");
+  }
+}
+
+/// What goes through the UNet together: the pictures of `requests`, each on its own row, and copies
+/// of the last one up to `count`. All but the UNet works on one picture at a time.
+class Rows {
+ public:
+  Rows(const StableDiffusion& model, const std::vector<PictureRequest>& requests, int64_t count)
+      : model_(model),
+        requests_(requests),
+        count_(std::max(static_cast<size_t>(count), requests.size())),
+        device_(model.unet.parameters().front().tensor.device()),
+        shape_{model.vae.config().latent_channels,
+               requests.front().height / model.vae.config().downscale(),
+               requests.front().width / model.vae.config().downscale()} {}
+
+  const std::vector<int64_t>& latent_shape() const { return shape_; }
+
+  /// Unit normals (rows, C, h, w).
+  at::Tensor noise(Purpose purpose, int64_t index) const {
+    return stack([&](const PictureRequest& request) {
+      return unit_normals(shape_, request.seed, purpose, static_cast<uint64_t>(index));
+    });
+  }
+  at::Tensor given_noise(const at::Tensor& noise) const {
+    int64_t row = 0;
+    return stack([&](const PictureRequest&) { return noise[row++]; });
+  }
+  /// (2·rows, T, D): the negatives', then the prompts'; without guidance the prompts' alone.
+  at::Tensor text_states() const {
+    return stack([&](const PictureRequest& request) { return encode_text_of(model_, request); })
+        .transpose(0, 1)
+        .flatten(0, 1);
+  }
+  at::Tensor init_latents() const {
+    return stack([&](const PictureRequest& request) { return encode(request, request.init, 0); });
+  }
+  /// 1 where latents are repainted, (rows, 1, h, w).
+  at::Tensor masks() const {
+    return stack([&](const PictureRequest& request) {
+      return mask_of_latents(mask_of(request), model_.vae.config().downscale());
+    });
+  }
+  at::Tensor masked_latents() const {
+    return stack([&](const PictureRequest& request) {
+      const at::Tensor init = request.init.defined()
+                                  ? request.init
+                                  : at::zeros({3, request.height, request.width}, at::kFloat);
+      return encode(request, masked_images(init, mask_of(request)), 1);
+    });
+  }
+  at::Tensor decode(const at::Tensor& latents) const {
+    std::vector<at::Tensor> pictures;
+    for (size_t i = 0; i < requests_.size(); ++i) {
+      pictures.push_back(decode_to_pixels(model_.vae, latents.narrow(0, static_cast<int64_t>(i), 1),
+                                          requests_[i].tile));
+    }
+    return at::cat(pictures);
+  }
+
+ private:
+  template <typename Function>
+  at::Tensor stack(const Function& of) const {
+    std::vector<at::Tensor> rows;
+    for (const PictureRequest& request : requests_) rows.push_back(of(request).to(device_));
+    while (rows.size() < count_) rows.push_back(rows.back());
+    return at::stack(rows);
+  }
+  at::Tensor encode(const PictureRequest& request, const at::Tensor& image, uint64_t index) const {
+    const at::Tensor noise = unit_normals(shape_, request.seed, Purpose::kVaeSample, index);
+    return encode_to_latents(model_.vae, image.unsqueeze(0).to(device_),
+                             noise.unsqueeze(0).to(device_), request.tile)[0];
+  }
+  static at::Tensor mask_of(const PictureRequest& request) {
+    if (request.mask.defined()) return request.mask;
+    return at::ones({1, request.height, request.width}, at::kFloat);
+  }
+
+  const StableDiffusion& model_;
+  const std::vector<PictureRequest>& requests_;
+  size_t count_;
+  at::Device device_;
+  std::vector<int64_t> shape_;
+};
 
 /// The noise that the UNet sees in `input`; with guidance uncond + cfg · (cond − uncond), both from
 /// one call.
-at::Tensor predict(const StableDiffusion& model, const at::Tensor& input, double timestep,
+at::Tensor predict(const UNet& unet, const at::Tensor& input, double timestep,
                    const at::Tensor& states, double cfg) {
   const bool guided = states.size(0) != input.size(0);
   const at::Tensor batch = guided ? at::cat({input, input}) : input;
   const at::Tensor timesteps = at::full({batch.size(0)}, timestep, batch.options());
-  const at::Tensor output = model.unet.forward(batch, timesteps, states);
+  const at::Tensor output = unet.forward(batch, timesteps, states);
   if (!guided) return output;
   const std::vector<at::Tensor> halves = output.chunk(2);
   return halves[0] + cfg * (halves[1] - halves[0]);
 }
 
-/// Unit normals of `shape` (B, …), each picture's keyed by (its seed, purpose, index).
-at::Tensor normals(const std::vector<TextToImage>& requests, at::IntArrayRef shape, Purpose purpose,
-                   int64_t index) {
-  at::Tensor normals = at::empty(shape, at::kFloat);
-  const auto each = static_cast<size_t>(normals.numel()) / requests.size();
-  float* place = normals.data_ptr<float>();
-  for (const TextToImage& request : requests) {
-    RandomStream(request.seed, purpose, static_cast<uint64_t>(index)).fill_normal({place, each});
-    place += each;
+at::Tensor initial_noise(const Rows& rows, const at::Tensor& given, size_t pictures) {
+  if (!given.defined()) return rows.noise(Purpose::kInitialLatents, 0);
+  std::vector<int64_t> shape{static_cast<int64_t>(pictures)};
+  shape.insert(shape.end(), rows.latent_shape().begin(), rows.latent_shape().end());
+  if (given.sizes() != at::IntArrayRef(shape)) {
+    throw UsageError(fmt::format("the initial latents are of shape ({}); the pictures need ({})",
+                                 fmt::join(given.sizes(), ", "), fmt::join(shape, ", ")));
   }
-  return normals;
-}
-
-at::Tensor decode_to_bytes(const Vae& vae, const at::Tensor& latents, int64_t pixels) {
-  const int64_t at_once = std::max<int64_t>(1, kDecodePixels / pixels);
-  std::vector<at::Tensor> decoded;
-  for (const at::Tensor& part : (latents / vae.config().scaling_factor).split(at_once)) {
-    const at::Tensor images = (vae.decode(part) * 0.5 + 0.5).clamp(0, 1) * 255;
-    decoded.push_back(images.round().permute({0, 2, 3, 1}).to(at::kByte).contiguous().cpu());
-  }
-  return at::cat(decoded);
+  return rows.given_noise(given.to(at::kFloat));
 }
 
 }  // namespace
 
+at::Tensor make_pictures(const StableDiffusion& model, const std::vector<PictureRequest>& requests,
+                         const PictureOptions& options) {
+  const at::NoGradGuard no_grad;
+  if (requests.empty()) throw UsageError("no pictures asked for");
+  for (const PictureRequest& request : requests) check(model, request);
+  const PictureRequest& settings = requests.front();
+  const auto solver = make_solver(settings.solver, NoiseSchedule(model.schedule), settings.steps);
+  const int64_t first = first_step(settings);
+  const bool inpaints = settings.mask.defined();
+  const Rows rows(model, requests, options.rows);
+
+  const at::Tensor states = rows.text_states();
+  const at::Tensor noise = initial_noise(rows, options.noise, requests.size());
+  const at::Tensor init = settings.init.defined() ? rows.init_latents() : at::Tensor();
+  const at::Tensor masks = inpaints || is_inpainting_model(model) ? rows.masks() : at::Tensor();
+  const at::Tensor seen =  // by an inpainting UNet, besides the latents
+      is_inpainting_model(model) ? at::cat({masks, rows.masked_latents()}, 1) : at::Tensor();
+
+  // What is repainted altogether begins as noise, like a picture without an original.
+  const bool from_noise = !init.defined() || (inpaints && settings.strength == 1);
+  at::Tensor latents =
+      from_noise ? noise * solver->initial_scale() : solver->noised(init, noise, first);
+  for (int64_t i = first; i < solver->steps(); ++i) {
+    at::Tensor input = solver->scale_input(latents, i);
+    if (seen.defined()) input = at::cat({input, seen}, 1);
+    const at::Tensor output = predict(model.unet, input, solver->timestep(i), states, settings.cfg);
+    const at::Tensor fresh =
+        solver->needs_noise(i) ? rows.noise(Purpose::kSolverNoise, i) : at::Tensor();
+    latents = solver->step(output, i, latents, fresh);
+    if (inpaints && !seen.defined())
+      latents = masks * latents + (1 - masks) * solver->noised(init, noise, i + 1);
+    if (options.on_step) options.on_step(i + 1 - first, solver->steps() - first);
+  }
+  return rows.decode(latents);
+}
+
+bool can_share_batch(const StableDiffusion& model, const PictureRequest& a,
+                     const PictureRequest& b) {
+  return a.width == b.width && a.height == b.height && a.steps == b.steps && a.cfg == b.cfg &&
+         a.solver == b.solver && a.strength == b.strength && a.init.defined() == b.init.defined() &&
+         a.mask.defined() == b.mask.defined() && chunks_of(model, a) == chunks_of(model, b);
+}
+
 void check_picture_size(const StableDiffusion& model, int64_t width, int64_t height) {
-  const int64_t unit = picture_size_unit(model);
+  const int64_t unit = model.vae.config().downscale();
   if (width < unit || height < unit || width % unit != 0 || height % unit != 0) {
     const auto nearest = [unit](int64_t size) {
       return std::max(unit, (size + unit / 2) / unit * unit);
@@ -108,51 +234,9 @@ void check_picture_size(const StableDiffusion& model, int64_t width, int64_t hei
   }
 }
 
-int64_t picture_size_unit(const StableDiffusion& model) {
-  const auto halvings = static_cast<int64_t>(model.unet.config().block_out_channels.size()) - 1;
-  return model.vae.config().downscale() << halvings;
-}
-
-at::Tensor initial_latents(const StableDiffusion& model, const std::vector<TextToImage>& requests) {
-  const int64_t downscale = model.vae.config().downscale();
-  const int64_t height = requests.front().height / downscale;
-  const int64_t width = requests.front().width / downscale;
-  const auto count = static_cast<int64_t>(requests.size());
-  return normals(requests, {count, model.vae.config().latent_channels, height, width},
-                 Purpose::kInitialLatents, 0);
-}
-
-at::Tensor text_to_image(const StableDiffusion& model, const std::vector<TextToImage>& requests,
-                         const at::Tensor& given_latents,
-                         const std::function<void(int64_t, int64_t)>& on_step) {
-  const at::NoGradGuard no_grad;
-  check_requests(model, requests);
-  const TextToImage& settings = requests.front();
-  const auto solver = make_solver(settings.solver, NoiseSchedule(model.schedule), settings.steps);
-
-  at::Tensor latents = initial_latents(model, requests);
-  if (given_latents.defined()) {
-    if (given_latents.sizes() != latents.sizes()) {
-      throw UsageError(fmt::format("the initial latents are of shape ({}); the pictures need ({})",
-                                   fmt::join(given_latents.sizes(), ", "),
-                                   fmt::join(latents.sizes(), ", ")));
-    }
-    latents = given_latents;
-  }
-  latents = latents.to(device_of(model), at::kFloat) * solver->initial_scale();
-
-  const at::Tensor states = encode_requests(model, requests, settings.cfg != 1);
-  for (int64_t i = 0; i < solver->steps(); ++i) {
-    const at::Tensor output =
-        predict(model, solver->scale_input(latents, i), solver->timestep(i), states, settings.cfg);
-    at::Tensor noise;
-    if (solver->needs_noise(i)) {
-      noise = normals(requests, latents.sizes(), Purpose::kSolverNoise, i).to(latents.device());
-    }
-    latents = solver->step(output, i, latents, noise);
-    if (on_step) on_step(i + 1, solver->steps());
-  }
-  return decode_to_bytes(model.vae, latents, settings.width * settings.height);
+int64_t count_steps(const StableDiffusion& model, const PictureRequest& request) {
+  return make_solver(request.solver, NoiseSchedule(model.schedule), request.steps)->steps() -
+         first_step(request);
 }
 
 }  // namespace kessoku::model

@@ -2,38 +2,40 @@
 
 #include <functional>
 
+#include "model/picture_request.h"
 #include "model/stable_diffusion.h"
 
 namespace kessoku::model {
 
-/// One picture to make.
-struct TextToImage {
-  std::string prompt;
-  std::string negative;
-  uint64_t seed = 0;    ///< of the initial latents (Philox, Purpose::kInitialLatents)
-  int64_t width = 512;  ///< pixels; a multiple of `picture_size_unit`
-  int64_t height = 512;
-  int64_t steps = 28;
-  double cfg = 7.5;  ///< guidance scale; 1 = no guidance
-  std::string solver = "dpmpp_2m";
+struct PictureOptions {
+  /// Unit normal (B, C, h, w), replaces the noise of the seeds with which pictures begin.
+  at::Tensor noise{};
+  /// Pictures that go through the UNet at once, at least B; the missing ones are filled in and
+  /// thrown away. Bits depend on this number, but not on what the other pictures are. 0 = B.
+  int64_t rows = 0;
+  /// Called with (done, total) after each step; may throw to stop.
+  std::function<void(int64_t, int64_t)> on_step{};
 };
 
-/// Throws UsageError, naming the nearest size that would do, unless both sides are multiples of
-/// `picture_size_unit`.
+/// Makes pictures that agree in all that `can_share_batch` asks for: text → image, image → image
+/// with `init`, inpainting with `init` and `mask`. As diffusers' StableDiffusionPipeline,
+/// …Img2ImgPipeline and …InpaintPipeline; an ordinary UNet keeps what is not masked by setting it
+/// back to the noised original after each step, one of 2·C + 1 channels is given mask and masked
+/// picture, and without a mask paints all. Returns u8 (B, H, W, 3) on the CPU. Throws UsageError on
+/// settings that no picture can have, DataError if the result is not finite.
+at::Tensor make_pictures(const StableDiffusion& model, const std::vector<PictureRequest>& requests,
+                         const PictureOptions& options = {});
+
+/// Whether two pictures can be made at once: equal size, steps, guidance, solver and strength, both
+/// with or without picture and mask, and prompts of equally many chunks.
+bool can_share_batch(const StableDiffusion& model, const PictureRequest& a,
+                     const PictureRequest& b);
+
+/// Throws UsageError, naming the nearest size that would do, unless both sides are multiples of the
+/// VAE's downscale.
 void check_picture_size(const StableDiffusion& model, int64_t width, int64_t height);
 
-/// Pixels that a picture's sides are multiples of: the VAE's downscale times the UNet's.
-int64_t picture_size_unit(const StableDiffusion& model);
-
-/// Unit normals (B, C, h, w) f32 on the CPU, each picture's a function of its seed and size alone.
-at::Tensor initial_latents(const StableDiffusion& model, const std::vector<TextToImage>& requests);
-
-/// Makes the pictures of `requests` (equal size, steps, cfg and solver: one batch).
-/// `given_latents`, if defined, is (B, C, h, w) unit normal and replaces the seeds. `on_step(done,
-/// total)` is called after each solver step. Returns u8 (B, H, W, 3) on the CPU. Throws UsageError
-/// on an unknown solver or size.
-at::Tensor text_to_image(const StableDiffusion& model, const std::vector<TextToImage>& requests,
-                         const at::Tensor& given_latents = {},
-                         const std::function<void(int64_t, int64_t)>& on_step = {});
+/// Calls of the UNet that a picture takes.
+int64_t count_steps(const StableDiffusion& model, const PictureRequest& request);
 
 }  // namespace kessoku::model

@@ -13,12 +13,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<model::TextToImage> requests_of(const RunConfig& config,
+std::vector<model::PictureRequest> requests_of(const RunConfig& config,
                                             const model::StableDiffusion& model) {
   const int64_t side = model.unet.config().sample_size * model.vae.config().downscale();
-  std::vector<model::TextToImage> requests;
+  std::vector<model::PictureRequest> requests;
   for (const std::string& prompt : config.sample.prompts) {
-    model::TextToImage request;
+    model::PictureRequest request;
     request.prompt = prompt;
     request.negative = config.sample.negative;
     request.seed = config.seed + requests.size();
@@ -45,17 +45,17 @@ void write_preview(const fs::path& run, uint64_t step, const RunConfig& config,
                    const model::StableDiffusion& model, Communicator& communicator) {
   const fs::path folder = run / "samples" / fmt::format("step-{:08}", step);
   fs::create_directories(folder);
-  const std::vector<model::TextToImage> requests = requests_of(config, model);
+  const std::vector<model::PictureRequest> requests = requests_of(config, model);
   const auto file = [&](size_t index) { return folder / fmt::format("{:05}.png", index); };
   constexpr size_t kBatch = 16;
   std::vector<size_t> own;
   for (size_t i = communicator.rank(); i < requests.size(); i += communicator.size())
     own.push_back(i);
   for (size_t begin = 0; begin < own.size(); begin += kBatch) {
-    std::vector<model::TextToImage> batch;
+    std::vector<model::PictureRequest> batch;
     for (size_t i = begin; i < std::min(begin + kBatch, own.size()); ++i)
       batch.push_back(requests[own[i]]);
-    const at::Tensor pictures = model::text_to_image(model, batch);
+    const at::Tensor pictures = model::make_pictures(model, batch);
     for (size_t i = 0; i < batch.size(); ++i) {
       data::write_png(file(own[begin + i]), to_image(pictures[static_cast<int64_t>(i)]),
                       {{"prompt", batch[i].prompt}, {"seed", std::to_string(batch[i].seed)}});

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "model/prompt_encoding.h"
+
+namespace kessoku::model {
+
+/// One picture to make: all that it is a function of, besides the model.
+struct PictureRequest {
+  std::string prompt;
+  std::string negative;
+  PromptOptions text;
+  uint64_t seed = 0;    ///< of all noise (Philox)
+  int64_t width = 512;  ///< pixels; a multiple of the VAE's downscale
+  int64_t height = 512;
+  int64_t steps = 28;
+  double cfg = 7.5;  ///< guidance scale; 1 = no guidance
+  std::string solver = "dpmpp_2m";
+  int64_t tile = 0;     ///< pixels a side of the VAE's tiles; 0 = the whole picture at once
+  at::Tensor init;      ///< picture to begin with, (3, H, W) f32 in −1…1; undefined = noise
+  at::Tensor mask;      ///< where to repaint `init`, (1, H, W) f32, 1 = repaint, 0 = keep; optional
+  double strength = 1;  ///< share of the steps that are taken from `init`; 0…1
+};
+
+}  // namespace kessoku::model
