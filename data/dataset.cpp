@@ -17,7 +17,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::vector<std::string> kDialects{"everydream2"};
+/// In the order of Dialect.
+const std::vector<std::string> kDialects{"everydream2", "everydream1", "screenshot-pipeline",
+                                         "kohya"};
 constexpr std::string_view kImageExtensions[] = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".jfif"};
 constexpr std::string_view kNotReadYet[] = {"global.yaml",   "global.yml",       "local.yaml",
                                             "local.yml",     "shuffle_tags.txt", "batch_id.txt",
@@ -113,6 +115,9 @@ class Scanner {
       dataset_.warnings.push_back(fmt::format(
           "{}: multiply 0, so its images are never drawn (EveryDream2 would read 1)", relative));
     }
+    dataset_.settings.push_back({.multiply = category.multiply,
+                                 .caption_dropout = category.caption_dropout,
+                                 .flip = category.flip});
     dataset_.categories.push_back(std::move(category));
   }
 
@@ -130,7 +135,7 @@ class Scanner {
       }
       Caption caption = read_caption(path, file, names);
       if (!caption.warning.empty()) dataset_.warnings.push_back(source + ": " + caption.warning);
-      dataset_.examples.push_back({source, std::move(caption.text), category});
+      dataset_.examples.push_back({source, std::move(caption.text), category, category});
     }
   }
 
@@ -160,16 +165,19 @@ void sort_dataset(Dataset& dataset) {
 }  // namespace
 
 Dialect parse_dialect(const std::string& name) {
-  if (name == "everydream2") return Dialect::kEveryDream2;
+  const auto found = std::ranges::find(kDialects, name);
+  if (found != kDialects.end()) return static_cast<Dialect>(found - kDialects.begin());
   const std::string near = nearest_word(name, kDialects);
   throw UsageError(fmt::format("unknown dialect '{}'; {}", name,
                                near.empty() ? fmt::format("known: {}", fmt::join(kDialects, ", "))
                                             : fmt::format("did you mean '{}'?", near)));
 }
 
-std::string to_string(Dialect) { return "everydream2"; }
+std::string to_string(Dialect dialect) { return kDialects.at(static_cast<size_t>(dialect)); }
 
-Dataset scan_dataset(const fs::path& root, Dialect) {
+Dataset scan_dataset(const fs::path& root, const DatasetOptions& options) {
+  if (options.dialect != Dialect::kEveryDream2)
+    throw UsageError(fmt::format("dialect {} is not read yet", to_string(options.dialect)));
   std::error_code gone;
   if (!fs::is_directory(root, gone)) {
     throw UsageError(fmt::format("{}: no such folder of images", root.string()));

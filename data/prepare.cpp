@@ -157,7 +157,7 @@ PrepareSummary prepare_store(const PrepareOptions& options) {
   const std::vector<Bucket> table = bucket_table(options.resolution);
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const int threads = options.threads > 0 ? options.threads : cores;
-  const Dataset dataset = scan_dataset(options.dataset, options.dialect);
+  const Dataset dataset = scan_dataset(options.dataset, {.dialect = options.dialect});
   fs::create_directories(options.store);
 
   OldStore old;

@@ -20,7 +20,7 @@ class ScanDataset : public ::testing::Test {
   void put(const std::string& path, const std::string& text = "x") {
     write_text(root() / path, text);
   }
-  Dataset scan() { return scan_dataset(root(), Dialect::kEveryDream2); }
+  Dataset scan() { return scan_dataset(root(), {}); }
   std::string caption() { return scan().examples.at(0).caption; }
   std::vector<std::string> sources() {
     std::vector<std::string> result;
@@ -125,7 +125,10 @@ TEST_F(ScanDataset, RefusesAFolderThatIsMissingOrHoldsNoImages) {
 }
 
 TEST(ParseDialect, NamesTheNearest) {
-  EXPECT_EQ(parse_dialect("everydream2"), Dialect::kEveryDream2);
+  for (const Dialect dialect : {Dialect::kEveryDream2, Dialect::kEveryDream1,
+                                Dialect::kScreenshotPipeline, Dialect::kKohya}) {
+    EXPECT_EQ(parse_dialect(to_string(dialect)), dialect);
+  }
   try {
     parse_dialect("everydrem2");
     FAIL();
