@@ -14,16 +14,22 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::array<std::pair<const char*, at::ScalarType>, 10> kDtypes{{{"F64", at::kDouble},
-                                                                          {"F32", at::kFloat},
-                                                                          {"F16", at::kHalf},
-                                                                          {"BF16", at::kBFloat16},
-                                                                          {"I64", at::kLong},
-                                                                          {"I32", at::kInt},
-                                                                          {"I16", at::kShort},
-                                                                          {"I8", at::kChar},
-                                                                          {"U8", at::kByte},
-                                                                          {"BOOL", at::kBool}}};
+constexpr std::array<std::pair<const char*, at::ScalarType>, 15> kDtypes{
+    {{"F64", at::kDouble},
+     {"F32", at::kFloat},
+     {"F16", at::kHalf},
+     {"BF16", at::kBFloat16},
+     {"I64", at::kLong},
+     {"I32", at::kInt},
+     {"I16", at::kShort},
+     {"I8", at::kChar},
+     {"U64", at::kUInt64},
+     {"U32", at::kUInt32},
+     {"U16", at::kUInt16},
+     {"U8", at::kByte},
+     {"BOOL", at::kBool},
+     {"F8_E4M3", at::kFloat8_e4m3fn},
+     {"F8_E5M2", at::kFloat8_e5m2}}};
 
 /// Event-driven, so that duplicate keys are seen and nothing but the entries is kept in memory.
 /// Depth 1 holds the tensors' names, depth 2 an entry's (or the metadata's) keys, depth 3 the
@@ -46,7 +52,7 @@ class HeaderBuilder : public nlohmann::json_sax<json> {
   }
 
   bool start_object(size_t) override {
-    if (depth_ == 1 && !in_metadata()) header_.entries.emplace(name_, SafetensorsEntry{});
+    if (depth_ == 1 && !in_metadata()) header_.entries.emplace(name_, WeightEntry{});
     if (depth_ == 2 && (in_metadata() || is_ours())) fail(name_, "a field is an object");
     ++depth_;
     return true;
@@ -146,13 +152,9 @@ class HeaderBuilder : public nlohmann::json_sax<json> {
 };
 
 /// Elements times their size; throws if that is no 63-bit number or not what the offsets say.
-void check_size(const std::string& name, const SafetensorsEntry& entry, const std::string& where) {
-  size_t bytes = c10::elementSize(entry.dtype);
-  bool fits = true;
-  for (const int64_t side : entry.shape) {
-    fits = fits && !__builtin_mul_overflow(bytes, static_cast<size_t>(side), &bytes);
-  }
-  if (!fits || entry.end < entry.begin || entry.end - entry.begin != bytes) {
+void check_size(const std::string& name, const WeightEntry& entry, const std::string& where) {
+  const std::optional<size_t> bytes = byte_count(entry.dtype, entry.shape);
+  if (!bytes || entry.end < entry.begin || entry.end - entry.begin != *bytes) {
     throw DataError(fmt::format(
         "{}: tensor \"{}\" of {} [{}] does not fit its data_offsets [{}, {}]", where, name,
         safetensors_dtype(entry.dtype), fmt::join(entry.shape, ", "), entry.begin, entry.end));
@@ -167,7 +169,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, size_t data_by
   HeaderBuilder builder(header, where);
   json::sax_parse(text.begin(), text.end(), &builder);
 
-  std::vector<std::pair<const std::string*, const SafetensorsEntry*>> ordered;
+  std::vector<std::pair<const std::string*, const WeightEntry*>> ordered;
   for (const auto& [name, entry] : header.entries) {
     check_size(name, entry, where);
     ordered.emplace_back(&name, &entry);

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "model/safetensors.h"
+#include "model/weight_file.h"
 
 namespace kessoku::model {
 
@@ -12,7 +12,7 @@ namespace kessoku::model {
 constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
 
 struct SafetensorsHeader {
-  std::map<std::string, SafetensorsEntry> entries;
+  std::map<std::string, WeightEntry> entries;  ///< offsets relative to the end of the header
   std::map<std::string, std::string> metadata;
 };
 

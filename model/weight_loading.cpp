@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/safetensors.h"
+#include "model/weight_file.h"
 
 namespace kessoku::model {
 
@@ -41,7 +42,7 @@ bool is_same_matrix(at::IntArrayRef found, at::IntArrayRef expected) {
          std::ranges::all_of(found.slice(2), [](int64_t side) { return side == 1; });
 }
 
-void load_tensor(const Parameter& parameter, const SafetensorsFile& file, const std::string& name) {
+void load_tensor(const Parameter& parameter, const WeightFile& file, const std::string& name) {
   const at::IntArrayRef found = file.entry(name).shape, expected = parameter.tensor.sizes();
   if (found != expected && !is_same_matrix(found, expected)) {
     throw DataError(fmt::format("{}: tensor \"{}\" has shape {}, but the config asks for {}",
@@ -53,12 +54,12 @@ void load_tensor(const Parameter& parameter, const SafetensorsFile& file, const 
 }
 
 std::filesystem::path find_file(const std::filesystem::path& folder, const std::string& stem) {
-  for (const char* suffix : {".safetensors", ".fp16.safetensors"}) {
+  for (const char* suffix : {".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin"}) {
     const std::filesystem::path path = folder / (stem + suffix);
     if (std::filesystem::exists(path)) return path;
   }
-  throw UsageError(fmt::format("{}: neither {}.safetensors nor {}.fp16.safetensors is there",
-                               folder.string(), stem, stem));
+  throw UsageError(fmt::format("{}: there is no {}.safetensors, nor .bin, nor .fp16 of either",
+                               folder.string(), stem));
 }
 
 }  // namespace
@@ -66,7 +67,7 @@ std::filesystem::path find_file(const std::filesystem::path& folder, const std::
 void load_weights(const Parameters& parameters, const std::filesystem::path& folder,
                   const std::string& stem) {
   const c10::NoGradGuard no_grad;
-  const SafetensorsFile file(find_file(folder, stem));
+  const WeightFile file = open_weight_file(find_file(folder, stem));
   const bool prefixed = !parameters.empty() && parameters[0].name.starts_with("text_model.");
   std::map<std::string, std::string> names;  // today's → the file's
   for (const std::string& name : file.names()) {
@@ -94,10 +95,8 @@ void load_weights(const Parameters& parameters, const std::filesystem::path& fol
 
 void save_weights(const Parameters& parameters, const std::filesystem::path& folder,
                   const std::string& stem, at::ScalarType dtype) {
-  Parameters converted;
-  for (const auto& [name, tensor] : parameters)
-    converted.push_back({name, tensor.detach().to(dtype)});
-  write_safetensors(folder / (stem + ".safetensors"), converted, {{"format", "pt"}});
+  write_safetensors(folder / (stem + ".safetensors"), outputs_of(parameters, dtype),
+                    {{"format", "pt"}});
 }
 
 }  // namespace kessoku::model

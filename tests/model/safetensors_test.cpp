@@ -137,7 +137,7 @@ TEST_F(Safetensors, RefusesMalformedHeaders) {
                  "twice");
   expect_refused(R"({"x":{"dtype":"U8","shape":[1]}})", 1, "\"data_offsets\" is missing");
   expect_refused(R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}})", 1, "two numbers");
-  expect_refused(R"({"x":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}})", 1, "F8_E4M3");
+  expect_refused(R"({"x":{"dtype":"F4","shape":[1],"data_offsets":[0,1]}})", 1, "F4");
   expect_refused(R"({"x":{"dtype":"U8","shape":1,"data_offsets":[0,1]}})", 1, "wrong kind");
   expect_refused(R"({"x":{"dtype":"U8","shape":[[1]],"data_offsets":[0,1]}})", 1, "holds a list");
   expect_refused(R"({"x":7})", 0, "not a JSON object");
@@ -160,7 +160,7 @@ TEST_F(Safetensors, BelievesNoLengthBeyondTheFile) {
 }
 
 TEST_F(Safetensors, NamesTheTensorThatIsNotThere) {
-  write_safetensors(file(), {});
+  write_safetensors(file(), Parameters{});
   EXPECT_THAT([&] { SafetensorsFile(file()).tensor("conv_in.weight"); },
               ThrowsMessage<DataError>(HasSubstr("conv_in.weight")));
 }

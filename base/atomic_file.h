@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+
+namespace kessoku {
+
+/// A file that is written piece by piece beside its place and appears there whole, or not at all.
+/// Throws Error (kInternal) naming the path and the system's reason.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  /// Removes what was written, unless committed.
+  ~AtomicFile();
+
+  void write(std::span<const std::byte> bytes);
+  /// Flushes to disk, renames over `path`, flushes the folder. Nothing may be written after it.
+  void commit();
+
+ private:
+  std::filesystem::path path_, beside_;
+  int descriptor_;
+};
+
+}  // namespace kessoku
