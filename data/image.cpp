@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstring>
 #include <vips/vips8>
 // After vips8, which brings what it needs.
 #include <vips/vector.h>
@@ -41,10 +40,11 @@ VImage open_image(std::string_view bytes) {
   throw DataError(bytes.empty() ? "the file is empty" : "not a JPEG, PNG, WebP, GIF or BMP file");
 }
 
-VImage to_srgb(VImage image) {
+VImage to_srgb(VImage image, uint8_t background) {
   if (image.has_alpha()) {
-    const double white = image.format() == VIPS_FORMAT_USHORT ? 65535 : 255;
-    image = image.flatten(VImage::option()->set("background", std::vector<double>{white}));
+    const double unit = image.format() == VIPS_FORMAT_USHORT ? 257 : 1;
+    const std::vector<double> grey{background * unit};
+    image = image.flatten(VImage::option()->set("background", grey));
   }
   if (image.get_typeof(VIPS_META_ICC_NAME) != 0) {
     try {
@@ -84,13 +84,17 @@ Image to_memory(const VImage& image) {
   return result;
 }
 
-FittedImage fit(std::string_view encoded, const std::vector<Bucket>& table) {
-  VImage image = open_image(encoded);
+VImage decode(std::string_view encoded, uint8_t background) {
+  const VImage image = open_image(encoded);
   if (int64_t{image.width()} * image.height() > kMostPixels) {
     throw DataError(fmt::format("{}x{} pixels, more than the {} million that are taken",
                                 image.width(), image.height(), kMostPixels >> 20));
   }
-  image = to_srgb(image.autorot());
+  return to_srgb(image.autorot(), background);
+}
+
+FittedImage fit(std::string_view encoded, const std::vector<Bucket>& table) {
+  VImage image = decode(encoded, 255);
   FittedImage fitted{.image = {},
                      .bucket = 0,
                      .source_width = image.width(),
@@ -122,17 +126,27 @@ std::string reason(const vips::VError& error) {
   return text.empty() ? "cannot be decoded" : text;
 }
 
-}  // namespace
-
-FittedImage fit_encoded_image(std::string_view encoded, const std::string& name,
-                              const std::vector<Bucket>& table) {
+/// Runs `work`; its errors name the image.
+template <typename Work>
+auto naming(const std::string& name, const Work& work) {
   try {
-    return fit(encoded, table);
+    return work();
   } catch (const vips::VError& error) {
     throw DataError(fmt::format("{}: {}", name, reason(error)));
   } catch (const DataError& error) {
     throw DataError(fmt::format("{}: {}", name, error.what()));
   }
+}
+
+}  // namespace
+
+FittedImage fit_encoded_image(std::string_view encoded, const std::string& name,
+                              const std::vector<Bucket>& table) {
+  return naming(name, [&] { return fit(encoded, table); });
+}
+
+Image decode_image(std::string_view encoded, const std::string& name, uint8_t background) {
+  return naming(name, [&] { return to_memory(decode(encoded, background)); });
 }
 
 FittedImage fit_image(const std::filesystem::path& path, const std::vector<Bucket>& table) {
@@ -141,29 +155,6 @@ FittedImage fit_image(const std::filesystem::path& path, const std::vector<Bucke
 
 std::string read_image_file(const std::filesystem::path& path) {
   return read_file(path, kMostBytes);
-}
-
-Image make_grid(const std::vector<Image>& images, size_t columns) {
-  constexpr int64_t kBorder = 2;
-  if (images.empty() || columns == 0) return {};
-  const int64_t width = images[0].width, height = images[0].height;
-  const auto across = static_cast<int64_t>(std::min(columns, images.size()));
-  const int64_t down = (static_cast<int64_t>(images.size()) + across - 1) / across;
-  Image grid{across * (width + kBorder) + kBorder, down * (height + kBorder) + kBorder, {}};
-  grid.pixels.assign(static_cast<size_t>(grid.width * grid.height * 3), 255);
-  for (size_t i = 0; i < images.size(); ++i) {
-    if (images[i].width != width || images[i].height != height) {
-      throw std::invalid_argument("make_grid: images of different sizes");
-    }
-    const int64_t left = static_cast<int64_t>(i) % across * (width + kBorder) + kBorder;
-    const int64_t top = static_cast<int64_t>(i) / across * (height + kBorder) + kBorder;
-    for (int64_t y = 0; y < height; ++y) {
-      std::memcpy(&grid.pixels[static_cast<size_t>(((top + y) * grid.width + left) * 3)],
-                  &images[i].pixels[static_cast<size_t>(y * width * 3)],
-                  static_cast<size_t>(width * 3));
-    }
-  }
-  return grid;
 }
 
 void initialize_images(const char* program, int threads) {

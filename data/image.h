@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,15 +40,12 @@ FittedImage fit_image(const std::filesystem::path& path, const std::vector<Bucke
 FittedImage fit_encoded_image(std::string_view encoded, const std::string& name,
                               const std::vector<Bucket>& table);
 
+/// Decodes a whole image without changing its size: turned by EXIF, sRGB, alpha put on grey of
+/// value `background`. Errors as fit_encoded_image.
+Image decode_image(std::string_view encoded, const std::string& name, uint8_t background = 255);
+
 /// The content of an image file. Throws DataError if it is larger than 1 GiB.
 std::string read_image_file(const std::filesystem::path& path);
-
-/// Writes a PNG with `text` (key → UTF-8) in its metadata. Atomic.
-void write_png(const std::filesystem::path& path, const Image& image,
-               const std::map<std::string, std::string>& text = {});
-
-/// Tiles equal-sized images, `columns` a row, with a thin border.
-Image make_grid(const std::vector<Image>& images, size_t columns);
 
 /// Starts libvips; once, before any other call, from main. `threads` bounds libvips' own workers.
 void initialize_images(const char* program, int threads);

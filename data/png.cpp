@@ -1,11 +1,13 @@
+#include "data/png.h"
+
 #include <fmt/format.h>
 
-#include <array>
+#include <stdexcept>
 #include <vips/vips8>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "data/image.h"
+#include "data/png_chunk.h"
 
 namespace kessoku::data {
 
@@ -13,33 +15,13 @@ using vips::VImage;
 
 namespace {
 
-/// CRC-32 of PNG chunks (ISO 3309).
-uint32_t crc32(std::string_view bytes) {
-  uint32_t crc = 0xFFFFFFFF;
-  for (const char c : bytes) {
-    crc ^= static_cast<unsigned char>(c);
-    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (0xEDB88320 & -(crc & 1));
-  }
-  return ~crc;
-}
-
-void append_big_endian(std::string& out, uint32_t value) {
-  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift & 0xFF);
-}
-
 /// An iTXt chunk: PNG's only text that is UTF-8. libvips writes Latin-1 ones, which mangle other
 /// scripts.
 std::string text_chunk(const std::string& key, const std::string& text) {
   if (key.empty() || key.size() > 79 || text.size() > (16u << 20)) {
     throw std::invalid_argument("write_png: keys have 1 to 79 characters, texts at most 16 MiB");
   }
-  const std::string typed =
-      "iTXt" + key + std::string(5, '\0') + text;  // uncompressed, no language
-  std::string chunk;
-  append_big_endian(chunk, static_cast<uint32_t>(typed.size() - 4));
-  chunk += typed;
-  append_big_endian(chunk, crc32(typed));
-  return chunk;
+  return png_chunk("iTXt" + key + std::string(5, '\0') + text);  // uncompressed, no language
 }
 
 std::string encode(const Image& image) {
@@ -64,17 +46,20 @@ std::string encode(const Image& image) {
 
 }  // namespace
 
-void write_png(const std::filesystem::path& path, const Image& image,
-               const std::map<std::string, std::string>& text) {
+std::string encode_png(const Image& image, const PngText& text) {
   if (image.pixels.size() != static_cast<size_t>(image.width * image.height * 3)) {
-    throw std::invalid_argument("write_png: pixels do not fit width and height");
+    throw std::invalid_argument("encode_png: pixels do not fit width and height");
   }
   std::string png = encode(image);
   std::string chunks;
   for (const auto& [key, value] : text) chunks += text_chunk(key, value);
   constexpr size_t kAfterHeader = 8 + 25;  // signature, IHDR
   png.insert(kAfterHeader, chunks);
-  write_file_atomically(path, png);
+  return png;
+}
+
+void write_png(const std::filesystem::path& path, const Image& image, const PngText& text) {
+  write_file_atomically(path, encode_png(image, text));
 }
 
 }  // namespace kessoku::data

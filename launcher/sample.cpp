@@ -6,7 +6,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "data/image.h"
+#include "data/grid.h"
+#include "data/png.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
 #include "metrics/progress.h"

@@ -4,7 +4,8 @@
 #include <cstring>
 
 #include "base/file.h"
-#include "data/image.h"
+#include "data/grid.h"
+#include "data/png.h"
 #include "model/pipeline.h"
 
 namespace kessoku::runtime {

@@ -134,31 +134,5 @@ TEST_F(Images, MayBeFittedByManyThreads) {
   });
 }
 
-TEST_F(Images, WrittenAsPngComeBackWithTheirText) {
-  const Image image = fit("exact.png").image;
-  const auto path = folder_->path() / "written.png";
-  write_png(path, image, {{"prompt", "Bocchi und 結束バンド, café"}, {"seed", "7"}});
-  EXPECT_EQ(
-      mean_difference(
-          image,
-          pillow(
-              "written.png",
-              "assert i.text == {'prompt': 'Bocchi und 結束バンド, café', 'seed': '7'}, i.text")),
-      0);
-}
-
-TEST_F(Images, AreTiledByMakeGrid) {
-  const Image red{1, 2, {255, 0, 0, 255, 0, 0}}, blue{1, 2, {0, 0, 255, 0, 0, 255}};
-  const Image grid = make_grid({red, blue, red}, 2);
-  EXPECT_EQ(grid.width, 2 * (1 + 2) + 2);
-  EXPECT_EQ(grid.height, 2 * (2 + 2) + 2);
-  EXPECT_THAT(pixel(grid, 2, 2), ElementsAre(255, 0, 0));
-  EXPECT_THAT(pixel(grid, 5, 3), ElementsAre(0, 0, 255));
-  EXPECT_THAT(pixel(grid, 2, 6), ElementsAre(255, 0, 0));
-  EXPECT_THAT(pixel(grid, 5, 6), ElementsAre(255, 255, 255));
-  EXPECT_THAT(pixel(grid, 0, 0), ElementsAre(255, 255, 255));
-  EXPECT_THROW(make_grid({red, grid}, 2), std::invalid_argument);
-}
-
 }  // namespace
 }  // namespace kessoku::data
