@@ -14,9 +14,10 @@ namespace {
 constexpr size_t kMaxList = 16;
 constexpr uint64_t kMaxConfigBytes = 16u << 20;
 
-bool is_count(const json& value, int64_t max) {
-  return value.is_number_unsigned() && value.get<uint64_t>() >= 1 &&
-         value.get<uint64_t>() <= static_cast<uint64_t>(max);
+bool is_count(const json& value, int64_t max, int64_t min = 1) {
+  if (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(max))
+    return false;
+  return value.is_number_integer() && value.get<int64_t>() >= min && value.get<int64_t>() <= max;
 }
 
 }  // namespace
@@ -35,10 +36,12 @@ const json* ConfigReader::find(const char* key) const {
   return found == json_.end() || found->is_null() ? nullptr : &*found;
 }
 
-void ConfigReader::read(const char* key, int64_t& value, int64_t max) const {
+void ConfigReader::read(const char* key, int64_t& value, int64_t max, int64_t min) const {
   const json* field = find(key);
   if (field == nullptr) return;
-  if (!is_count(*field, max)) fail(key, fmt::format("must be a whole number in 1…{}", max));
+  if (!is_count(*field, max, min)) {
+    fail(key, fmt::format("must be a whole number in {}…{}", min, max));
+  }
   value = field->get<int64_t>();
 }
 
@@ -55,6 +58,10 @@ void ConfigReader::read(const char* key, bool& value) const {
   if (field == nullptr) return;
   if (!field->is_boolean()) fail(key, "must be true or false");
   value = field->get<bool>();
+}
+
+void ConfigReader::read(const char* key, std::optional<bool>& value) const {
+  if (find(key) != nullptr) read(key, value.emplace());
 }
 
 void ConfigReader::read(const char* key, std::string& value) const {

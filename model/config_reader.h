@@ -1,6 +1,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,10 +18,12 @@ class ConfigReader {
  public:
   ConfigReader(const nlohmann::json& json, std::string where);
 
-  /// A whole number in 1…`max`.
-  void read(const char* key, int64_t& value, int64_t max = int64_t{1} << 24) const;
+  /// A whole number in `min`…`max`; `min` is 0 or 1.
+  void read(const char* key, int64_t& value, int64_t max = int64_t{1} << 24,
+            int64_t min = 1) const;
   void read(const char* key, double& value) const;
   void read(const char* key, bool& value) const;
+  void read(const char* key, std::optional<bool>& value) const;
   void read(const char* key, std::string& value) const;
   /// One number or a list of at most 16.
   void read(const char* key, std::vector<int64_t>& value) const;

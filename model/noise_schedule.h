@@ -2,22 +2,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <nlohmann/json_fwd.hpp>
-#include <string>
+#include "model/noise_schedule_config.h"
 
 namespace kessoku::model {
-
-/// scheduler/scheduler_config.json.
-struct NoiseScheduleConfig {
-  int64_t num_train_timesteps = 1000;
-  double beta_start = 0.00085;
-  double beta_end = 0.012;
-  std::string beta_schedule = "scaled_linear";  ///< "scaled_linear" | "linear"
-  std::string prediction_type = "epsilon";      ///< "epsilon" | "v_prediction"
-
-  static NoiseScheduleConfig from_json(const nlohmann::json& json, const std::string& where);
-  nlohmann::json to_json() const;
-};
 
 /// The forward process q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I) (Ho et al., 2020).
 class NoiseSchedule {
@@ -32,6 +19,10 @@ class NoiseSchedule {
   /// What the UNet is to predict: noise, or √ᾱ·noise − √(1−ᾱ)·latents.
   at::Tensor target(const at::Tensor& latents, const at::Tensor& noise,
                     const at::Tensor& timesteps) const;
+  /// (B) f32: the loss weights of min-SNR-γ (Hang et al., 2023), with SNR = ᾱ / (1 − ᾱ):
+  /// min(SNR, γ) / SNR for noise, which is 1 where the SNR is 0; min(SNR, γ) / (SNR + 1) for v
+  /// prediction.
+  at::Tensor min_snr_weights(const at::Tensor& timesteps, double gamma) const;
   const NoiseScheduleConfig& config() const { return config_; }
 
  private:

@@ -36,9 +36,15 @@ class Solver {
                           const at::Tensor& noise = {}) = 0;
 };
 
-/// Throws UsageError on an unknown name or if `steps` is not 1 … num_train_timesteps − 1.
+struct SolverOptions {
+  /// ddim: 0 = no noise is added, 1 = as much as in DDPM (Song et al., 2021, eq. 16).
+  double eta = 0;
+};
+
+/// Throws UsageError on an unknown name, if `steps` is not 1 … num_train_timesteps − 1, on options
+/// that the solver has not, or if the schedule does not suit it.
 std::unique_ptr<Solver> make_solver(const std::string& name, const NoiseSchedule& schedule,
-                                    int64_t steps);
+                                    int64_t steps, const SolverOptions& options = {});
 
 /// The names that make_solver knows.
 std::vector<std::string> solver_names();

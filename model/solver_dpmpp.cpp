@@ -2,66 +2,65 @@
 
 #include <cmath>
 
-#include "model/noise_levels.h"
+#include "model/sigma_solver.h"
 #include "model/solver_families.h"
 
 namespace kessoku::model {
 
 namespace {
 
-/// DPM-Solver++ of order 2, midpoint (Lu et al., 2022, algorithm 2).
-class DpmSolverMultistep : public Solver {
+/// DPM-Solver++ of order 2, multistep, midpoint (Lu et al., 2022, algorithm 2), and its SDE form.
+class DpmSolverMultistep : public SigmaSolver {
  public:
-  DpmSolverMultistep(const NoiseSchedule& schedule, int64_t steps)
-      : velocity_(schedule.config().prediction_type == "v_prediction") {
-    const auto last = static_cast<double>(schedule.config().num_train_timesteps - 1);
-    for (int64_t i = steps; i >= 1; --i) {
-      timesteps_.push_back(std::nearbyint(last * i / steps));  // ties to even, as numpy rounds
-    }
-    sigmas_ = sigmas_at(timesteps_, schedule);
-  }
+  DpmSolverMultistep(const NoiseSchedule& schedule, int64_t steps, bool stochastic, bool karras)
+      : SigmaSolver(schedule, multistep_grid(schedule, steps, karras)), stochastic_(stochastic) {}
 
-  int64_t steps() const override { return static_cast<int64_t>(timesteps_.size()); }
-  double initial_scale() const override { return 1; }
-  double timestep(int64_t i) const override { return timesteps_[static_cast<size_t>(i)]; }
-  at::Tensor scale_input(const at::Tensor& latents, int64_t) const override { return latents; }
-  at::Tensor noised(const at::Tensor& latents, const at::Tensor& noise, int64_t i) const override {
-    const Scales now = scales(i);
-    return now.signal * latents + now.noise * noise;
-  }
-  bool needs_noise(int64_t) const override { return false; }
+  bool needs_noise(int64_t i) const override { return stochastic_ && i + 1 < steps(); }
 
   at::Tensor step(const at::Tensor& output, int64_t i, const at::Tensor& latents,
-                  const at::Tensor&) override {
-    const Scales now = scales(i);
-    const Scales next = scales(i + 1);
-    const at::Tensor clean = predict_clean(latents, output, now, velocity_);
+                  const at::Tensor& noise) override {
+    const Scales now = scales(i), next = scales(i + 1);
+    const at::Tensor clean = predict_clean(latents, output, now, velocity());
     const at::Tensor before = std::exchange(before_, clean);
-    if (i + 1 == steps()) return clean;  // the closing sigma is 0
-    // h = λ_next − λ_now with λ = log(signal / noise) = −log σ
-    const double h = log_sigma(i) - log_sigma(i + 1);
+    if (i + 1 == steps()) return clean;  // the closing σ is 0
+    const double h = lambda(i + 1) - lambda(i);
     at::Tensor direction = clean;
     if (before.defined()) {
-      const double ratio = (log_sigma(i - 1) - log_sigma(i)) / h;
+      const double ratio = (lambda(i) - lambda(i - 1)) / h;
       direction = clean + (clean - before) * (0.5 / ratio);
     }
-    return latents * (next.noise / now.noise) - direction * (next.signal * std::expm1(-h));
+    const double kept = next.noise / now.noise;
+    if (!stochastic_) return latents * kept - direction * (next.signal * std::expm1(-h));
+    const double fresh = -std::expm1(-2 * h);  // share of the variance that is new
+    return latents * (kept * std::exp(-h)) + direction * (next.signal * fresh) +
+           noise * (next.noise * std::sqrt(fresh));
   }
 
  private:
-  Scales scales(int64_t i) const { return scales_of_sigma(sigmas_[static_cast<size_t>(i)]); }
-  double log_sigma(int64_t i) const { return std::log(sigmas_[static_cast<size_t>(i)]); }
-
-  bool velocity_;
-  Reals timesteps_;
-  Reals sigmas_;
+  bool stochastic_;
   at::Tensor before_;  ///< x_0 as predicted in the step before
 };
 
 }  // namespace
 
-std::unique_ptr<Solver> make_dpmpp_2m(const NoiseSchedule& schedule, int64_t steps) {
-  return std::make_unique<DpmSolverMultistep>(schedule, steps);
+std::unique_ptr<Solver> make_dpmpp_2m(const NoiseSchedule& schedule, int64_t steps,
+                                      const SolverOptions&) {
+  return std::make_unique<DpmSolverMultistep>(schedule, steps, false, /*karras=*/false);
+}
+
+std::unique_ptr<Solver> make_dpmpp_2m_karras(const NoiseSchedule& schedule, int64_t steps,
+                                             const SolverOptions&) {
+  return std::make_unique<DpmSolverMultistep>(schedule, steps, false, /*karras=*/true);
+}
+
+std::unique_ptr<Solver> make_dpmpp_2m_sde(const NoiseSchedule& schedule, int64_t steps,
+                                          const SolverOptions&) {
+  return std::make_unique<DpmSolverMultistep>(schedule, steps, true, /*karras=*/false);
+}
+
+std::unique_ptr<Solver> make_dpmpp_2m_sde_karras(const NoiseSchedule& schedule, int64_t steps,
+                                                 const SolverOptions&) {
+  return std::make_unique<DpmSolverMultistep>(schedule, steps, true, /*karras=*/true);
 }
 
 }  // namespace kessoku::model

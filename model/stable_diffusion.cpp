@@ -78,7 +78,9 @@ json model_index(const json& schedule) {
 
 NoiseScheduleConfig load_schedule(const path& folder) {
   const std::string file = (folder / "scheduler_config.json").string();
-  return NoiseScheduleConfig::from_json(read_json_file(file), file);
+  NoiseScheduleConfig config = NoiseScheduleConfig::from_json(read_json_file(file), file);
+  config.steps_offset = 1;  // as StableDiffusionPipeline corrects outdated files
+  return config;
 }
 
 }  // namespace
