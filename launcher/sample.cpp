@@ -201,7 +201,9 @@ void add_sample_command(CLI::App& app) {
   command->add_option("--cfg", settings.cfg, "Guidance scale; 1 = none")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
-  command->add_option("--solver", settings.solver, "ddim, euler or dpmpp_2m")
+  command
+      ->add_option("--solver", settings.solver,
+                   "how to walk from noise to picture; docs/solvers.md")
       ->check(CLI::IsMember(model::solver_names()))
       ->capture_default_str();
   command->add_option("--seed", settings.seed, "Of the first picture; the next ones count up")

@@ -64,6 +64,8 @@ class SampleParity(unittest.TestCase):
         cls.pipeline = tiny_pipeline()
         cls.model = WORK / "model"
         cls.pipeline.save_pretrained(cls.model)
+        # The file spells out all defaults ("leading" spacing), which other schedulers then take over.
+        cls.pipeline.scheduler = PNDMScheduler.from_pretrained(cls.model / "scheduler")
         cls.latents = torch.randn(len(PROMPTS), 4, 8, 12)
         save_file({"latents": cls.latents}, WORK / "latents.safetensors")
         (WORK / "prompts.txt").write_text("a cat\n\na dog\r\n", encoding="utf-8")
