@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "launcher/commands.h"
+#include "runtime/agreement.h"
 #include "runtime/announce.h"
 #include "runtime/checkpoint.h"
 #include "runtime/preview.h"
@@ -12,6 +13,7 @@
 #include "runtime/run_monitor.h"
 #include "runtime/scaling_factor.h"
 #include "runtime/stop_signal.h"
+#include "runtime/watchdog.h"
 
 namespace kessoku::launcher {
 
@@ -94,6 +96,8 @@ ExitCode train(const TrainOptions& options) {
 
   const runtime::RunFolder folder = runtime::open_run_folder(config, options.out, options.resume);
   std::filesystem::create_directories(folder.path);
+  const runtime::Watchdog watchdog(*communicator, folder.path,
+                                   config.communication.timeout_seconds);
   const data::Store store(config.data.store);
   const data::Mixture mixture =
       data::resolve_mixture(store.manifest().categories, store.rows(), config.mixture.rules);
@@ -112,6 +116,7 @@ ExitCode train(const TrainOptions& options) {
                            *communicator);
   const runtime::RunIdentity identity{config.seed, config.train.global_batch, store.digest()};
   if (folder.resume_from) runtime::load_checkpoint(*folder.resume_from, identity, trainer);
+  runtime::require_same_start(config, folder, store, trainer.flat(), *communicator);
   if (first) {
     runtime::write_run_description(folder.path, config, store.manifest().categories, mixture,
                                    sampler.pass_draws());

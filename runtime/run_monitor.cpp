@@ -1,12 +1,12 @@
 #include "runtime/run_monitor.h"
 
 #include <ATen/ops/zeros.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "runtime/host.h"
 
 namespace kessoku::runtime {
 
@@ -17,11 +17,7 @@ namespace fs = std::filesystem;
 std::string own_address(const RunConfig& config, int port) {
   // A wildcard address is no target: others reach this host by its name.
   std::string host = config.metrics.address;
-  if (host == "0.0.0.0" || host == "::") {
-    char name[256] = {};
-    ::gethostname(name, sizeof name - 1);
-    host = name;
-  }
+  if (host == "0.0.0.0" || host == "::") host = host_name();
   return fmt::format("{}:{}", host, port);
 }
 

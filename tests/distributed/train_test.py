@@ -3,16 +3,13 @@
     train_test.py KESSOKU WORK_FOLDER
 """
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import unittest
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,95 +18,14 @@ from PIL import Image
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
-ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-DEADLINE = 120  # seconds, for anything that is waited for
-RUN_FILE = """
-name = "test"
-[model]
-path = "{model}"
-[data]
-store = "{store}"
-caption_dropout = 0.2
-[train]
-steps = 6
-global_batch = 8
-micro_batch = 8
-threads = 1
-[optimizer]
-lr = 1e-3
-grad_clip = 1.0
-[ema]
-decay = 0.9
-[checkpoint]
-every_steps = 3
-weights_dtype = "fp32"
-[metrics]
-port = 0
-"""
-
-
-def make_dataset(folder):
-    """Three folders of plain pictures in two shapes, with captions and unequal weights."""
-    generator = np.random.default_rng(0)
-    for name, count, size, multiply in (("a", 10, (96, 96), 1), ("b", 7, (128, 80), 2.5), ("c/d", 9, (96, 96), 0.5)):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "multiply.txt").write_text(str(multiply))
-        for i in range(count):
-            colour = tuple(int(v) for v in generator.integers(0, 255, 3))
-            Image.new("RGB", size, colour).save(folder / name / f"{i}.png")
-            (folder / name / f"{i}.txt").write_text(f"picture {i} of {name}")
-
-
-def command(*arguments, ranks=0):
-    mpirun = ["mpirun", "--bind-to", "none", "--oversubscribe", "-n", str(ranks)] if ranks else []
-    return [*mpirun, str(PROGRAM), *map(str, arguments)]
-
-
-def kessoku(*arguments, ranks=0, expect=0):
-    done = subprocess.run(command(*arguments, ranks=ranks), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
-    if done.returncode != expect:
-        raise AssertionError(f"{arguments}: exit code {done.returncode}, not {expect}\n{done.stdout}\n{done.stderr}")
-    return done
-
-
-def log_of(run):
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
-def losses_of(run):
-    return np.array([record["loss"] for record in log_of(run)])
-
-
-def weights_of(run):
-    """UNet and text encoder of the newest checkpoint."""
-    latest = run / "checkpoints" / "latest"
-    return {**load_file(latest / "unet/diffusion_pytorch_model.safetensors"),
-            **load_file(latest / "text_encoder/model.safetensors")}
-
-
-def wait_for(condition, what):
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not happen in {DEADLINE} s")
+from harness import (ENVIRONMENT, PROGRAM, ROOT, RUN_FILE, WORK, command, kessoku, log_of, losses_of, make_dataset,
+                     make_inputs, wait_for, weights_of)
 
 
 class TrainTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        shutil.rmtree(WORK, ignore_errors=True)
-        WORK.mkdir(parents=True)
-        make_dataset(WORK / "data")
-        cls.model, cls.store, cls.run_file = WORK / "model", WORK / "store", WORK / "run.toml"
-        kessoku("init", "--preset", "tiny", cls.model, "--tokenizer", ROOT / "models/clip-tokenizer")
-        kessoku("prepare", WORK / "data", "--out", cls.store, "--model", cls.model, "--resolution", 64,
-                "--keep", "moments,images")
-        cls.run_file.write_text(RUN_FILE.format(model=cls.model, store=cls.store))
+        cls.model, cls.store, cls.run_file = make_inputs()
         kessoku("train", cls.run_file, "--out", WORK / "one")
 
     def train(self, name, *arguments, **how):
