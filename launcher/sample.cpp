@@ -84,7 +84,9 @@ void set_size(const SampleOptions& options, const model::StableDiffusion& model,
     settings.width = latents.size(3) * downscale;
     settings.height = latents.size(2) * downscale;
   } else {
-    settings.width = settings.height = model.unet.config().sample_size * downscale;
+    const auto [height, width] = model.unet.config().sample_size;
+    settings.width = width * downscale;
+    settings.height = height * downscale;
   }
   model::check_picture_size(model, settings.width, settings.height);
 }

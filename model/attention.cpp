@@ -54,30 +54,35 @@ at::Tensor TransformerBlock::operator()(at::Tensor x, const at::Tensor& context)
   return x + feed_forward(norm3(x));
 }
 
-SpatialTransformer::Projection::Projection(const ParameterScope& scope, int64_t channels,
+SpatialTransformer::Projection::Projection(const ParameterScope& scope, int64_t in, int64_t out,
                                            bool linear)
-    : weight(linear ? scope.add("weight", {channels, channels})
-                    : scope.add("weight", {channels, channels, 1, 1})),
-      bias(scope.add("bias", {channels})) {}
+    : weight(linear ? scope.add("weight", {out, in}) : scope.add("weight", {out, in, 1, 1})),
+      bias(scope.add("bias", {out})) {}
 
 at::Tensor SpatialTransformer::Projection::operator()(const at::Tensor& tokens) const {
   return at::linear(tokens, weight.view({weight.size(0), weight.size(1)}), bias);
 }
 
 SpatialTransformer::SpatialTransformer(const ParameterScope& scope, int64_t channels,
-                                       int64_t context_channels, int64_t heads, int64_t groups,
-                                       bool linear_projection)
-    : norm_(scope / "norm", groups, channels, 1e-6),
-      in_(scope / "proj_in", channels, linear_projection),
-      block_(scope / "transformer_blocks" / 0, channels, context_channels, heads),
-      out_(scope / "proj_out", channels, linear_projection) {}
+                                       const TransformerShape& shape)
+    : norm_(scope / "norm", shape.groups, channels, 1e-6),
+      in_(scope / "proj_in", channels, shape.heads * (channels / shape.heads),
+          shape.linear_projection) {
+  const int64_t inner = in_.bias.size(0);
+  for (int64_t i = 0; i < shape.layers; ++i) {
+    blocks_.emplace_back(scope / "transformer_blocks" / i, inner, shape.context_channels,
+                         shape.heads);
+  }
+  out_.emplace(scope / "proj_out", inner, channels, shape.linear_projection);
+}
 
 at::Tensor SpatialTransformer::operator()(const at::Tensor& x, const at::Tensor& context) const {
   const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
   // Free of copies when x is channels-last.
   at::Tensor tokens = norm_(x).permute({0, 2, 3, 1}).reshape({batch, height * width, channels});
-  tokens = out_(block_(in_(tokens), context));
-  return x + tokens.view({batch, height, width, channels}).permute({0, 3, 1, 2});
+  tokens = in_(tokens);
+  for (const TransformerBlock& block : blocks_) tokens = block(tokens, context);
+  return x + (*out_)(tokens).view({batch, height, width, channels}).permute({0, 3, 1, 2});
 }
 
 }  // namespace kessoku::model

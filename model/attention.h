@@ -42,26 +42,33 @@ struct TransformerBlock {
   FeedForward feed_forward;
 };
 
-/// diffusers' Transformer2DModel: pixels as tokens, one transformer block, and the input added.
+/// What the spatial transformers of a level have in common.
+struct TransformerShape {
+  int64_t context_channels;
+  int64_t heads;   ///< of channels / heads each, rounded down
+  int64_t layers;  ///< transformer blocks
+  int64_t groups;
+  bool linear_projection;  ///< proj_in, proj_out are stored as matrices, not as 1×1 convolutions
+};
+
+/// diffusers' Transformer2DModel: pixels as tokens, transformer blocks, and the input added.
 struct SpatialTransformer {
-  /// `linear_projection`: proj_in and proj_out are stored as matrices, not as 1×1 convolutions.
-  SpatialTransformer(const ParameterScope& scope, int64_t channels, int64_t context_channels,
-                     int64_t heads, int64_t groups, bool linear_projection);
+  SpatialTransformer(const ParameterScope& scope, int64_t channels, const TransformerShape& shape);
   /// x (B, channels, H, W); context (B, T, context_channels).
   at::Tensor operator()(const at::Tensor& x, const at::Tensor& context) const;
 
  private:
-  /// A projection of tokens (B, T, channels) by either kind of weight.
+  /// A projection of tokens (B, T, in) by either kind of weight.
   struct Projection {
-    Projection(const ParameterScope& scope, int64_t channels, bool linear);
+    Projection(const ParameterScope& scope, int64_t in, int64_t out, bool linear);
     at::Tensor operator()(const at::Tensor& tokens) const;
     at::Tensor weight, bias;
   };
 
   GroupNorm norm_;
   Projection in_;
-  TransformerBlock block_;
-  Projection out_;
+  std::vector<TransformerBlock> blocks_;
+  std::optional<Projection> out_;
 };
 
 }  // namespace kessoku::model

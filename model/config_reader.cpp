@@ -83,6 +83,18 @@ void ConfigReader::read(const char* key, std::vector<int64_t>& value) const {
   }
 }
 
+void ConfigReader::read_size(const char* key, std::array<int64_t, 2>& value) const {
+  std::vector<int64_t> sides{value.begin(), value.end()};
+  read(key, sides);
+  if (sides.size() > 2) fail(key, "must be one number or [height, width]");
+  value = {sides.front(), sides.back()};
+}
+
+bool ConfigReader::is_null(const char* key) const {
+  const auto found = json_.find(key);
+  return found != json_.end() && found->is_null();
+}
+
 void ConfigReader::read(const char* key, std::vector<std::string>& value) const {
   const json* field = find(key);
   if (field == nullptr) return;
@@ -107,6 +119,10 @@ void ConfigReader::require(const char* key, const std::vector<json>& supported) 
                 ? fmt::format("{} is not supported; leave it out", found.substr(0, 100))
                 : fmt::format("{} is not supported; Stable Diffusion 1.x has {}",
                               found.substr(0, 100), supported.front().dump()));
+}
+
+json size_to_json(const std::array<int64_t, 2>& size) {
+  return size[0] == size[1] ? json(size[0]) : json(size);
 }
 
 json read_json_file(const std::string& path) {

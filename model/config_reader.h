@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -28,6 +29,9 @@ class ConfigReader {
   /// One number or a list of at most 16.
   void read(const char* key, std::vector<int64_t>& value) const;
   void read(const char* key, std::vector<std::string>& value) const;
+  /// Height and width; one number means both.
+  void read_size(const char* key, std::array<int64_t, 2>& value) const;
+  bool is_null(const char* key) const;
   /// The field must be absent, null or one of `supported`.
   void require(const char* key, const std::vector<nlohmann::json>& supported) const;
   [[noreturn]] void fail(const std::string& key, const std::string& problem) const;
@@ -38,6 +42,9 @@ class ConfigReader {
   const nlohmann::json& json_;
   std::string where_;
 };
+
+/// As read_size reads it: a number if height and width are the same.
+nlohmann::json size_to_json(const std::array<int64_t, 2>& size);
 
 /// Parses a JSON object file. Throws UsageError if it is not there, DataError if it is none.
 nlohmann::json read_json_file(const std::string& path);

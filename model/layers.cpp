@@ -10,11 +10,11 @@
 namespace kessoku::model {
 
 ParameterScope ParameterScope::operator/(const std::string& name) const {
-  return ParameterScope(*parameters_, prefix_.empty() ? name : prefix_ + "." + name);
+  return ParameterScope(*parameters_, prefix_.empty() ? name : prefix_ + "." + name, device_);
 }
 
 at::Tensor ParameterScope::add(const std::string& name, at::IntArrayRef shape) const {
-  at::Tensor tensor = at::empty(shape, at::kFloat);
+  at::Tensor tensor = at::empty(shape, at::TensorOptions(at::kFloat).device(device_));
   parameters_->push_back({prefix_.empty() ? name : prefix_ + "." + name, tensor});
   return tensor;
 }

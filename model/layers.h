@@ -8,8 +8,9 @@ namespace kessoku::model {
 /// dotted name. Parameters are fp32, contiguous and uninitialised.
 class ParameterScope {
  public:
-  explicit ParameterScope(Parameters& parameters, std::string prefix = {})
-      : parameters_(&parameters), prefix_(std::move(prefix)) {}
+  explicit ParameterScope(Parameters& parameters, std::string prefix = {},
+                          at::Device device = at::kCPU)
+      : parameters_(&parameters), prefix_(std::move(prefix)), device_(device) {}
 
   /// The scope of a child, "prefix.name".
   ParameterScope operator/(const std::string& name) const;
@@ -19,6 +20,7 @@ class ParameterScope {
  private:
   Parameters* parameters_;
   std::string prefix_;
+  at::Device device_;
 };
 
 /// Square kernels, zero padding.

@@ -8,7 +8,7 @@ namespace {
 
 Preset tiny() {
   Preset preset;
-  preset.unet.sample_size = 8;
+  preset.unet.sample_size = {8, 8};
   preset.unet.in_channels = 16;
   preset.unet.out_channels = 16;
   // Attention at 4×4 only: at 8×8 it costs half the speed, and learns no better in the time of the
@@ -16,7 +16,7 @@ Preset tiny() {
   preset.unet.down_block_types = {"DownBlock2D", "CrossAttnDownBlock2D"};
   preset.unet.up_block_types = {"CrossAttnUpBlock2D", "UpBlock2D"};
   preset.unet.block_out_channels = {64, 128};
-  preset.unet.layers_per_block = 1;
+  preset.unet.layers_per_block = {1};
   preset.unet.norm_num_groups = 16;
   preset.unet.cross_attention_dim = 64;
   preset.unet.attention_heads = {4};
@@ -28,7 +28,7 @@ Preset tiny() {
   preset.vae.block_out_channels = {16, 32, 64, 64};
   preset.vae.layers_per_block = 1;
   preset.vae.norm_num_groups = 2;
-  preset.vae.sample_size = 64;
+  preset.vae.sample_size = {64, 64};
   preset.vae.scaling_factor = 1;
   return preset;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "model/checkpointing.h"
 #include "model/layers.h"
 
 namespace kessoku::model {

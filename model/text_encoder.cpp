@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/attention.h"
+#include "model/checkpointing.h"
 #include "model/config_reader.h"
 
 namespace kessoku::model {
@@ -57,8 +58,9 @@ size_t layers_used(const TextEncoderConfig& config, int64_t clip_skip) {
 }  // namespace
 
 struct TextEncoder::Impl {
-  explicit Impl(const TextEncoderConfig& config)
+  Impl(const TextEncoderConfig& config, at::Device device)
       : config(config),
+        root(parameters, "text_model", device),
         token_embedding(root / "embeddings.token_embedding", config.vocab_size, config.hidden_size),
         position_embedding(root / "embeddings.position_embedding", config.max_position_embeddings,
                            config.hidden_size) {
@@ -69,15 +71,17 @@ struct TextEncoder::Impl {
   }
 
   TextEncoderConfig config;
+  bool checkpointing = false;
   Parameters parameters;
-  ParameterScope root{parameters, "text_model"};
+  ParameterScope root;
   Embedding token_embedding;
   Embedding position_embedding;
   std::vector<EncoderLayer> layers;
   std::optional<LayerNorm> final_norm;
 };
 
-TextEncoder::TextEncoder(const TextEncoderConfig& config) : impl_(std::make_unique<Impl>(config)) {}
+TextEncoder::TextEncoder(const TextEncoderConfig& config, at::Device device)
+    : impl_(std::make_unique<Impl>(config, device)) {}
 TextEncoder::TextEncoder(TextEncoder&&) noexcept = default;
 TextEncoder& TextEncoder::operator=(TextEncoder&&) noexcept = default;
 TextEncoder::~TextEncoder() = default;
@@ -87,9 +91,14 @@ at::Tensor TextEncoder::forward(const at::Tensor& input_ids, int64_t clip_skip) 
   const size_t used = layers_used(net.config, clip_skip);
   const at::Tensor positions = net.position_embedding.weight.narrow(0, 0, input_ids.size(1));
   at::Tensor x = net.token_embedding(input_ids) + positions;
-  for (size_t i = 0; i < used; ++i) x = net.layers[i](x);
+  for (size_t i = 0; i < used; ++i) {
+    const EncoderLayer& layer = net.layers[i];
+    x = run_block(net.checkpointing, {x}, [&layer](const Tensors& in) { return layer(in[0]); });
+  }
   return (*net.final_norm)(x);
 }
+
+void TextEncoder::set_gradient_checkpointing(bool on) { impl_->checkpointing = on; }
 
 const TextEncoderConfig& TextEncoder::config() const { return impl_->config; }
 const Parameters& TextEncoder::parameters() const { return impl_->parameters; }

@@ -25,7 +25,7 @@ struct TextEncoderConfig {
 /// CLIPTextModel; parameter names carry the "text_model." prefix.
 class TextEncoder {
  public:
-  explicit TextEncoder(const TextEncoderConfig& config);
+  explicit TextEncoder(const TextEncoderConfig& config, at::Device device = at::kCPU);
   TextEncoder(TextEncoder&&) noexcept;
   TextEncoder& operator=(TextEncoder&&) noexcept;
   ~TextEncoder();
@@ -35,6 +35,9 @@ class TextEncoder {
   /// last_hidden_state, else what diffusers makes of that clip_skip: the last `clip_skip` layers
   /// are left out. Throws UsageError if the encoder has fewer.
   at::Tensor forward(const at::Tensor& input_ids, int64_t clip_skip = 0) const;
+
+  /// By layer; see run_block (model/checkpointing.h). Off at first.
+  void set_gradient_checkpointing(bool on);
 
   const TextEncoderConfig& config() const;
   const Parameters& parameters() const;

@@ -8,20 +8,19 @@ namespace kessoku::model {
 
 /// What all layers of one forward pass share.
 struct Conditioning {
-  at::Tensor time;  ///< (B, 4 · first channels), through SiLU
+  at::Tensor time;  ///< (B, time channels), through SiLU
   at::Tensor text;  ///< (B, T, cross_attention_dim)
+  bool recompute;   ///< gradient checkpointing, by residual block and transformer
 };
 
 /// What the blocks of a UNet have in common.
 struct BlockShape {
   int64_t time_channels;
-  int64_t context_channels;
   int64_t layers;  ///< residual blocks
-  int64_t heads;
   int64_t groups;
   double eps;
-  bool linear_projection;
   bool attention;  ///< a transformer after each residual block
+  TransformerShape transformer;
 };
 
 /// DownBlock2D or CrossAttnDownBlock2D.
@@ -29,22 +28,21 @@ struct UNetDownBlock {
   UNetDownBlock(const ParameterScope& scope, int64_t in, int64_t out, bool downsample,
                 const BlockShape& shape);
   /// Appends each layer's output to `skips` and returns the last.
-  at::Tensor operator()(at::Tensor x, const Conditioning& conditioning,
-                        std::vector<at::Tensor>& skips) const;
+  at::Tensor operator()(at::Tensor x, const Conditioning& conditioning, Tensors& skips) const;
 
   std::vector<ResnetBlock> resnets;
   std::vector<SpatialTransformer> attentions;
   std::optional<Downsample> downsample;
 };
 
-/// UNetMidBlock2DCrossAttn.
+/// UNetMidBlock2DCrossAttn; without attention UNetMidBlock2D, which is one residual block.
 struct UNetMidBlock {
   UNetMidBlock(const ParameterScope& scope, int64_t channels, const BlockShape& shape);
   at::Tensor operator()(const at::Tensor& x, const Conditioning& conditioning) const;
 
   ResnetBlock first;
-  SpatialTransformer attention;
-  ResnetBlock last;
+  std::optional<SpatialTransformer> attention;
+  std::optional<ResnetBlock> last;
 };
 
 /// UpBlock2D or CrossAttnUpBlock2D.
@@ -54,8 +52,7 @@ struct UNetUpBlock {
               const BlockShape& shape);
   /// Takes its layers' inputs off the end of `skips`, and upsamples to the size of what is then
   /// last there: so odd sizes find back to themselves.
-  at::Tensor operator()(at::Tensor x, const Conditioning& conditioning,
-                        std::vector<at::Tensor>& skips) const;
+  at::Tensor operator()(at::Tensor x, const Conditioning& conditioning, Tensors& skips) const;
 
   std::vector<ResnetBlock> resnets;
   std::vector<SpatialTransformer> attentions;

@@ -9,20 +9,23 @@ using nlohmann::json;
 
 namespace {
 
+constexpr int64_t kMaxLayers = 64;
+
 /// Fields whose other values would make another network.
 void require_sd1(const ConfigReader& reader) {
   reader.require("_class_name", {"UNet2DConditionModel"});
   reader.require("act_fn", {"silu", "swish"});
-  reader.require("mid_block_type", {"UNetMidBlock2DCrossAttn"});
+  reader.require("attention_type", {"default"});
   reader.require("downsample_padding", {1});
   reader.require("mid_block_scale_factor", {1});
   reader.require("center_input_sample", {false});
+  reader.require("dropout", {0});
   reader.require("dual_cross_attention", {false});
   reader.require("only_cross_attention", {false});
   reader.require("resnet_time_scale_shift", {"default"});
   reader.require("resnet_skip_time_act", {false});
+  reader.require("resnet_out_scale_factor", {1});
   reader.require("time_embedding_type", {"positional"});
-  reader.require("transformer_layers_per_block", {1});
   reader.require("conv_in_kernel", {3});
   reader.require("conv_out_kernel", {3});
   reader.require("class_embeddings_concat", {false});
@@ -30,42 +33,86 @@ void require_sd1(const ConfigReader& reader) {
        {"addition_embed_type", "class_embed_type", "cross_attention_norm", "encoder_hid_dim",
         "encoder_hid_dim_type", "num_attention_heads", "num_class_embeds",
         "reverse_transformer_layers_per_block", "time_cond_proj_dim", "time_embedding_act_fn",
-        "time_embedding_dim", "timestep_post_act", "mid_block_only_cross_attention"}) {
+        "timestep_post_act", "mid_block_only_cross_attention"}) {
     reader.require(key, {});
   }
 }
 
-void check(const UNetConfig& config, const ConfigReader& reader) {
-  const size_t levels = config.block_out_channels.size();
-  for (const auto& [key, types, plain] :
-       {std::tuple{"down_block_types", config.down_block_types, "DownBlock2D"},
-        std::tuple{"up_block_types", config.up_block_types, "UpBlock2D"}}) {
-    if (types.size() != levels) {
-      reader.fail(key,
-                  fmt::format("has {} entries, but block_out_channels {}", types.size(), levels));
-    }
-    for (const std::string& type : types) {
-      if (type != plain && type != std::string("CrossAttn") + plain) {
-        reader.fail(key, fmt::format("\"{}\" is not supported; {} and CrossAttn{} are", type, plain,
-                                     plain));
-      }
+void read_mid_block(const ConfigReader& reader, UNetConfig& config) {
+  const std::vector<std::string> supported{config.mid_block_type, "UNetMidBlock2D"};
+  reader.read("mid_block_type", config.mid_block_type);
+  if (reader.is_null("mid_block_type")) {
+    config.mid_block_type = "";
+  } else if (std::ranges::find(supported, config.mid_block_type) == supported.end()) {
+    reader.fail("mid_block_type", fmt::format("\"{}\" is not supported; {} and null are",
+                                              config.mid_block_type, fmt::join(supported, ", ")));
+  }
+}
+
+/// diffusers takes a list, but a text encoder has but one width.
+void read_cross_attention_dim(const ConfigReader& reader, UNetConfig& config) {
+  std::vector<int64_t> widths{config.cross_attention_dim};
+  reader.read("cross_attention_dim", widths);
+  if (std::ranges::adjacent_find(widths, std::not_equal_to()) != widths.end()) {
+    reader.fail("cross_attention_dim", "must be the same for all blocks");
+  }
+  config.cross_attention_dim = widths[0];
+}
+
+void read_block_types(const ConfigReader& reader, const char* key, const std::string& plain,
+                      size_t levels, std::vector<std::string>& types) {
+  reader.read(key, types);
+  if (types.size() != levels) {
+    reader.fail(key,
+                fmt::format("has {} entries, but block_out_channels {}", types.size(), levels));
+  }
+  for (std::string& type : types) {
+    if (type.starts_with("UNetRes")) type.erase(0, 7);  // as diffusers does, for very old configs
+    if (type != plain && type != "CrossAttn" + plain) {
+      reader.fail(
+          key, fmt::format("\"{}\" is not supported; {} and CrossAttn{} are", type, plain, plain));
     }
   }
-  if (config.attention_heads.size() != 1 && config.attention_heads.size() != levels) {
-    reader.fail("attention_head_dim", fmt::format("must be one number or {}, one a block", levels));
+}
+
+void read_per_block(const ConfigReader& reader, const char* key, size_t levels, int64_t max,
+                    std::vector<int64_t>& values) {
+  reader.read(key, values);
+  if (values.size() != 1 && values.size() != levels) {
+    reader.fail(key, fmt::format("must be one number or {}, one a block", levels));
   }
-  for (size_t i = 0; i < levels; ++i) {
-    const int64_t channels = config.block_out_channels[i];
-    const int64_t heads = config.attention_heads[config.attention_heads.size() == 1 ? 0 : i];
+  for (const int64_t value : values) {
+    if (value > max) reader.fail(key, fmt::format("must be at most {}", max));
+  }
+}
+
+void check_channels(const ConfigReader& reader, const UNetConfig& config) {
+  for (const int64_t channels : config.block_out_channels) {
     if (channels % config.norm_num_groups != 0) {
       reader.fail("block_out_channels", fmt::format("{} is not a multiple of norm_num_groups {}",
                                                     channels, config.norm_num_groups));
     }
-    if (channels % heads != 0) {
-      reader.fail("block_out_channels",
-                  fmt::format("{} is not a multiple of the {} attention heads", channels, heads));
+  }
+  const size_t levels = config.block_out_channels.size();
+  const auto attends = [](const std::string& type) {
+    return type.find("CrossAttn") != std::string::npos;
+  };
+  for (size_t i = 0; i < levels; ++i) {
+    if (!attends(config.down_block_types[i]) && !attends(config.up_block_types[levels - 1 - i]) &&
+        !(i + 1 == levels && attends(config.mid_block_type))) {
+      continue;
+    }
+    const int64_t heads = config.attention_heads[config.attention_heads.size() == 1 ? 0 : i];
+    if (heads > config.block_out_channels[i]) {
+      reader.fail("attention_head_dim",
+                  fmt::format("{} attention heads have no room in {} channels", heads,
+                              config.block_out_channels[i]));
     }
   }
+}
+
+json one_or_list(const std::vector<int64_t>& values) {
+  return values.size() == 1 ? json(values[0]) : json(values);
 }
 
 }  // namespace
@@ -74,31 +121,37 @@ UNetConfig UNetConfig::from_json(const json& json, const std::string& where) {
   const ConfigReader reader(json, where);
   require_sd1(reader);
   UNetConfig config;
-  reader.read("sample_size", config.sample_size);
+  config.cross_attention_dim = 1280;  // diffusers' default
+  reader.read_size("sample_size", config.sample_size);
   reader.read("in_channels", config.in_channels);
   reader.read("out_channels", config.out_channels);
-  reader.read("down_block_types", config.down_block_types);
-  reader.read("up_block_types", config.up_block_types);
   reader.read("block_out_channels", config.block_out_channels);
-  reader.read("layers_per_block", config.layers_per_block, 64);
-  reader.read("cross_attention_dim", config.cross_attention_dim);
-  reader.read("attention_head_dim", config.attention_heads);
+  const size_t levels = config.block_out_channels.size();
+  read_block_types(reader, "down_block_types", "DownBlock2D", levels, config.down_block_types);
+  read_mid_block(reader, config);
+  read_block_types(reader, "up_block_types", "UpBlock2D", levels, config.up_block_types);
+  read_per_block(reader, "layers_per_block", levels, kMaxLayers, config.layers_per_block);
+  read_per_block(reader, "transformer_layers_per_block", levels, kMaxLayers,
+                 config.transformer_layers_per_block);
+  read_per_block(reader, "attention_head_dim", levels, int64_t{1} << 20, config.attention_heads);
+  read_cross_attention_dim(reader, config);
   reader.read("norm_num_groups", config.norm_num_groups);
   reader.read("norm_eps", config.norm_eps);
   reader.read("use_linear_projection", config.use_linear_projection);
+  reader.read("upcast_attention", config.upcast_attention);
   reader.read("flip_sin_to_cos", config.flip_sin_to_cos);
   reader.read("freq_shift", config.freq_shift);
-  check(config, reader);
+  reader.read("time_embedding_dim", config.time_embedding_dim);
+  check_channels(reader, config);
   return config;
 }
 
 json UNetConfig::to_json() const {
-  return {
+  json config = {
       {"_class_name", "UNet2DConditionModel"},
       {"_diffusers_version", kDiffusersVersion},
       {"act_fn", "silu"},
-      {"attention_head_dim",
-       attention_heads.size() == 1 ? json(attention_heads[0]) : json(attention_heads)},
+      {"attention_head_dim", one_or_list(attention_heads)},
       {"block_out_channels", block_out_channels},
       {"center_input_sample", false},
       {"cross_attention_dim", cross_attention_dim},
@@ -108,14 +161,25 @@ json UNetConfig::to_json() const {
       {"freq_shift", freq_shift == std::floor(freq_shift) ? json(static_cast<int64_t>(freq_shift))
                                                           : json(freq_shift)},
       {"in_channels", in_channels},
-      {"layers_per_block", layers_per_block},
+      {"layers_per_block", one_or_list(layers_per_block)},
       {"mid_block_scale_factor", 1},
       {"norm_eps", norm_eps},
       {"norm_num_groups", norm_num_groups},
       {"out_channels", out_channels},
-      {"sample_size", sample_size},
+      {"sample_size", size_to_json(sample_size)},
       {"up_block_types", up_block_types},
       {"use_linear_projection", use_linear_projection}};
+  // As SD 1.5's own config, ours has these only where they are not the default.
+  const UNetConfig defaults;
+  if (mid_block_type != defaults.mid_block_type) {
+    config["mid_block_type"] = mid_block_type.empty() ? json() : json(mid_block_type);
+  }
+  if (transformer_layers_per_block != defaults.transformer_layers_per_block) {
+    config["transformer_layers_per_block"] = one_or_list(transformer_layers_per_block);
+  }
+  if (upcast_attention) config["upcast_attention"] = true;
+  if (time_embedding_dim > 0) config["time_embedding_dim"] = time_embedding_dim;
+  return config;
 }
 
 }  // namespace kessoku::model

@@ -87,7 +87,7 @@ int64_t default_tile(const Vae& vae, int64_t width, int64_t height) {
   constexpr int64_t kLargest = int64_t{1024} * 1024 * 128;  // elements of the widest layer
   const bool is_large = width * height * vae.config().block_out_channels[0] > kLargest;
   const int64_t unit = 4 * vae.config().downscale();
-  return is_large ? std::max(unit, vae.config().sample_size / unit * unit) : 0;
+  return is_large ? std::max(unit, vae.config().sample_size[0] / unit * unit) : 0;
 }
 
 void check_tile(const Vae& vae, int64_t tile) {

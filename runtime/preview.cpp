@@ -16,15 +16,16 @@ namespace fs = std::filesystem;
 
 std::vector<model::PictureRequest> requests_of(const RunConfig& config,
                                             const model::StableDiffusion& model) {
-  const int64_t side = model.unet.config().sample_size * model.vae.config().downscale();
+  const auto [height, width] = model.unet.config().sample_size;
+  const int64_t downscale = model.vae.config().downscale();
   std::vector<model::PictureRequest> requests;
   for (const std::string& prompt : config.sample.prompts) {
     model::PictureRequest request;
     request.prompt = prompt;
     request.negative = config.sample.negative;
     request.seed = config.seed + requests.size();
-    request.width = config.sample.size.empty() ? side : config.sample.size[0];
-    request.height = config.sample.size.empty() ? side : config.sample.size[1];
+    request.width = config.sample.size.empty() ? width * downscale : config.sample.size[0];
+    request.height = config.sample.size.empty() ? height * downscale : config.sample.size[1];
     request.steps = config.sample.steps;
     request.cfg = config.sample.cfg;
     request.solver = config.sample.solver;
