@@ -80,6 +80,7 @@ StoreManifest make_manifest(const PrepareOptions& options, const Dataset& datase
   manifest.kept = options.keep;
   if (options.encode) manifest.encoder = options.encoder;
   manifest.categories = dataset.categories;
+  manifest.settings = dataset.settings;
   manifest.skipped = skipped;
   manifest.buckets = table;
   return manifest;
@@ -145,6 +146,7 @@ void refresh_manifest(const StoreManifest& wanted, const OldStore& old, const fs
   manifest.dialect = wanted.dialect;
   manifest.encoder = wanted.encoder;
   manifest.categories = wanted.categories;
+  manifest.settings = wanted.settings;
   manifest.skipped = wanted.skipped;
   manifest.write(store);
 }

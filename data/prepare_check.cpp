@@ -100,7 +100,9 @@ bool is_unchanged(const Plan& plan, const Dataset& dataset, const Store& old) {
     const Example& example = dataset.examples[row.example];
     return row.reuse && old.source(*row.reuse) == example.source &&
            old.caption(*row.reuse) == example.caption &&
-           old.rows()[*row.reuse].category == example.category;
+           old.caption_parts(*row.reuse) == example.caption_parts &&
+           old.rows()[*row.reuse].category == example.category &&
+           old.rows()[*row.reuse].settings == example.settings;
   });
 }
 

@@ -141,7 +141,8 @@ std::vector<RowInfo> row_infos(const Dataset& dataset, const std::vector<Planned
   std::vector<RowInfo> infos;
   for (const Planned* row : rows) {
     const Example& example = dataset.examples[row->example];
-    infos.push_back({example.caption, example.source, example.category, row->provenance});
+    infos.push_back({example.caption, example.source, example.category, example.settings,
+                     example.caption_parts, row->provenance});
   }
   return infos;
 }

@@ -68,8 +68,8 @@ void ShardReader::open(const std::filesystem::path& path, const StoreManifest::S
 
 void ShardReader::drop_texts() {
   for (auto& [name, columns] : buckets_) {
-    columns.captions = columns.sources = {};
-    columns.category = {};
+    columns.captions = columns.caption_parts = columns.sources = {};
+    columns.category = columns.settings = {};
     columns.provenance = {};
   }
 }
@@ -80,8 +80,8 @@ void ShardReader::check_digest(const BucketColumns& columns, const std::string& 
   if (expected == entry.digests.end()) return;
   ColumnsDigest digest;
   for (size_t i = 0; i < columns.sources.size(); ++i) {
-    digest.add_row(columns.captions[i], columns.sources[i], columns.category[i],
-                   columns.provenance[i]);
+    digest.add_row({columns.captions[i], columns.sources[i], columns.category[i],
+                    columns.settings[i], columns.caption_parts[i], columns.provenance[i]});
   }
   for (const auto& [kind, payload] : columns.payloads) digest.add_checksums(payload.checksums);
   if (digest.hex() != expected->second) {

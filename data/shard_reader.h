@@ -20,8 +20,8 @@ struct Payload {
 
 /// Everything in a bucket's group but the rows themselves.
 struct BucketColumns {
-  std::vector<std::string> captions, sources;
-  std::vector<uint32_t> category;
+  std::vector<std::string> captions, caption_parts, sources;
+  std::vector<uint32_t> category, settings;
   std::vector<Provenance> provenance;
   std::map<Kind, Payload> payloads;
 };

@@ -155,7 +155,13 @@ BucketColumns read_bucket(hid_t file, const std::string& bucket, uint64_t rows,
   expect(std::ranges::all_of(columns.category,
                              [&](uint32_t c) { return c < manifest.categories.size(); }),
          where + "/category", "names a category that store.json does not list");
+  columns.settings =
+      read_column<uint32_t>(group, "settings", H5T_NATIVE_UINT32, {rows}, where, file_bytes);
+  expect(std::ranges::all_of(columns.settings,
+                             [&](uint32_t s) { return s < manifest.settings.size(); }),
+         where + "/settings", "names settings that store.json does not list");
   columns.captions = read_texts(group, "caption", rows, where, file_bytes);
+  columns.caption_parts = read_texts(group, "caption_parts", rows, where, file_bytes);
   columns.sources = read_texts(group, "source", rows, where, file_bytes);
   columns.provenance = read_provenance(group, rows, where, file_bytes);
   const Bucket size = parse_bucket(bucket, where);

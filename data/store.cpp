@@ -5,6 +5,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "data/shard_reader.h"
+#include "data/store_manifest.h"
 
 namespace kessoku::data {
 
@@ -13,7 +14,7 @@ struct Store::Impl {
   std::vector<std::string> bucket_names;
   std::vector<std::unique_ptr<ShardReader>> shards;
   std::vector<Row> rows;
-  std::vector<std::string> captions, sources;  ///< by example
+  std::vector<std::string> captions, parts, sources;  ///< by example
   std::vector<Provenance> provenance;
   int64_t variants = 0;
 
@@ -33,7 +34,8 @@ void Store::Impl::collect() {
       if (found == shards[s]->buckets().end()) continue;
       const BucketColumns& columns = found->second;
       for (uint64_t r = 0; r < columns.sources.size(); ++r) {
-        order.push_back({&columns.sources[r], Row{s, b, r, columns.category[r]}});
+        order.push_back(
+            {&columns.sources[r], Row{s, b, r, columns.category[r], columns.settings[r]}});
       }
     }
   }
@@ -47,6 +49,7 @@ void Store::Impl::collect() {
     rows.push_back(row);
     sources.push_back(*source);
     captions.push_back(std::move(columns.captions[row.row]));
+    parts.push_back(std::move(columns.caption_parts[row.row]));
     provenance.push_back(columns.provenance[row.row]);
   }
   for (auto& shard : shards) shard->drop_texts();
@@ -89,6 +92,7 @@ Store::~Store() = default;
 const StoreManifest& Store::manifest() const { return impl_->manifest; }
 const std::vector<Row>& Store::rows() const { return impl_->rows; }
 std::string Store::caption(size_t example) const { return impl_->captions.at(example); }
+std::string Store::caption_parts(size_t example) const { return impl_->parts.at(example); }
 std::string Store::source(size_t example) const { return impl_->sources.at(example); }
 const Provenance& Store::provenance(size_t example) const { return impl_->provenance.at(example); }
 int64_t Store::variants() const { return impl_->variants; }
@@ -139,11 +143,13 @@ std::string Store::digest() const {
     text(fmt::format("{} {} {}", category.multiply, category.caption_dropout.value_or(-1),
                      category.flip.value_or(-1)));
   }
+  for (const Settings& settings : manifest.settings) text(to_json(settings).dump());
   for (size_t i = 0; i < size(); ++i) {
     text(impl_->sources[i]);
     text(impl_->captions[i]);
+    text(impl_->parts[i]);
     const Row& row = impl_->rows[i];
-    text(fmt::format("{} {} {}", impl_->bucket_names[row.bucket], row.category,
+    text(fmt::format("{} {} {} {}", impl_->bucket_names[row.bucket], row.category, row.settings,
                      impl_->provenance[i].content_hash));
   }
   return to_hex(sum.value());

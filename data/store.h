@@ -27,9 +27,12 @@ struct EncoderInfo {
   double scaling_factor = 1;  ///< latents as the UNet sees them = scaling_factor · z
 };
 
+/// The format of store.json and the shards that this program writes; others are refused.
+constexpr int kStoreVersion = 2;
+
 /// store.json: what readers trust.
 struct StoreManifest {
-  int version = 1;
+  int version = kStoreVersion;
   std::string created_by;
   int64_t resolution = 512;
   Dialect dialect = Dialect::kEveryDream2;
@@ -44,6 +47,7 @@ struct StoreManifest {
   std::vector<Shard> shards;
   std::vector<Bucket> buckets;  ///< in the order of Row::bucket
   std::vector<Category> categories;
+  std::vector<Settings> settings{{}};  ///< in the order of Row::settings
   std::vector<Skipped> skipped;
 
   /// Throws UsageError if the folder holds no store.json, DataError naming the key if that is
@@ -58,6 +62,7 @@ struct Row {
   uint32_t bucket;    ///< index into StoreManifest::buckets
   uint64_t row;       ///< within the shard's bucket group
   uint32_t category;  ///< index into StoreManifest::categories
+  uint32_t settings;  ///< index into StoreManifest::settings
 };
 
 /// Where a row's pixels came from.
@@ -82,6 +87,8 @@ class Store {
   const std::vector<Row>& rows() const;
   size_t size() const { return rows().size(); }
   std::string caption(size_t example) const;
+  /// Example::caption_parts
+  std::string caption_parts(size_t example) const;
   std::string source(size_t example) const;
   const Provenance& provenance(size_t example) const;
   bool keeps(Kind kind) const;

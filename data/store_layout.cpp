@@ -29,13 +29,15 @@ Hdf5Quiet::Hdf5Quiet() {
 
 Hdf5Quiet::~Hdf5Quiet() { H5Eset_auto2(H5E_DEFAULT, function_, data_); }
 
-void ColumnsDigest::add_row(const std::string& caption, const std::string& source,
-                            uint32_t category, const Provenance& provenance) {
+void ColumnsDigest::add_row(const RowInfo& row) {
   // With the lengths, so that neighbours cannot trade letters.
-  const std::array<uint64_t, 3> sizes{caption.size(), source.size(), category};
+  const std::array<uint64_t, 5> sizes{row.caption.size(), row.caption_parts.size(),
+                                      row.source.size(), row.category, row.settings};
+  const Provenance& provenance = row.provenance;
   sum_.add(std::as_bytes(std::span(sizes)));
-  sum_.add(caption);
-  sum_.add(source);
+  sum_.add(row.caption);
+  sum_.add(row.caption_parts);
+  sum_.add(row.source);
   const std::array<uint32_t, 2> size{provenance.source_width, provenance.source_height};
   sum_.add(std::as_bytes(std::span(size)));
   sum_.add(std::as_bytes(std::span(provenance.crop)));

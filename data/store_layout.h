@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/checksum.h"
-#include "data/store.h"
+#include "data/store_writer.h"
 
 namespace kessoku::data {
 
@@ -41,8 +41,7 @@ class Hdf5Quiet {
 /// unnoticed.
 class ColumnsDigest {
  public:
-  void add_row(const std::string& caption, const std::string& source, uint32_t category,
-               const Provenance& provenance);
+  void add_row(const RowInfo& row);
   void add_checksums(const std::vector<uint64_t>& checksums);
   std::string hex() const;
 

@@ -15,7 +15,6 @@ using nlohmann::json;
 
 namespace {
 
-constexpr int kVersion = 1;
 constexpr uint64_t kMostBytes = uint64_t{1} << 30;
 const std::vector<std::string> kKinds{"images", "latents", "moments"};  // in the order of Kind
 
@@ -23,6 +22,7 @@ json category_to_json(const Category& category) {
   json result{{"path", category.path}, {"multiply", category.multiply}};
   if (category.caption_dropout) result["caption_dropout"] = *category.caption_dropout;
   if (category.flip) result["flip"] = *category.flip;
+  if (category.weight) result["weight"] = *category.weight;
   return result;
 }
 
@@ -41,7 +41,28 @@ Category category_from_json(const json& entry) {
         in_range(entry["caption_dropout"].get<double>(), 1, "caption_dropout");
   }
   if (entry.contains("flip")) category.flip = in_range(entry["flip"].get<double>(), 1, "flip");
+  if (entry.contains("weight"))
+    category.weight = in_range(entry["weight"].get<double>(), HUGE_VAL, "weight");
   return category;
+}
+
+std::optional<double> optional_from_json(const json& entry, const char* key) {
+  if (!entry.contains(key)) return std::nullopt;
+  return in_range(entry[key].get<double>(), 1, key);
+}
+
+/// What stands for all that was not said need not be there.
+Settings settings_from_json(const json& entry) {
+  Settings settings;
+  settings.multiply = in_range(entry.value("multiply", 1.0), HUGE_VAL, "multiply");
+  settings.caption_dropout = optional_from_json(entry, "caption_dropout");
+  settings.flip = optional_from_json(entry, "flip");
+  settings.loss_scale = entry.value("loss_scale", 1.0);
+  if (!std::isfinite(settings.loss_scale)) throw DataError("loss_scale is no number");
+  settings.shuffle_tags = entry.value("shuffle_tags", false);
+  settings.longest_caption = entry.value("longest_caption", uint32_t{0});
+  settings.batch_id = entry.value("batch_id", "");
+  return settings;
 }
 
 /// nlohmann would wrap -1 and cut 1.5.
@@ -53,9 +74,11 @@ uint64_t count_from_json(const json& value) {
 StoreManifest from_json(const json& document) {
   StoreManifest manifest;
   manifest.version = document.at("version").get<int>();
-  if (manifest.version != kVersion) {
-    throw DataError(fmt::format("store version {}, this program reads {}; prepare it again",
-                                manifest.version, kVersion));
+  if (manifest.version != kStoreVersion) {
+    throw DataError(
+        fmt::format("store version {}, this program reads {}: {}", manifest.version, kStoreVersion,
+                    manifest.version > kStoreVersion ? "it was made by a newer kessoku, use that"
+                                                     : "prepare it again"));
   }
   manifest.created_by = document.value("created_by", "");
   manifest.resolution = document.at("resolution").get<int64_t>();
@@ -84,6 +107,9 @@ StoreManifest from_json(const json& document) {
   }
   for (const json& entry : document.at("categories"))
     manifest.categories.push_back(category_from_json(entry));
+  manifest.settings.clear();
+  for (const json& entry : document.at("settings"))
+    manifest.settings.push_back(settings_from_json(entry));
   for (const json& entry : document.at("skipped"))
     manifest.skipped.push_back(skipped_from_json(entry));
   return manifest;
@@ -100,6 +126,16 @@ Kind parse_kind(const std::string& name) {
   throw UsageError(fmt::format("'{}' is nothing that a store keeps; {}", name,
                                near.empty() ? fmt::format("known: {}", fmt::join(kKinds, ", "))
                                             : fmt::format("did you mean '{}'?", near)));
+}
+
+json to_json(const Settings& settings) {
+  json result{{"multiply", settings.multiply}, {"loss_scale", settings.loss_scale}};
+  if (settings.caption_dropout) result["caption_dropout"] = *settings.caption_dropout;
+  if (settings.flip) result["flip"] = *settings.flip;
+  if (settings.shuffle_tags) result["shuffle_tags"] = true;
+  if (settings.longest_caption > 0) result["longest_caption"] = settings.longest_caption;
+  if (!settings.batch_id.empty()) result["batch_id"] = settings.batch_id;
+  return result;
 }
 
 json to_json(const StoreManifest::Shard& shard) {
@@ -160,12 +196,14 @@ void StoreManifest::write(const std::filesystem::path& store) const {
       {"shards", json::array()},
       {"buckets", json::array()},
       {"categories", json::array()},
+      {"settings", json::array()},
       {"skipped", json::array()}};
   for (const Kind kind : kept) document["kept"].push_back(to_string(kind));
   for (const Shard& shard : shards) document["shards"].push_back(to_json(shard));
   for (const Bucket& bucket : buckets) document["buckets"].push_back(to_string(bucket));
   for (const Category& category : categories)
     document["categories"].push_back(category_to_json(category));
+  for (const Settings& entry : settings) document["settings"].push_back(to_json(entry));
   for (const Skipped& entry : skipped) document["skipped"].push_back(to_json(entry));
   write_file_atomically(store / "store.json", dump(document));
 }

@@ -10,6 +10,8 @@ nlohmann::json to_json(const Skipped& skipped);
 /// Throws nlohmann's exceptions.
 Skipped skipped_from_json(const nlohmann::json& json);
 
+nlohmann::json to_json(const Settings& settings);
+
 nlohmann::json to_json(const StoreManifest::Shard& shard);
 /// Throws nlohmann's exceptions, and DataError for a name that leads out of the store's folder.
 StoreManifest::Shard shard_from_json(const nlohmann::json& json);

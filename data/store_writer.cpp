@@ -80,15 +80,17 @@ struct ShardWriter::Impl {
   }
 
   void columns(const std::vector<RowInfo>& rows) {
-    Blob captions, sources;
-    std::vector<uint32_t> category, source_size;
+    Blob captions, parts, sources;
+    std::vector<uint32_t> category, settings, source_size;
     std::vector<int32_t> crop;
     std::vector<uint64_t> content_hash;
     for (const RowInfo& row : rows) {
-      digest->add_row(row.caption, row.source, row.category, row.provenance);
+      digest->add_row(row);
       captions.add(row.caption);
+      parts.add(row.caption_parts);
       sources.add(row.source);
       category.push_back(row.category);
+      settings.push_back(row.settings);
       source_size.insert(source_size.end(),
                          {row.provenance.source_width, row.provenance.source_height});
       crop.insert(crop.end(), row.provenance.crop.begin(), row.provenance.crop.end());
@@ -96,8 +98,10 @@ struct ShardWriter::Impl {
     }
     const hsize_t n = rows.size();
     blob("caption", captions);
+    blob("caption_parts", parts);
     blob("source", sources);
     column("category", H5T_STD_U32LE, H5T_NATIVE_UINT32, {n}, category.data());
+    column("settings", H5T_STD_U32LE, H5T_NATIVE_UINT32, {n}, settings.data());
     column("source_size", H5T_STD_U32LE, H5T_NATIVE_UINT32, {n, 2}, source_size.data());
     column("crop", H5T_STD_I32LE, H5T_NATIVE_INT32, {n, 4}, crop.data());
     column("content_hash", H5T_STD_U64LE, H5T_NATIVE_UINT64, {n}, content_hash.data());

@@ -13,8 +13,10 @@ namespace kessoku::data {
 struct RowInfo {
   std::string caption;
   std::string source;
-  uint32_t category;
-  Provenance provenance;
+  uint32_t category = 0;
+  uint32_t settings = 0;
+  std::string caption_parts{};
+  Provenance provenance{};
 };
 
 /// Writes one shard: buckets one after another, rows of a bucket in any order. The file appears

@@ -120,7 +120,10 @@ TEST_F(DamagedStore, DataElsewhereIsRefused) {
 TEST_F(DamagedStore, ColumnsThatDoNotFitAreRefused) {
   with_h5py("  g['category'][0] = 7");
   expect_refused("names a category");
-  with_h5py("  g['category'][0] = 0\n  g['caption_offsets'][1] = 1 << 60");
+  with_h5py("  g['category'][0] = 0\n  g['settings'][0] = 7");
+  expect_refused("names settings");
+  with_h5py("  g['settings'][0] = 0");
+  with_h5py("  g['caption_offsets'][1] = 1 << 60");
   expect_refused("do not fit the text");
   with_h5py("  del g['caption_offsets']");
   expect_refused("caption_offsets: missing");

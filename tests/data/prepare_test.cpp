@@ -271,6 +271,20 @@ TEST_F(PrepareStore, RefreshesWeightsWithoutTouchingRows) {
   EXPECT_NE(Store(store()).digest(), digest);
 }
 
+TEST_F(PrepareStore, CarriesTheSettingsOfEachImage) {
+  write_text(set() / "b/cond_dropout.txt", "0.25");
+  write_text(set() / "b/flip_p.txt", "0.5");
+  prepare(2);
+  const Store opened(store());
+  for (size_t i = 0; i < opened.size(); ++i) {
+    const Settings& settings = opened.manifest().settings.at(opened.rows()[i].settings);
+    const bool in_b = opened.source(i).starts_with("b/");
+    EXPECT_EQ(settings.multiply, opened.source(i).starts_with("a/") ? 0.5 : 1);
+    EXPECT_EQ(settings.caption_dropout, in_b ? std::optional(0.25) : std::nullopt);
+    EXPECT_EQ(settings.flip, in_b ? std::optional(0.5) : std::nullopt);
+  }
+}
+
 TEST_F(PrepareStore, LeavesNothingButTheStore) {
   prepare(3);
   prepare(2);
