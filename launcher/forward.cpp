@@ -12,6 +12,7 @@ namespace {
 
 struct ForwardOptions {
   std::string module, model, input, output;
+  std::string dtype = "f32";
   int64_t clip_skip = 0;
 };
 
@@ -35,12 +36,23 @@ void check_size(const model::SafetensorsFile& file, const std::string& name,
   }
 }
 
+/// Both sides of an image or of latents must be there, and survive what halves them.
+void check_sides(const model::SafetensorsFile& file, const std::string& name,
+                 const at::Tensor& tensor, int64_t least) {
+  if (tensor.size(2) < least || tensor.size(3) < least) {
+    throw DataError(
+        fmt::format("{}: tensor \"{}\" is of {} x {} pixels, but its sides must be at least {}",
+                    file.path().string(), name, tensor.size(3), tensor.size(2), least));
+  }
+}
+
 at::Tensor run_unet(const model::UNet& unet, const model::SafetensorsFile& file) {
   const at::Tensor sample = input_tensor(file, "sample", 4);
   const at::Tensor text = input_tensor(file, "encoder_hidden_states", 3);
   // diffusers also takes one timestep for the whole batch.
   const at::Tensor timestep = file.tensor("timestep").to(at::kFloat).reshape({-1});
   check_size(file, "sample", sample, 1, unet.config().in_channels);
+  check_sides(file, "sample", sample, 1);
   check_size(file, "encoder_hidden_states", text, 0, sample.size(0));
   check_size(file, "encoder_hidden_states", text, 2, unet.config().cross_attention_dim);
   if (timestep.size(0) != 1) check_size(file, "timestep", timestep, 0, sample.size(0));
@@ -65,16 +77,25 @@ at::Tensor run_text_encoder(const model::TextEncoder& encoder, const model::Safe
 model::Parameter run_module(const ForwardOptions& options) {
   const model::SafetensorsFile file(options.input);
   const model::StableDiffusion model = model::load_model(options.model);
-  if (options.module == "unet") return {"sample", run_unet(model.unet, file)};
-  if (options.module == "text_encoder")
+  const at::ScalarType dtype = options.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  if (options.module == "unet") {
+    model::convert_parameters(model.unet.parameters(), dtype);
+    return {"sample", run_unet(model.unet, file)};
+  }
+  if (options.module == "text_encoder") {
+    model::convert_parameters(model.text_encoder.parameters(), dtype);
     return {"last_hidden_state", run_text_encoder(model.text_encoder, file, options.clip_skip)};
+  }
+  model::convert_parameters(model.vae.parameters(), dtype);
   if (options.module == "vae_encoder") {
     const at::Tensor sample = input_tensor(file, "sample", 4);
     check_size(file, "sample", sample, 1, model.vae.config().in_channels);
+    check_sides(file, "sample", sample, model.vae.config().downscale());
     return {"moments", model.vae.encode(sample)};
   }
   const at::Tensor latents = input_tensor(file, "latent_sample", 4);
   check_size(file, "latent_sample", latents, 1, model.vae.config().latent_channels);
+  check_sides(file, "latent_sample", latents, 1);
   return {"sample", model.vae.decode(latents)};
 }
 
@@ -94,6 +115,10 @@ void add_forward_command(CLI::App& app) {
       ->add_option("--clip-skip", options->clip_skip,
                    "Last layers of the text encoder to leave out, as in diffusers")
       ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--dtype", options->dtype, "f32 or bf16: of weights, activations and the output")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
   command->footer(
       "Inputs and outputs:\n"
       "  unet          sample, timestep, encoder_hidden_states -> sample\n"

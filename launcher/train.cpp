@@ -61,6 +61,12 @@ model::Parameters trained_parameters(const RunConfig& config, const model::Stabl
   return all;
 }
 
+void use_gradient_checkpointing(bool on, model::StableDiffusion& model) {
+  model.unet.set_gradient_checkpointing(on);
+  model.text_encoder.set_gradient_checkpointing(on);
+  model.vae.set_gradient_checkpointing(on);
+}
+
 data::LoaderOptions loader_options(const RunConfig& config, const model::StableDiffusion& model,
                                    uint64_t first_step, const runtime::Communicator& communicator) {
   data::LoaderOptions options;
@@ -106,6 +112,7 @@ ExitCode train(const TrainOptions& options) {
   model::StableDiffusion model = model::load_model(config.model.path);
   if (!config.train.prediction.empty()) model.schedule.prediction_type = config.train.prediction;
   runtime::require_fit(config, store, model);
+  use_gradient_checkpointing(config.train.gradient_checkpointing, model);
 
   const auto objective = config.trains("vae")
                              ? runtime::make_autoencoder_objective(model.vae, config)

@@ -45,11 +45,12 @@ struct RunConfig {
     std::vector<std::string> target{"unet", "text_encoder"};  ///< or ["vae"]
     uint64_t steps = 1000;                                    ///< optimizer steps
     uint64_t global_batch = 4;                                ///< draws a step, over all ranks
-    uint64_t micro_batch = 4;        ///< draws a rank holds at once, at most
-    std::string precision = "fp32";  ///< "fp32"
-    std::string device = "auto";     ///< "auto" | "cpu"
-    int64_t threads = 0;             ///< CPU threads a rank; 0 = cores / ranks on the host
-    int64_t clip_skip = 0;           ///< last layers of the text encoder that are left out
+    uint64_t micro_batch = 4;             ///< draws a rank holds at once, at most
+    std::string precision = "fp32";       ///< "fp32"
+    bool gradient_checkpointing = false;  ///< activations computed again in backward, not kept
+    std::string device = "auto";          ///< "auto" | "cpu"
+    int64_t threads = 0;                  ///< CPU threads a rank; 0 = cores / ranks on the host
+    int64_t clip_skip = 0;                ///< last layers of the text encoder that are left out
     std::string prediction =
         "";  ///< "epsilon" | "v_prediction"; empty = as the model's scheduler says
   } train;

@@ -26,6 +26,7 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("train", "global_batch", c.train.global_batch);
   visit("train", "micro_batch", c.train.micro_batch);
   visit("train", "precision", c.train.precision);
+  visit("train", "gradient_checkpointing", c.train.gradient_checkpointing);
   visit("train", "device", c.train.device);
   visit("train", "threads", c.train.threads);
   visit("train", "clip_skip", c.train.clip_skip);

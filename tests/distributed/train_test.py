@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
 
-from harness import (ENVIRONMENT, PROGRAM, ROOT, RUN_FILE, WORK, command, kessoku, log_of, losses_of, make_dataset,
+from harness import (DEADLINE, ENVIRONMENT, PROGRAM, ROOT, RUN_FILE, WORK, command, kessoku, log_of, losses_of, make_dataset,
                      make_inputs, wait_for, weights_of)
 
 
@@ -46,6 +46,15 @@ class TrainTest(unittest.TestCase):
         np.testing.assert_allclose(losses_of(accumulated), expected, rtol=1e-4)
         plain = self.train("unsharded", "--set", "optimizer.shard=false", ranks=2)
         np.testing.assert_allclose(losses_of(plain), expected, rtol=1e-4)
+
+    def test_gradient_checkpointing_gives_the_same_bits(self):
+        for name, *settings in (("denoising", "train.steps=3"), ("autoencoder", "train.steps=2", "train.target=['vae']")):
+            overrides = [argument for setting in settings for argument in ("--set", setting)]
+            plain = self.train(f"{name}-plain", *overrides)
+            checkpointed = self.train(f"{name}-checkpointed", *overrides, "--set", "train.gradient_checkpointing=true")
+            np.testing.assert_array_equal(losses_of(checkpointed), losses_of(plain))
+            state = "checkpoints/latest/state/shard-00000-of-00001.safetensors"  # weights and moments
+            self.assertEqual((checkpointed / state).read_bytes(), (plain / state).read_bytes())
 
     def test_resume_is_bit_equal_to_not_having_stopped(self):
         for ranks in (0, 2):

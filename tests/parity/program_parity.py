@@ -22,36 +22,43 @@ def run(program: str, *arguments, expect: int = 0) -> str:
     return done.stderr
 
 
-def compare_forward(program: str, model: pathlib.Path, folder: pathlib.Path, pipeline) -> None:
-    sample, context = torch.randn(2, 16, 8, 8), torch.randn(2, 77, 64)
-    timestep, ids = torch.tensor([3, 800]), torch.randint(0, 49408, (2, 77))
-    images, latents = torch.rand(2, 3, 64, 48) * 2 - 1, torch.randn(2, 16, 8, 6)
+def run_pipeline(pipeline, inputs: dict) -> dict:
+    """What each module makes of its inputs: {module: (name of the output, tensor)}."""
     with torch.no_grad():
-        moments = pipeline.vae.encode(images).latent_dist
-        cases = {
-            "unet": ({"sample": sample, "timestep": timestep, "encoder_hidden_states": context}, "sample",
-                     pipeline.unet(sample, timestep, context).sample),
-            "text_encoder": ({"input_ids": ids}, "last_hidden_state", pipeline.text_encoder(ids).last_hidden_state),
-            "vae_encoder": ({"sample": images}, "moments", torch.cat([moments.mean, moments.logvar], 1)),
-            "vae_decoder": ({"latent_sample": latents}, "sample", pipeline.vae.decode(latents).sample),
+        moments = pipeline.vae.encode(inputs["vae_encoder"]["sample"]).latent_dist
+        return {
+            "unet": ("sample", pipeline.unet(**inputs["unet"]).sample),
+            "text_encoder": ("last_hidden_state", pipeline.text_encoder(**inputs["text_encoder"]).last_hidden_state),
+            "vae_encoder": ("moments", torch.cat([moments.mean, moments.logvar], 1)),
+            "vae_decoder": ("sample", pipeline.vae.decode(inputs["vae_decoder"]["latent_sample"]).sample),
         }
-    for module, (inputs, output, expected) in cases.items():
-        save_file(inputs, folder / "in.safetensors")
-        run(program, "forward", module, model, folder / "in.safetensors", folder / "out.safetensors")
-        found = load_file(folder / "out.safetensors")[output]
-        difference = (found - expected).abs().max().item()
-        print(f"{module}: {tuple(found.shape)}, largest difference {difference:.1e}")
-        assert difference <= TOLERANCE, module
 
-    chunks = torch.randint(0, 49408, (2, 154))
-    save_file({"input_ids": chunks}, folder / "in.safetensors")
-    run(program, "forward", "text_encoder", model, folder / "in.safetensors", folder / "out.safetensors", "--clip-skip", 1)
-    with torch.no_grad():
-        encoder = pipeline.text_encoder
-        norm = getattr(encoder, "text_model", encoder).final_layer_norm
-        expected = torch.cat([norm(encoder(ids, output_hidden_states=True).hidden_states[-2]) for ids in chunks.split(77, 1)], 1)
-    difference = (load_file(folder / "out.safetensors")["last_hidden_state"] - expected).abs().max().item()
-    assert difference <= TOLERANCE, difference
+
+def compare_forward(program: str, model: pathlib.Path, folder: pathlib.Path, pipeline) -> None:
+    sample = torch.randn(2, 16, 8, 8)
+    inputs = {
+        "unet": {"sample": sample, "timestep": torch.tensor([3, 800]), "encoder_hidden_states": torch.randn(2, 77, 64)},
+        "text_encoder": {"input_ids": torch.randint(0, 49408, (2, 77))},
+        "vae_encoder": {"sample": torch.rand(2, 3, 64, 48) * 2 - 1},
+        "vae_decoder": {"latent_sample": torch.randn(2, 16, 8, 6)},
+    }
+    exact = run_pipeline(pipeline, inputs)
+    rounded = run_pipeline(pipeline.to(torch.bfloat16), {
+        module: {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
+        for module, tensors in inputs.items()})
+    for module, tensors in inputs.items():
+        save_file(tensors, folder / "in.safetensors")
+        output, expected = exact[module]
+        run(program, "forward", module, model, folder / "in.safetensors", folder / "out.safetensors")
+        difference = (load_file(folder / "out.safetensors")[output] - expected).abs().max().item()
+        run(program, "forward", module, model, folder / "in.safetensors", folder / "out.safetensors", "--dtype", "bf16")
+        found = load_file(folder / "out.safetensors")[output]
+        assert found.dtype == torch.bfloat16, module
+        error, their_error = (torch.linalg.norm(t.float() - expected).item() for t in (found, rounded[module][1]))
+        print(f"{module}: {tuple(found.shape)}, largest difference {difference:.1e}; bf16 is {error:.2e} off, "
+              f"diffusers {their_error:.2e}")
+        assert difference <= TOLERANCE, module
+        assert error <= 1.25 * their_error, module
 
     save_file({"sample": sample}, folder / "in.safetensors")
     error = run(program, "forward", "unet", model, folder / "in.safetensors", folder / "out.safetensors", expect=65)
@@ -59,6 +66,9 @@ def compare_forward(program: str, model: pathlib.Path, folder: pathlib.Path, pip
     save_file({"input_ids": torch.tensor([[49408]])}, folder / "in.safetensors")
     error = run(program, "forward", "text_encoder", model, folder / "in.safetensors", folder / "out.safetensors", expect=65)
     assert "49408" in error, error
+    save_file({"sample": torch.zeros(1, 3, 7, 64)}, folder / "in.safetensors")
+    error = run(program, "forward", "vae_encoder", model, folder / "in.safetensors", folder / "out.safetensors", expect=65)
+    assert "at least 8" in error and error.count("\n") == 1, error
 
 
 def main() -> None:
