@@ -16,7 +16,7 @@ namespace kessoku {
 namespace {
 
 [[noreturn]] void throw_system(const char* what, const std::filesystem::path& path) {
-  throw Error(ExitCode::kInternal,
+  throw Error(ExitCode::kCannotWrite,
               fmt::format("{}: cannot {}: {}", path.string(), what, std::strerror(errno)));
 }
 

@@ -7,7 +7,7 @@
 namespace kessoku {
 
 /// A file that is written piece by piece beside its place and appears there whole, or not at all.
-/// Throws Error (kInternal) naming the path and the system's reason.
+/// Throws Error (kCannotWrite) naming the path and the system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);

@@ -6,11 +6,12 @@ namespace kessoku {
 /// it has one).
 enum class ExitCode : int {
   kDone = 0,
-  kUsage = 64,     ///< wrong command line or run file
-  kBadData = 65,   ///< an input file is damaged or does not fit
-  kInternal = 70,  ///< our bug
-  kStopped = 75,   ///< stopped on request, with a checkpoint: start me again
-  kWatchdog = 76,  ///< a rank hung
+  kUsage = 64,        ///< wrong command line or run file
+  kBadData = 65,      ///< an input file is damaged or does not fit
+  kInternal = 70,     ///< our bug
+  kCannotWrite = 74,  ///< full disk, no rights, folder gone
+  kStopped = 75,      ///< stopped on request, with a checkpoint: start me again
+  kWatchdog = 76,     ///< a rank hung
 };
 
 }  // namespace kessoku

@@ -34,7 +34,7 @@ class Descriptor {
 };
 
 [[noreturn]] void throw_system(const char* what, const std::filesystem::path& path) {
-  throw Error(ExitCode::kInternal,
+  throw Error(ExitCode::kCannotWrite,
               fmt::format("{}: cannot {}: {}", path.string(), what, std::strerror(errno)));
 }
 

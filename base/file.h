@@ -14,7 +14,7 @@ namespace kessoku {
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = 64u << 20);
 
 /// Writes beside `path`, fsyncs, renames over it and fsyncs the folder: a reader sees the old file
-/// or the whole new one. Throws Error (kInternal) naming the path and the system's reason.
+/// or the whole new one. Throws Error (kCannotWrite) naming the path and the system's reason.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 /// fsync of a file or folder, so that it survives a power cut.

@@ -40,7 +40,7 @@ std::string encode(const Image& image) {
   } catch (const vips::VError& error) {
     const std::string reason = error.what();
     vips_error_clear();
-    throw Error(ExitCode::kInternal, fmt::format("cannot write a PNG: {}", reason));
+    throw Error(ExitCode::kCannotWrite, fmt::format("cannot write a PNG: {}", reason));
   }
 }
 

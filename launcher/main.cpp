@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -68,6 +69,8 @@ int main(int argc, char** argv) {
     return fail(ExitCode::kUsage, fmt::format("{} (see kessoku --help)", error.what()));
   } catch (const kessoku::Error& error) {
     return fail(error.exit_code(), error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(ExitCode::kCannotWrite, error.what());
   } catch (const std::exception& error) {
     return fail(ExitCode::kInternal, fmt::format("internal error: {}", error.what()));
   }

@@ -4,10 +4,12 @@
 #include <chrono>
 #include <thread>
 
+#include "base/error.h"
 #include "launcher/commands.h"
 #include "runtime/agreement.h"
 #include "runtime/announce.h"
 #include "runtime/checkpoint.h"
+#include "runtime/checkpoint_writer.h"
 #include "runtime/preview.h"
 #include "runtime/run_folder.h"
 #include "runtime/run_monitor.h"
@@ -100,7 +102,8 @@ ExitCode train(const TrainOptions& options) {
   const bool first = communicator->rank() == 0;
   use_threads(config, *communicator);
 
-  const runtime::RunFolder folder = runtime::open_run_folder(config, options.out, options.resume);
+  const runtime::RunFolder folder =
+      runtime::open_run_folder(config, options.out, options.resume, *communicator);
   std::filesystem::create_directories(folder.path);
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);
@@ -141,12 +144,14 @@ ExitCode train(const TrainOptions& options) {
     const runtime::BorrowedWeights borrowed(trainer.flat(), trainer.published_values());
     runtime::write_preview(folder.path, trainer.steps_done(), config, model, *communicator);
   };
+  runtime::CheckpointWriter writer(folder.path, config, identity, model, *communicator);
   const auto checkpoint = [&] {
+    writer.finish();
     if (config.vae.fit_scaling_factor && config.trains("vae")) {
       const runtime::BorrowedWeights borrowed(trainer.flat(), trainer.published_values());
       model.vae.config().scaling_factor = runtime::fit_scaling_factor(model.vae, store);
     }
-    runtime::write_checkpoint(folder.path, config, identity, model, trainer, *communicator);
+    writer.begin(trainer);
   };
   const auto due = [&](uint64_t every) { return every > 0 && trainer.steps_done() % every == 0; };
   const bool previews =
@@ -157,18 +162,29 @@ ExitCode train(const TrainOptions& options) {
   if (previews && trainer.steps_done() == 0) timed(Phase::kSample, preview);
   Stopwatch since_checkpoint;
   runtime::Wishes wishes;
+  bool checkpoint_due = false;
   while (trainer.steps_done() < config.train.steps && !wishes.stop) {
     wishes.stop = stop.requested();
     wishes.checkpoint = first && config.checkpoint.every_minutes > 0 &&
                         since_checkpoint.seconds() > 60 * config.checkpoint.every_minutes;
+    wishes.writer = writer.own_state();
     monitor.record(trainer.step(loader, wishes));
+    writer.advance(wishes.writer);
     const bool last = trainer.steps_done() == config.train.steps;
-    if (wishes.checkpoint || wishes.stop || last || due(config.checkpoint.every_steps)) {
+    checkpoint_due |= wishes.checkpoint || due(config.checkpoint.every_steps);
+    if (wishes.stop || last || (checkpoint_due && !writer.busy())) {
       timed(Phase::kCheckpoint, checkpoint);
       since_checkpoint = {};
+      checkpoint_due = false;
     }
     if (previews && !wishes.stop && (last || due(config.sample.every_steps)))
       timed(Phase::kSample, preview);
+  }
+  if (!writer.finish()) {
+    throw Error(ExitCode::kCannotWrite,
+                fmt::format("{}: the checkpoint of step {} could not be written; the same command "
+                            "goes on from the one before",
+                            folder.path.string(), trainer.steps_done()));
   }
   if (trainer.steps_done() >= config.train.steps) return ExitCode::kDone;
   if (first) {

@@ -1,7 +1,13 @@
 #include "metrics/run_log.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -43,14 +49,13 @@ void visit_lines(const std::filesystem::path& path, Visit visit) {
 }
 
 [[noreturn]] void throw_system(const char* what, const std::filesystem::path& path) {
-  throw Error(ExitCode::kInternal,
+  throw Error(ExitCode::kCannotWrite,
               fmt::format("{}: cannot {}: {}", path.string(), what, std::strerror(errno)));
 }
 
 }  // namespace
 
-RunLog::RunLog(const std::filesystem::path& path, uint64_t last_step)
-    : path_(path), file_(nullptr) {
+RunLog::RunLog(const std::filesystem::path& path, uint64_t last_step) : path_(path) {
   uint64_t keep = 0;
   bool closed = true;
   if (std::filesystem::exists(path)) {
@@ -62,17 +67,36 @@ RunLog::RunLog(const std::filesystem::path& path, uint64_t last_step)
     });
     std::filesystem::resize_file(path, keep);
   }
-  file_ = std::fopen(path.c_str(), "abe");
-  if (file_ == nullptr) throw_system("open", path);
-  if (!closed) std::fputc('\n', file_);
+  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (file_ < 0) throw_system("open", path);
+  if (!closed) pending_ = "\n";
 }
 
-RunLog::~RunLog() { std::fclose(file_); }
+RunLog::~RunLog() {
+  write_pending();
+  ::close(file_);
+}
 
 void RunLog::append(const StepRecord& record) {
-  const std::string line = to_json(record) + '\n';
-  if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
-    throw_system("write", path_);
+  pending_ += to_json(record) + '\n';
+  write_pending();
+}
+
+void RunLog::write_pending() {
+  while (!pending_.empty()) {
+    const ssize_t put = ::write(file_, pending_.data(), pending_.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) {
+      if (!std::exchange(warned_, true)) {
+        fmt::print(stderr,
+                   "warning: {}: cannot write: {}; the records wait in memory until it can be "
+                   "written\n",
+                   path_.string(), std::strerror(errno));
+      }
+      return;
+    }
+    pending_.erase(0, static_cast<size_t>(put));
+    if (pending_.empty()) warned_ = false;
   }
 }
 

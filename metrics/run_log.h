@@ -1,7 +1,7 @@
 #pragma once
 
-#include <cstdio>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "metrics/step_record.h"
@@ -18,12 +18,16 @@ class RunLog {
   RunLog(const RunLog&) = delete;
   RunLog& operator=(const RunLog&) = delete;
   ~RunLog();
-  /// Throws Error (kInternal) naming the file and the system's reason, e.g. a full disk.
+  /// What cannot be written (a full disk) is kept, with one warning, and written as soon as it can.
   void append(const StepRecord& record);
 
  private:
+  void write_pending();
+
   std::filesystem::path path_;
-  std::FILE* file_;
+  int file_ = -1;
+  std::string pending_;
+  bool warned_ = false;
 };
 
 /// All records of a log; throws UsageError if there is no such file, DataError naming the line if

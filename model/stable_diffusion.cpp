@@ -39,10 +39,16 @@ Module load_module(const path& folder, const std::string& stem) {
 
 template <typename Module>
 void save_module(const path& folder, const Module& module, const std::string& stem,
-                 at::ScalarType dtype) {
+                 at::ScalarType dtype, const Parameters& instead) {
   std::filesystem::create_directories(folder);
   write_file_atomically(folder / "config.json", module.config().to_json().dump(2) + "\n");
-  save_weights(module.parameters(), folder, stem, dtype);
+  const std::string prefix = folder.filename().string() + ".";
+  Parameters written = module.parameters();
+  for (Parameter& parameter : written) {
+    const auto found = std::ranges::find(instead, prefix + parameter.name, &Parameter::name);
+    if (found != instead.end()) parameter.tensor = found->tensor;
+  }
+  save_weights(written, folder, stem, dtype);
 }
 
 /// The UNet must take what the other two give.
@@ -112,10 +118,11 @@ StableDiffusion create_model(const std::string& preset, uint64_t seed,
   return model;
 }
 
-void save_model(const path& folder, const StableDiffusion& model, at::ScalarType dtype) {
-  save_module(folder / "unet", model.unet, kDiffusersStem, dtype);
-  save_module(folder / "text_encoder", model.text_encoder, kTransformersStem, dtype);
-  save_module(folder / "vae", model.vae, kDiffusersStem, dtype);
+void save_model(const path& folder, const StableDiffusion& model, at::ScalarType dtype,
+                const Parameters& instead) {
+  save_module(folder / "unet", model.unet, kDiffusersStem, dtype, instead);
+  save_module(folder / "text_encoder", model.text_encoder, kTransformersStem, dtype, instead);
+  save_module(folder / "vae", model.vae, kDiffusersStem, dtype, instead);
   std::filesystem::create_directories(folder / "tokenizer");
   model.tokenizer.save(folder / "tokenizer");
   const json schedule = model.schedule.to_json();

@@ -31,8 +31,9 @@ StableDiffusion create_model(const std::string& preset, uint64_t seed,
 
 /// Writes a diffusers folder that any SD tool opens. Files are written in place: callers that must
 /// be crash-safe write into a temporary folder and rename it. `dtype` kHalf, kBFloat16 or kFloat.
+/// `instead`: weights under their names ("unet.conv_in.weight") to write in place of the model's.
 void save_model(const std::filesystem::path& folder, const StableDiffusion& model,
-                at::ScalarType dtype);
+                at::ScalarType dtype, const Parameters& instead = {});
 
 /// XXH3 over the VAE's weights and config, as hex: what a store's latents depend on.
 std::string vae_digest(const Vae& vae);

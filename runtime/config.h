@@ -95,6 +95,8 @@ struct RunConfig {
     uint64_t every_steps = 1000;         ///< 0 = at the end only
     double every_minutes = 30;           ///< 0 = off
     uint64_t keep = 3;                   ///< newest ones that stay; 0 = all
+    uint64_t keep_every_steps = 0;       ///< those at multiples of it stay too; 0 = none
+    bool background = true;              ///< write while training goes on, from a copy in memory
     std::string weights_dtype = "fp16";  ///< of the diffusers folder: "fp16" | "bf16" | "fp32"
   } checkpoint;
 

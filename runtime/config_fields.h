@@ -54,6 +54,8 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("checkpoint", "every_steps", c.checkpoint.every_steps);
   visit("checkpoint", "every_minutes", c.checkpoint.every_minutes);
   visit("checkpoint", "keep", c.checkpoint.keep);
+  visit("checkpoint", "keep_every_steps", c.checkpoint.keep_every_steps);
+  visit("checkpoint", "background", c.checkpoint.background);
   visit("checkpoint", "weights_dtype", c.checkpoint.weights_dtype);
   visit("sample", "every_steps", c.sample.every_steps);
   visit("sample", "prompts", c.sample.prompts);

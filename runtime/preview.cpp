@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<model::PictureRequest> requests_of(const RunConfig& config,
-                                            const model::StableDiffusion& model) {
+                                               const model::StableDiffusion& model) {
   const auto [height, width] = model.unet.config().sample_size;
   const int64_t downscale = model.vae.config().downscale();
   std::vector<model::PictureRequest> requests;
@@ -41,14 +41,14 @@ data::Image to_image(const at::Tensor& pixels) {
   return image;
 }
 
-}  // namespace
+fs::path file_of(const fs::path& folder, size_t index) {
+  return folder / fmt::format("{:05}.png", index);
+}
 
-void write_preview(const fs::path& run, uint64_t step, const RunConfig& config,
-                   const model::StableDiffusion& model, Communicator& communicator) {
-  const fs::path folder = run / "samples" / fmt::format("step-{:08}", step);
+/// This rank's share of the pictures.
+void write_own(const fs::path& folder, const std::vector<model::PictureRequest>& requests,
+               const model::StableDiffusion& model, const Communicator& communicator) {
   fs::create_directories(folder);
-  const std::vector<model::PictureRequest> requests = requests_of(config, model);
-  const auto file = [&](size_t index) { return folder / fmt::format("{:05}.png", index); };
   constexpr size_t kBatch = 16;
   std::vector<size_t> own;
   for (size_t i = communicator.rank(); i < requests.size(); i += communicator.size())
@@ -59,25 +59,47 @@ void write_preview(const fs::path& run, uint64_t step, const RunConfig& config,
       batch.push_back(requests[own[i]]);
     const at::Tensor pictures = model::make_pictures(model, batch);
     for (size_t i = 0; i < batch.size(); ++i) {
-      data::write_png(file(own[begin + i]), to_image(pictures[static_cast<int64_t>(i)]),
+      data::write_png(file_of(folder, own[begin + i]), to_image(pictures[static_cast<int64_t>(i)]),
                       {{"prompt", batch[i].prompt}, {"seed", std::to_string(batch[i].seed)}});
     }
   }
-  communicator.barrier();
-  if (communicator.rank() == 0) {
-    std::vector<data::Image> images;
-    std::string prompts;
-    for (size_t i = 0; i < requests.size(); ++i) {
-      images.push_back(data::fit_image(file(i), {{requests[i].width, requests[i].height}}).image);
-      prompts += requests[i].prompt + "\n";
-    }
-    if (!images.empty()) {
-      data::write_png(
-          folder / "grid.png",
-          data::make_grid(images, static_cast<size_t>(std::ceil(std::sqrt(images.size())))));
-    }
-    write_file_atomically(folder / "prompts.txt", prompts);
+}
+
+void write_grid(const fs::path& folder, const std::vector<model::PictureRequest>& requests) {
+  std::vector<data::Image> images;
+  std::string prompts;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const fs::path file = file_of(folder, i);
+    images.push_back(data::fit_image(file, {{requests[i].width, requests[i].height}}).image);
+    prompts += requests[i].prompt + "\n";
   }
+  if (!images.empty()) {
+    data::write_png(
+        folder / "grid.png",
+        data::make_grid(images, static_cast<size_t>(std::ceil(std::sqrt(images.size())))));
+  }
+  write_file_atomically(folder / "prompts.txt", prompts);
+}
+
+/// Pictures are no reason to end a run (a full disk, a folder that is gone).
+template <typename Work>
+void try_to_write(const fs::path& folder, const Work& work) {
+  try {
+    work();
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "warning: {}: {}; the training goes on\n", folder.string(), error.what());
+  }
+}
+
+}  // namespace
+
+void write_preview(const fs::path& run, uint64_t step, const RunConfig& config,
+                   const model::StableDiffusion& model, Communicator& communicator) {
+  const fs::path folder = run / "samples" / fmt::format("step-{:08}", step);
+  const std::vector<model::PictureRequest> requests = requests_of(config, model);
+  try_to_write(folder, [&] { write_own(folder, requests, model, communicator); });
+  communicator.barrier();
+  if (communicator.rank() == 0) try_to_write(folder, [&] { write_grid(folder, requests); });
   communicator.barrier();
 }
 

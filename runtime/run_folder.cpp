@@ -4,32 +4,62 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "runtime/checkpoint.h"
+#include "runtime/checkpoint_folder.h"
 
 namespace kessoku::runtime {
 
 namespace fs = std::filesystem;
 
-RunFolder open_run_folder(const RunConfig& config, const std::string& out,
-                          const std::string& resume) {
-  RunFolder folder{out.empty() ? fs::path("runs") / config.name : fs::path(out), std::nullopt};
-  if (resume == "auto") {
-    folder.resume_from = latest_checkpoint(folder.path);
-  } else if (resume == "never") {
-    if (fs::exists(folder.path / "log.jsonl")) {
-      throw UsageError(fmt::format(
-          "{}: holds a run already: give another --out, or --resume auto to go on with it",
-          folder.path.string()));
-    }
-  } else {
-    folder.resume_from =
-        fs::exists(fs::path(resume) / "checkpoints") ? latest_checkpoint(resume) : fs::path(resume);
-    if (!folder.resume_from || !fs::exists(*folder.resume_from)) {
-      throw UsageError(fmt::format(
-          "--resume {}: there is no checkpoint; use auto, never, or a checkpoint's folder",
-          resume));
+namespace {
+
+/// The newest checkpoint that is whole. Damaged ones are passed over with a warning.
+std::optional<fs::path> newest_whole_checkpoint(const fs::path& run) {
+  const std::vector<fs::path> all = list_checkpoints(run);
+  for (const fs::path& checkpoint : all) {
+    try {
+      verify_checkpoint(checkpoint);
+      return checkpoint;
+    } catch (const Error& error) {
+      fmt::print(stderr, "warning: {}; trying the checkpoint before it\n", error.what());
     }
   }
+  if (all.empty()) return std::nullopt;
+  throw DataError(
+      fmt::format("{}: none of its {} checkpoints is whole; --out another folder begins anew",
+                  checkpoints_of(run).string(), all.size()));
+}
+
+std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& resume) {
+  if (resume == "auto") return newest_whole_checkpoint(run);
+  if (resume == "never") {
+    if (!fs::exists(run / "log.jsonl")) return std::nullopt;
+    throw UsageError(fmt::format(
+        "{}: holds a run already: give another --out, or --resume auto to go on with it",
+        run.string()));
+  }
+  std::optional<fs::path> found;
+  if (fs::exists(checkpoints_of(resume))) {
+    found = newest_whole_checkpoint(resume);
+  } else if (fs::exists(resume)) {
+    verify_checkpoint(resume);
+    found = resume;
+  }
+  if (!found) {
+    throw UsageError(fmt::format(
+        "--resume {}: there is no checkpoint; use auto, never, or a checkpoint's folder", resume));
+  }
+  return found;
+}
+
+}  // namespace
+
+RunFolder open_run_folder(const RunConfig& config, const std::string& out,
+                          const std::string& resume, Communicator& communicator) {
+  RunFolder folder{out.empty() ? fs::path("runs") / config.name : fs::path(out), std::nullopt};
+  std::string found;
+  if (communicator.rank() == 0) found = find_checkpoint(folder.path, resume).value_or("").string();
+  found = communicator.broadcast_text(found);
+  if (!found.empty()) folder.resume_from = found;
   return folder;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "data/mixture.h"
+#include "runtime/communicator.h"
 #include "runtime/config.h"
 
 namespace kessoku::runtime {
@@ -16,9 +17,11 @@ struct RunFolder {
 };
 
 /// `out` empty: runs/<name>. `resume`: "auto" (the folder's latest checkpoint, if any), "never"
-/// (throws UsageError if the folder holds a run), or a checkpoint or run folder.
+/// (throws UsageError if the folder holds a run), or a checkpoint or run folder. Rank 0 looks, and
+/// verifies: a damaged checkpoint is passed over, with a warning, for the one before it. Throws
+/// DataError if none is whole. Collective.
 RunFolder open_run_folder(const RunConfig& config, const std::string& out,
-                          const std::string& resume);
+                          const std::string& resume, Communicator& communicator);
 
 /// config.toml and mixture.json: what was asked for. For rank 0.
 void write_run_description(const std::filesystem::path& run, const RunConfig& config,

@@ -38,7 +38,7 @@ class PhaseClock {
 };
 
 // Places in the vector of scalars that all ranks sum once a step; the draw counts follow.
-enum Scalar { kLoss, kSquares, kStop, kCheckpoint, kScalars };
+enum Scalar { kLoss, kSquares, kStop, kCheckpoint, kUnfinished, kFailed, kScalars };
 
 int64_t bucket_numel(const RunConfig& config) {
   return static_cast<int64_t>(config.communication.bucket_mb * (1 << 20) / sizeof(float));
@@ -111,8 +111,12 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   scalar[kSquares] = own_squares() / (config_.optimizer.shard ? 1 : communicator_.size());
   scalar[kStop] = wishes.stop;
   scalar[kCheckpoint] = wishes.checkpoint;
+  scalar[kUnfinished] = wishes.writer.unfinished;
+  scalar[kFailed] = wishes.writer.failed;
   communicator_.all_reduce(scalars)->wait();
-  wishes = {scalar[kStop] > 0, scalar[kCheckpoint] > 0};
+  wishes = {scalar[kStop] > 0,
+            scalar[kCheckpoint] > 0,
+            {static_cast<int>(scalar[kUnfinished]), static_cast<int>(scalar[kFailed])}};
   const double norm = std::sqrt(scalar[kSquares]);
   clock.lap(Phase::kCommunication);
   if (!std::isfinite(scalar[kLoss]) || !std::isfinite(norm)) {

@@ -25,10 +25,16 @@ struct BatchSplit {
 /// Throws UsageError if the ranks do not divide it.
 BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks);
 
+/// How a rank gets on with writing its part of a checkpoint; over all ranks, the sums.
+struct WriterState {
+  int unfinished = 0, failed = 0;
+};
+
 /// What a rank would like to happen after a step; all ranks do it if one of them wants it.
 struct Wishes {
   bool stop = false;
   bool checkpoint = false;
+  WriterState writer{};
 };
 
 /// One run's weights, gradients and optimizer, stepped together by all ranks. All calls are

@@ -213,15 +213,25 @@ class TrainTest(unittest.TestCase):
         config = json.loads((run / "checkpoints/latest/vae/config.json").read_text())
         self.assertNotEqual(config["scaling_factor"], 1)
 
-    def test_a_damaged_checkpoint_is_refused_by_name(self):
+    def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(self):
         run = WORK / "damaged"
         shutil.copytree(WORK / "one", run, symlinks=True)
-        shard = run / "checkpoints/latest/state/shard-00000-of-00001.safetensors"
-        content = bytearray(shard.read_bytes())
-        content[len(content) // 2] ^= 1
-        shard.write_bytes(content)
-        done = kessoku("train", self.run_file, "--out", run, "--set", "train.steps=7", expect=65)
-        self.assertIn(shard.name, done.stderr)
+
+        def damage(checkpoint):
+            shard = run / "checkpoints" / checkpoint / "state/shard-00000-of-00001.safetensors"
+            content = bytearray(shard.read_bytes())
+            content[len(content) // 2] ^= 1
+            shard.write_bytes(content)
+
+        damage("step-00000006")
+        done = kessoku("train", self.run_file, "--out", run, "--set", "train.steps=7")
+        self.assertRegex(done.stderr, "warning: .*step-00000006/state/shard-00000-of-00001.safetensors")
+        self.assertIn("goes on      at step 3", done.stderr)
+        self.assertEqual([record["step"] for record in log_of(run)], list(range(1, 8)))
+        for checkpoint in ("step-00000003", "step-00000006", "step-00000007"):
+            damage(checkpoint)
+        done = kessoku("train", self.run_file, "--out", run, "--set", "train.steps=8", expect=65)
+        self.assertIn("none of its 3 checkpoints is whole", done.stderr)
 
     def test_wrong_use_ends_with_64_and_one_line(self):
         other = WORK / "other.toml"

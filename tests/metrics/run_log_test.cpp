@@ -100,15 +100,19 @@ TEST_F(RunLogTest, AnEmptyLogHasNoRecords) {
 }
 
 // A file size limit stands in for a full disk.
-TEST_F(RunLogTest, AFullDiskIsReported) {
+TEST_F(RunLogTest, RecordsWaitForRoomOnAFullDisk) {
   rlimit old{};
   ::getrlimit(RLIMIT_FSIZE, &old);
   const auto on_signal = std::signal(SIGXFSZ, SIG_IGN);
   RunLog log(path_, 0);
   const rlimit none{10, old.rlim_max};
   ::setrlimit(RLIMIT_FSIZE, &none);
-  EXPECT_THROW(log.append(StepRecord{}), Error);
+  StepRecord record;
+  for (record.step = 1; record.step <= 2; ++record.step) log.append(record);
+  EXPECT_EQ(std::filesystem::file_size(path_), 10u);
   ::setrlimit(RLIMIT_FSIZE, &old);
+  log.append(record);
+  EXPECT_THAT(steps(), ElementsAre(1, 2, 3));
   std::signal(SIGXFSZ, on_signal);
 }
 

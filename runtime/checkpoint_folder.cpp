@@ -1,0 +1,171 @@
+#include "runtime/checkpoint_folder.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "runtime/checkpoint_format.h"
+
+namespace kessoku::runtime {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+void fsync_folders(const fs::path& folder) {
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_directory()) fsync_path(entry.path());
+  }
+  fsync_path(folder);
+}
+
+/// A link is replaced by renaming another over it: readers see the old or the new one.
+void point_latest_at(const fs::path& checkpoints, const std::string& name) {
+  const fs::path beside = checkpoints / "latest.tmp";
+  fs::remove(beside);
+  fs::create_directory_symlink(name, beside);
+  fs::rename(beside, checkpoints / "latest");
+  fsync_path(checkpoints);
+}
+
+/// The step of a folder's name, if it is a complete checkpoint's.
+std::optional<uint64_t> step_of_name(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename();
+  constexpr std::string_view kPrefix = "step-";
+  if (!entry.is_directory() || entry.is_symlink() || !name.starts_with(kPrefix)) return {};
+  const std::string digits = name.substr(kPrefix.size());
+  if (digits.empty() || digits.size() > 18 ||
+      !std::ranges::all_of(digits, [](unsigned char c) { return std::isdigit(c) != 0; }))
+    return {};
+  return std::stoull(digits);
+}
+
+/// Files stay below the checkpoint, whatever the manifest says.
+fs::path listed_file(const fs::path& checkpoint, const std::string& name) {
+  const fs::path file = fs::path(name).lexically_normal();
+  if (file.is_absolute() || file.empty() || *file.begin() == "..")
+    throw DataError(
+        fmt::format("{}: its manifest names a file \"{}\" elsewhere", checkpoint.string(), name));
+  return checkpoint / file;
+}
+
+}  // namespace
+
+fs::path checkpoints_of(const fs::path& run) { return run / "checkpoints"; }
+
+std::string checkpoint_name(uint64_t step) { return fmt::format("step-{:08}", step); }
+
+std::string state_shard_name(int index, int shards) {
+  return fmt::format("shard-{:05}-of-{:05}.safetensors", index, shards);
+}
+
+std::vector<fs::path> list_checkpoints(const fs::path& run) {
+  std::vector<std::pair<uint64_t, fs::path>> found;
+  std::error_code absent;
+  for (const auto& entry : fs::directory_iterator(checkpoints_of(run), absent)) {
+    if (const auto step = step_of_name(entry)) found.emplace_back(*step, entry.path());
+  }
+  std::ranges::sort(found, std::greater{});
+  std::vector<fs::path> checkpoints;
+  for (auto& [step, path] : found) checkpoints.push_back(std::move(path));
+  return checkpoints;
+}
+
+json read_checkpoint_manifest(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / "state" / "run.json";
+  if (!fs::exists(file)) {
+    throw UsageError(
+        fmt::format("{}: no checkpoint (state/run.json is not there)", checkpoint.string()));
+  }
+  try {
+    json manifest = json::parse(read_file(file));
+    const int format = manifest.at("format").get<int>();
+    if (format > kCheckpointFormat) {
+      throw DataError(
+          fmt::format("{}: format {} was written by a newer kessoku", file.string(), format));
+    }
+    if (format < kCheckpointFormat) {
+      throw DataError(fmt::format(
+          "{}: format {} was written by an older kessoku; the folder around it can be model.path "
+          "of a new run",
+          file.string(), format));
+    }
+    return manifest;
+  } catch (const json::exception& error) {
+    throw DataError(fmt::format("{}: damaged: {}", file.string(), error.what()));
+  }
+}
+
+uint64_t checkpoint_step(const fs::path& checkpoint) {
+  try {
+    return read_checkpoint_manifest(checkpoint).at("step").get<uint64_t>();
+  } catch (const json::exception& error) {
+    throw DataError(
+        fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));
+  }
+}
+
+void verify_checkpoint(const fs::path& checkpoint) {
+  const json manifest = read_checkpoint_manifest(checkpoint);
+  try {
+    for (const json& entry : manifest.at("files")) {
+      const fs::path path = listed_file(checkpoint, entry.at("file").get<std::string>());
+      if (!fs::is_regular_file(path))
+        throw DataError(fmt::format("{}: is missing from the checkpoint", path.string()));
+      const MappedFile file(path);
+      if (file.bytes().size() != entry.at("bytes").get<uint64_t>()) {
+        throw DataError(fmt::format("{}: has {} bytes, the checkpoint's manifest says {}",
+                                    path.string(), file.bytes().size(),
+                                    entry.at("bytes").get<uint64_t>()));
+      }
+      if (to_hex(checksum(file.bytes())) != entry.at("xxh3").get<std::string>()) {
+        throw DataError(fmt::format(
+            "{}: does not have the checksum that the checkpoint's manifest gives", path.string()));
+      }
+    }
+  } catch (const json::exception& error) {
+    throw DataError(
+        fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));
+  }
+}
+
+json describe_checkpoint_file(const fs::path& checkpoint, const fs::path& file) {
+  const MappedFile mapped(file);
+  return {{"file", fs::relative(file, checkpoint).generic_string()},
+          {"bytes", mapped.bytes().size()},
+          {"xxh3", to_hex(checksum(mapped.bytes()))}};
+}
+
+void commit_checkpoint(const fs::path& run, const fs::path& beside, const std::string& name,
+                       const json& manifest) {
+  const fs::path checkpoints = checkpoints_of(run);
+  write_file_atomically(beside / "state" / "run.json", manifest.dump(1) + "\n");
+  fsync_folders(beside);
+  fs::remove_all(checkpoints / name);
+  fs::rename(beside, checkpoints / name);
+  fsync_path(checkpoints);
+  point_latest_at(checkpoints, name);
+}
+
+void remove_unfinished_checkpoints(const fs::path& run) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(checkpoints_of(run), ignored)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with("step-") && name.ends_with(".tmp")) fs::remove_all(entry.path(), ignored);
+  }
+}
+
+void remove_old_checkpoints(const fs::path& run, uint64_t keep, uint64_t milestone) {
+  if (keep == 0) return;
+  const std::vector<fs::path> all = list_checkpoints(run);
+  for (size_t i = keep; i < all.size(); ++i) {
+    const std::optional<uint64_t> step = step_of_name(fs::directory_entry(all[i]));
+    if (milestone > 0 && step && *step % milestone == 0) continue;
+    fs::remove_all(all[i]);
+  }
+}
+
+}  // namespace kessoku::runtime
