@@ -24,6 +24,8 @@ enum class Purpose : uint32_t {
   kInitialLatents = 12,
   kSolverNoise = 13,
   kValidation = 14,
+  kNoiseOffset = 15,
+  kPyramidNoise = 16,
 };
 
 /// A counter-based stream (Philox4x32-10, Salmon et al., SC'11) keyed by (seed, purpose, index):

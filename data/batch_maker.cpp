@@ -70,7 +70,10 @@ BatchMaker::BatchMaker(const Store& store, const LoaderOptions& options)
     throw UsageError(
         "data.flip needs a store of images: latents cannot be mirrored; set data.flip = 0");
   }
-  if (options.timesteps < 1) throw UsageError("the noise schedule needs at least one timestep");
+  if (options.first_timestep < 0 || options.first_timestep >= options.timesteps) {
+    throw UsageError(fmt::format("timesteps from {} to before {}: there are none",
+                                 options.first_timestep, options.timesteps));
+  }
   for (const auto& [from, to] : options.caption_rename) {
     if (from.empty())
       throw UsageError(fmt::format("data.caption_rename: an empty word cannot become \"{}\"", to));
@@ -133,7 +136,8 @@ void BatchMaker::fill_latents(Batch& batch) const {
       const at::Half* latent = row.const_data_ptr<at::Half>();
       for (size_t i = 0; i < size; ++i) out[i] = static_cast<float>(latent[i]) * scale;
     }
-    RandomStream(options_.seed, Purpose::kNoise, draw.number).fill_normal({noise, size});
+    fill_noise(options_.seed, draw.number, {shape[1], shape[2], shape[3]}, options_.noise,
+               {noise, size});
     out += size;
     noise += size;
   }
@@ -162,7 +166,8 @@ Batch BatchMaker::make(uint64_t step, uint32_t micro, std::vector<Draw> draws) c
   for (const Draw& draw : batch.draws) {
     batch.captions.push_back(caption_of(draw));
     RandomStream random(options_.seed, Purpose::kTimestep, draw.number);
-    *timestep++ = static_cast<int64_t>(random.below(static_cast<uint64_t>(options_.timesteps)));
+    const auto range = static_cast<uint64_t>(options_.timesteps - options_.first_timestep);
+    *timestep++ = options_.first_timestep + static_cast<int64_t>(random.below(range));
   }
   if (options_.images) {
     fill_images(batch);

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/noise.h"
 #include "data/sampler.h"
 
 namespace kessoku::data {
@@ -19,8 +20,9 @@ struct Batch {
   std::vector<Draw> draws;            ///< B of them
   std::vector<std::string> captions;  ///< as drawn: renamed, dropped to "" …
   at::Tensor images;  ///< (B, 3, H, W) f32 in −1…1; defined if the store's images are asked for
-  at::Tensor latents;  ///< (B, C, h, w) f32, scaled as the UNet sees them
-  at::Tensor noise;  ///< as latents, unit normal; both are left undefined when images are asked for
+  at::Tensor latents;    ///< (B, C, h, w) f32, scaled as the UNet sees them
+  at::Tensor noise;      ///< as latents, unit normal unless the options say more; both are left
+                         ///< undefined when images are asked for
   at::Tensor timesteps;  ///< (B) int64
   at::Tensor input_ids;  ///< (B, 77·n) int64, if `encode_caption` is given
 };
@@ -37,9 +39,11 @@ struct LoaderOptions {
   double flip = 0;             ///< needs images; folders may override it. Latents are never flipped
   bool shuffle_tags = false;
   std::vector<std::pair<std::string, std::string>> caption_rename;  ///< whole words, in order
-  int64_t timesteps = 1000;                                         ///< of the noise schedule
-  int threads = 1;                                                  ///< that read ahead
-  size_t prefetch = 4;                                              ///< batches ready at most
+  int64_t first_timestep = 0;  ///< timesteps are drawn evenly from this one …
+  int64_t timesteps = 1000;    ///< … to before this one
+  NoiseOptions noise;
+  int threads = 1;      ///< that read ahead
+  size_t prefetch = 4;  ///< batches ready at most
   /// Token ids of a caption; called by the loader's threads, must be safe for concurrent use.
   std::function<std::vector<int64_t>(const std::string&)> encode_caption;
 };

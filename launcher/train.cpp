@@ -15,6 +15,7 @@
 #include "runtime/run_monitor.h"
 #include "runtime/scaling_factor.h"
 #include "runtime/stop_signal.h"
+#include "runtime/training_schedule.h"
 #include "runtime/watchdog.h"
 
 namespace kessoku::launcher {
@@ -85,7 +86,10 @@ data::LoaderOptions loader_options(const RunConfig& config, const model::StableD
   options.flip = config.data.flip;
   options.shuffle_tags = config.data.shuffle_tags;
   options.caption_rename = config.data.caption_rename;
-  options.timesteps = model.schedule.num_train_timesteps;
+  std::tie(options.first_timestep, options.timesteps) =
+      runtime::trained_timesteps(config, model.schedule);
+  options.noise = {config.train.noise_offset, config.train.pyramid_levels,
+                   config.train.pyramid_discount};
   options.threads = static_cast<int>(config.data.threads);
   options.prefetch = static_cast<size_t>(config.data.prefetch);
   options.encode_caption = [&model, &config](const std::string& caption) {
@@ -113,7 +117,7 @@ ExitCode train(const TrainOptions& options) {
   data::Sampler sampler(store.rows(), store.manifest().buckets.size(), mixture,
                         {config.seed, config.train.global_batch, config.mixture.pass_draws});
   model::StableDiffusion model = model::load_model(config.model.path);
-  if (!config.train.prediction.empty()) model.schedule.prediction_type = config.train.prediction;
+  runtime::set_training_schedule(config, model.schedule);
   runtime::require_fit(config, store, model);
   use_gradient_checkpointing(config.train.gradient_checkpointing, model);
 

@@ -7,6 +7,7 @@
 #include "runtime/config_fields.h"
 #include "runtime/config_reader.h"
 #include "runtime/config_writer.h"
+#include "runtime/lr_schedule.h"
 
 namespace kessoku::runtime {
 
@@ -83,9 +84,29 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require_one_of(c.train.device, {"auto", "cpu"}, "train.device", file);
   require(c.train.clip_skip >= 0, file, "train.clip_skip must not be negative");
   require_one_of(c.train.prediction, {"", "epsilon", "v_prediction"}, "train.prediction", file);
+  require_one_of(c.train.beta_schedule, {"", "scaled_linear", "linear", "squaredcos_cap_v2"},
+                 "train.beta_schedule", file);
+  const std::vector<double>& betas = c.train.beta_range;
+  require(
+      betas.empty() || (betas.size() == 2 && betas[0] > 0 && betas[0] <= betas[1] && betas[1] < 1),
+      file, "train.beta_range must be [start, end], rising within 0 … 1");
+  require(c.train.min_snr_gamma >= 0, file, "train.min_snr_gamma must not be negative");
+  require(c.train.noise_offset >= 0 && c.train.noise_offset <= 1, file,
+          "train.noise_offset must be between 0 and 1; 0.05 to 0.1 is usual");
+  require(c.train.pyramid_levels >= 0 && c.train.pyramid_levels <= 10, file,
+          "train.pyramid_levels must be between 0 and 10");
+  require_probability(c.train.pyramid_discount, "train.pyramid_discount", file);
+  const std::vector<int64_t>& timesteps = c.train.timesteps;
+  require(timesteps.empty() ||
+              (timesteps.size() == 2 && timesteps[0] >= 0 && timesteps[0] < timesteps[1]),
+          file, "train.timesteps must be [first, one past the last]");
   require_one_of(c.optimizer.name, {"adamw"}, "optimizer.name", file);
-  require_one_of(c.optimizer.schedule, {"constant", "linear", "cosine"}, "optimizer.schedule",
-                 file);
+  require_one_of(c.optimizer.schedule, lr_schedule_names(), "optimizer.schedule", file);
+  require(c.optimizer.schedule_cycles >= 1, file, "optimizer.schedule_cycles must be at least 1");
+  require(c.optimizer.schedule_power > 0, file, "optimizer.schedule_power must be above 0");
+  require(c.optimizer.schedule != "polynomial" ||
+              (c.optimizer.end_lr >= 0 && c.optimizer.end_lr < c.optimizer.lr),
+          file, "optimizer.end_lr must be at least 0 and below optimizer.lr");
   require(c.optimizer.lr >= 0, file, "optimizer.lr must not be negative");
   require(c.optimizer.betas.size() == 2, file, "optimizer.betas must be two numbers");
   for (double beta : c.optimizer.betas) {

@@ -53,6 +53,14 @@ struct RunConfig {
     int64_t clip_skip = 0;                ///< last layers of the text encoder that are left out
     std::string prediction =
         "";  ///< "epsilon" | "v_prediction"; empty = as the model's scheduler says
+    std::string beta_schedule;  ///< "scaled_linear" | "linear" | "squaredcos_cap_v2"; empty = same
+    std::vector<double> beta_range;  ///< [start, end]; empty = same
+    bool zero_terminal_snr = false;  ///< the last timestep is pure noise (needs v prediction)
+    double min_snr_gamma = 0;        ///< limit of the SNR in the loss weights; 0 = off
+    double noise_offset = 0;         ///< deviation of the noise that a whole channel shares
+    int64_t pyramid_levels = 0;      ///< of ever coarser noise; 0 = off
+    double pyramid_discount = 0.3;   ///< weight of a level, to the power of its number
+    std::vector<int64_t> timesteps;  ///< [first, one past the last] drawn; empty = all
   } train;
 
   struct Vae {
@@ -74,10 +82,13 @@ struct RunConfig {
     std::vector<double> betas{0.9, 0.999};
     double eps = 1e-8;
     double grad_clip = 1.0;  ///< global norm; 0 = off
-    std::string schedule =
-        "constant";             ///< "constant" | "linear" | "cosine" (both to 0 at the last step)
-    uint64_t warmup_steps = 0;  ///< linear from 0
-    bool shard = true;          ///< ZeRO-1: optimizer state split over ranks
+    /// "constant" | "linear" | "cosine" | "cosine_with_restarts" | "polynomial"
+    std::string schedule = "constant";
+    uint64_t warmup_steps = 0;     ///< linear from 0
+    uint64_t schedule_cycles = 1;  ///< of cosine_with_restarts
+    double schedule_power = 1;     ///< of polynomial
+    double end_lr = 1e-7;          ///< where polynomial ends, if the peak is lr
+    bool shard = true;             ///< ZeRO-1: optimizer state split over ranks
   } optimizer;
 
   struct Ema {

@@ -31,6 +31,14 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("train", "threads", c.train.threads);
   visit("train", "clip_skip", c.train.clip_skip);
   visit("train", "prediction", c.train.prediction);
+  visit("train", "beta_schedule", c.train.beta_schedule);
+  visit("train", "beta_range", c.train.beta_range);
+  visit("train", "zero_terminal_snr", c.train.zero_terminal_snr);
+  visit("train", "min_snr_gamma", c.train.min_snr_gamma);
+  visit("train", "noise_offset", c.train.noise_offset);
+  visit("train", "pyramid_levels", c.train.pyramid_levels);
+  visit("train", "pyramid_discount", c.train.pyramid_discount);
+  visit("train", "timesteps", c.train.timesteps);
   visit("vae", "l2_weight", c.vae.l2_weight);
   visit("vae", "gradient_weight", c.vae.gradient_weight);
   visit("vae", "kl_weight", c.vae.kl_weight);
@@ -45,6 +53,9 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("optimizer", "grad_clip", c.optimizer.grad_clip);
   visit("optimizer", "schedule", c.optimizer.schedule);
   visit("optimizer", "warmup_steps", c.optimizer.warmup_steps);
+  visit("optimizer", "schedule_cycles", c.optimizer.schedule_cycles);
+  visit("optimizer", "schedule_power", c.optimizer.schedule_power);
+  visit("optimizer", "end_lr", c.optimizer.end_lr);
   visit("optimizer", "shard", c.optimizer.shard);
   visit("ema", "decay", c.ema.decay);
   visit("communication", "wire", c.communication.wire);

@@ -19,20 +19,26 @@ at::Tensor mean_per_draw(const at::Tensor& values) { return values.flatten(1).me
 class DenoisingObjective : public Objective {
  public:
   DenoisingObjective(const model::StableDiffusion& model, const RunConfig& config)
-      : model_(model), schedule_(model.schedule), clip_skip_(config.train.clip_skip) {}
+      : model_(model),
+        schedule_(model.schedule),
+        clip_skip_(config.train.clip_skip),
+        min_snr_gamma_(config.train.min_snr_gamma) {}
 
   at::Tensor losses(const data::Batch& batch) override {
     const at::Tensor context = model::encode_text(model_.text_encoder, batch.input_ids, clip_skip_);
     const at::Tensor noisy = schedule_.add_noise(batch.latents, batch.noise, batch.timesteps);
     const at::Tensor predicted = model_.unet.forward(noisy, batch.timesteps, context);
     const at::Tensor target = schedule_.target(batch.latents, batch.noise, batch.timesteps);
-    return mean_per_draw(at::square(predicted - target));
+    const at::Tensor losses = mean_per_draw(at::square(predicted - target));
+    if (min_snr_gamma_ == 0) return losses;
+    return losses * schedule_.min_snr_weights(batch.timesteps, min_snr_gamma_);
   }
 
  private:
   const model::StableDiffusion& model_;
   model::NoiseSchedule schedule_;
   int64_t clip_skip_;
+  double min_snr_gamma_;
 };
 
 class AutoencoderObjective : public Objective {

@@ -8,9 +8,6 @@
 #include <ATen/ops/zeros.h>
 #include <fnmatch.h>
 
-#include <cmath>
-#include <numbers>
-
 namespace kessoku::runtime {
 
 namespace {
@@ -27,16 +24,6 @@ bool decays(const RunConfig::Optimizer& config, const std::string& name) {
 }
 
 }  // namespace
-
-double schedule_factor(const RunConfig::Optimizer& config, uint64_t step, uint64_t total) {
-  if (step < config.warmup_steps)
-    return static_cast<double>(step + 1) / static_cast<double>(config.warmup_steps);
-  if (config.schedule == "constant" || total <= config.warmup_steps) return 1;
-  const double progress = static_cast<double>(step - config.warmup_steps) /
-                          static_cast<double>(total - config.warmup_steps);
-  if (config.schedule == "linear") return std::max(0.0, 1 - progress);
-  return 0.5 * (1 + std::cos(std::numbers::pi * std::min(1.0, progress)));
-}
 
 AdamW::AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned)
     : flat_(flat), config_(config), owned_(std::move(owned)) {

@@ -6,10 +6,6 @@
 
 namespace kessoku::runtime {
 
-/// Learning rate of `step` (0, 1, …) as a factor of the peak: linear warm-up from 0 over
-/// `warmup_steps`, then constant, or linearly or by a half cosine down to 0 at `total`.
-double schedule_factor(const RunConfig::Optimizer& config, uint64_t step, uint64_t total);
-
 /// AdamW (Loshchilov & Hutter, 2019; as torch.optim.AdamW) on the ranges of the flat buffers that
 /// this rank owns: all of them, or its parts (ZeRO-1). Its own tensors hold those ranges one after
 /// the other. Parameters of less than f32 are stepped in an f32 copy, which they are rounded from.

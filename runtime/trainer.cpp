@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "runtime/lr_schedule.h"
 
 namespace kessoku::runtime {
 
@@ -127,7 +128,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   }
 
   clip(norm);
-  const double factor = schedule_factor(config_.optimizer, steps_done(), config_.train.steps);
+  const double factor = lr_factor(config_.optimizer, steps_done(), config_.train.steps);
   update(factor);
   clock.lap(Phase::kOptimizer);
 
@@ -171,10 +172,10 @@ void Trainer::update(double factor) {
 
 void Trainer::average(size_t range) {
   if (!ema_.defined()) return;
-  // Early averages would otherwise be mostly the first weights; the ramp is the usual (1 + n) / (10
-  // + n).
-  const double steps = static_cast<double>(steps_done());
-  const double decay = std::min(config_.ema.decay, (1 + steps) / (10 + steps));
+  // Early averages would otherwise be mostly the first weights; the ramp is that of diffusers'
+  // EMAModel.
+  const double before = static_cast<double>(steps_done() - 1);
+  const double decay = before == 0 ? 0 : std::min(config_.ema.decay, (1 + before) / (10 + before));
   const Range own = optimizer_.own_range(range);
   ema_.narrow(0, own.begin, own.size()).lerp_(optimizer_.weights(range), 1 - decay);
 }

@@ -103,20 +103,5 @@ TEST(AdamWTest, steps_bf16_parameters_in_an_f32_copy) {
   EXPECT_TRUE(own[0].tensor.equal(optimizer.own_weights().to(at::kBFloat16)));
 }
 
-TEST(LearningRateTest, warms_up_then_decays_to_zero) {
-  RunConfig::Optimizer config;
-  config.warmup_steps = 10;
-  config.schedule = "cosine";
-  EXPECT_DOUBLE_EQ(schedule_factor(config, 0, 110), 0.1);
-  EXPECT_DOUBLE_EQ(schedule_factor(config, 9, 110), 1.0);
-  EXPECT_DOUBLE_EQ(schedule_factor(config, 10, 110), 1.0);
-  EXPECT_NEAR(schedule_factor(config, 60, 110), 0.5, 1e-12);
-  EXPECT_NEAR(schedule_factor(config, 110, 110), 0.0, 1e-12);
-  config.schedule = "linear";
-  EXPECT_NEAR(schedule_factor(config, 85, 110), 0.25, 1e-12);
-  config.schedule = "constant";
-  EXPECT_DOUBLE_EQ(schedule_factor(config, 109, 110), 1.0);
-}
-
 }  // namespace
 }  // namespace kessoku::runtime
