@@ -77,22 +77,47 @@ void fsync_path(const std::filesystem::path& path) {
   if (!file.valid() || ::fsync(file.get()) != 0) throw_system("flush to disk", path);
 }
 
-void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
-  const std::filesystem::path beside = path.string() + fmt::format(".tmp{}", ::getpid());
-  {
-    const Descriptor file(beside, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    if (!file.valid()) throw_system("create", beside);
-    size_t done = 0;
-    while (done < content.size()) {
-      const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) throw_system("write", beside);
-      done += static_cast<size_t>(put);
-    }
-    if (::fsync(file.get()) != 0) throw_system("flush to disk", beside);
+namespace {
+
+/// Writes a temporary file beside `path`, flushed to disk, and returns its name.
+std::filesystem::path write_beside(const std::filesystem::path& path, std::string_view content) {
+  std::filesystem::path beside = path.string() + fmt::format(".tmp{}", ::getpid());
+  const Descriptor file(beside, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  if (!file.valid()) throw_system("create", beside);
+  size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw_system("write", beside);
+    done += static_cast<size_t>(put);
   }
-  std::filesystem::rename(beside, path);
+  if (::fsync(file.get()) != 0) throw_system("flush to disk", beside);
+  return beside;
+}
+
+void fsync_folder_of(const std::filesystem::path& path) {
   fsync_path(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+}
+
+}  // namespace
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  std::filesystem::rename(write_beside(path, content), path);
+  fsync_folder_of(path);
+}
+
+bool write_new_file(const std::filesystem::path& path, std::string_view content) {
+  if (std::filesystem::exists(std::filesystem::symlink_status(path))) return false;
+  const std::filesystem::path beside = write_beside(path, content);
+  // A link, unlike a rename, fails if somebody was faster.
+  const int failure = ::link(beside.c_str(), path.c_str()) == 0 ? 0 : errno;
+  if (failure == 0 || failure == EEXIST) {
+    std::filesystem::remove(beside);
+  } else {  // a file system without hard links
+    std::filesystem::rename(beside, path);
+  }
+  fsync_folder_of(path);
+  return failure != EEXIST;
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {

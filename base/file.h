@@ -17,6 +17,10 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = 64
 /// or the whole new one. Throws Error (kCannotWrite) naming the path and the system's reason.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
+/// Writes a file that is not there yet, whole or not at all. Returns false, and leaves it alone, if
+/// there is one. Errors as write_file_atomically.
+bool write_new_file(const std::filesystem::path& path, std::string_view content);
+
 /// fsync of a file or folder, so that it survives a power cut.
 void fsync_path(const std::filesystem::path& path);
 

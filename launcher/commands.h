@@ -15,7 +15,8 @@ void add_inspect_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
 /// `result` becomes kStopped when training was asked to stop before its last step.
 void add_train_command(CLI::App& app, ExitCode& result);
-void add_sample_command(CLI::App& app);
+/// `result` becomes kStopped when it was asked to stop before the last picture.
+void add_sample_command(CLI::App& app, ExitCode& result);
 void add_report_command(CLI::App& app);
 
 }  // namespace kessoku::launcher

@@ -1,233 +1,263 @@
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
 #include <spdlog/spdlog.h>
 
-#include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "data/grid.h"
-#include "data/png.h"
+#include "data/resample.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
+#include "launcher/sample_options.h"
 #include "metrics/progress.h"
+#include "model/inpainting.h"
+#include "model/model_digest.h"
 #include "model/pipeline.h"
 #include "model/safetensors.h"
-#include "model/solver.h"
+#include "runtime/picture_folder.h"
+#include "runtime/picture_inputs.h"
+#include "runtime/stop_signal.h"
 
 namespace kessoku::launcher {
 
 namespace {
 
-struct SampleOptions {
-  std::string model;
-  std::vector<std::string> prompts;
-  std::string prompts_file;
-  model::PictureRequest settings;
-  std::string size;     // WxH; empty: the model's own
-  std::string latents;  // a .safetensors file
-  std::string out = "samples";
-  int64_t batch = 0;   // 0: by size
-  int threads = 0;     // 0: all cores
-  size_t columns = 0;  // 0: a square grid
+namespace fs = std::filesystem;
+using runtime::PictureSettings;
+
+/// Thrown out of a picture that is under way.
+struct Stopped {};
+
+/// A picture that is there.
+struct Made {
+  fs::path file;
+  PictureSettings settings;
+  data::Image thumbnail;
 };
 
-std::vector<std::string> read_prompts(const SampleOptions& options) {
-  std::vector<std::string> prompts = options.prompts;
-  if (!options.prompts_file.empty()) {
-    const std::string content = read_file(options.prompts_file);
-    for (std::string line; const std::string& text : CLI::detail::split(content, '\n')) {
-      line = CLI::detail::trim_copy(text);
-      if (!line.empty()) prompts.push_back(line);
+/// Enough pictures at once to keep the cores busy with small ones. A function of the picture's size
+/// alone, because a picture's last bits depend on it.
+int64_t usual_batch(const model::StableDiffusion& model, const model::PictureRequest& request) {
+  const int64_t side = model.vae.config().downscale();
+  return std::clamp<int64_t>(1024 / (request.width / side * (request.height / side)), 1, 8);
+}
+
+/// Fills in all that the command line leaves open, reading the files that pictures begin with.
+void complete(std::vector<PictureSettings>& pictures, const model::StableDiffusion& model) {
+  runtime::PictureInputs inputs(model);
+  for (PictureSettings& picture : pictures) {
+    inputs.load(picture);
+    if (picture.batch == 0) picture.batch = usual_batch(model, picture.request);
+    if (picture.threads == 0) picture.threads = at::get_num_threads();
+    picture.kessoku = KESSOKU_VERSION;
+  }
+  for (const std::string& note : inputs.notes()) spdlog::info("{}", note);
+}
+
+void require_model(std::vector<PictureSettings>& pictures, const model::StableDiffusion& model,
+                   const SampleOptions& options) {
+  const std::string digest = model::model_digest(model);
+  for (PictureSettings& picture : pictures) {
+    if (!picture.model_digest.empty() && picture.model_digest != digest && !options.any_model) {
+      throw DataError(
+          fmt::format("{}: is not the model that the picture was made with (digest {}, then {}); "
+                      "--any-model makes one with it all the same",
+                      picture.model, digest, picture.model_digest));
     }
+    picture.model_digest = digest;
   }
-  if (prompts.empty())
-    throw UsageError("sample: nothing to draw: give --prompt TEXT or --prompts FILE");
-  return prompts;
 }
 
-std::pair<int64_t, int64_t> parse_size(const std::string& text) {
-  int64_t width = 0, height = 0;
-  const char* end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, width);
-  if (first.ec == std::errc() && first.ptr != end && *first.ptr == 'x') {
-    const auto second = std::from_chars(first.ptr + 1, end, height);
-    if (second.ec == std::errc() && second.ptr == end && width > 0 && height > 0)
-      return {width, height};
+void require_latents(const SampleOptions& options, size_t pictures) {
+  const auto given = options.given.find("latents");
+  if (given == options.given.end()) return;
+  const std::vector<int64_t> shape = model::SafetensorsFile(given->second).entry("latents").shape;
+  if (shape.empty() || shape[0] != static_cast<int64_t>(pictures)) {
+    throw UsageError(fmt::format("{}: latents is of shape ({}); there are {} pictures to make",
+                                 given->second, fmt::join(shape, ", "), pictures));
   }
-  throw UsageError(
-      fmt::format("sample: --size {}: must be WIDTHxHEIGHT in pixels, e.g. 512x512", text));
 }
 
-/// Unit normals from --latents, one picture each; undefined without.
-at::Tensor read_latents(const SampleOptions& options, const model::StableDiffusion& model,
-                        size_t pictures) {
-  if (options.latents.empty()) return {};
-  const at::Tensor latents =
-      model::SafetensorsFile(options.latents).tensor("latents").to(at::kFloat, false, true);
-  const int64_t channels = model.vae.config().latent_channels;
-  if (latents.dim() != 4 || latents.size(0) != static_cast<int64_t>(pictures) ||
-      latents.size(1) != channels) {
-    throw UsageError(fmt::format(
-        "{}: latents is of shape ({}); {} pictures of this model need ({}, {}, h, w)",
-        options.latents, fmt::join(latents.sizes(), ", "), pictures, pictures, channels));
+/// Numbers of pictures that are made at once, in the order of their first.
+std::vector<std::vector<size_t>> batches(const model::StableDiffusion& model,
+                                         const std::vector<PictureSettings>& pictures) {
+  std::vector<std::vector<size_t>> batches;
+  std::map<std::string, size_t> open;
+  for (size_t i = 0; i < pictures.size(); ++i) {
+    const std::string key = fmt::format("{} {} {}", model::batch_key(model, pictures[i].request),
+                                        pictures[i].batch, pictures[i].threads);
+    const auto [place, is_new] = open.emplace(key, batches.size());
+    if (is_new) batches.emplace_back();
+    std::vector<size_t>& batch = batches[place->second];
+    batch.push_back(i);
+    if (batch.size() == static_cast<size_t>(pictures[i].batch)) open.erase(place);
   }
-  return latents;
+  return batches;
 }
 
-void set_size(const SampleOptions& options, const model::StableDiffusion& model,
-              const at::Tensor& latents, model::PictureRequest& settings) {
-  const int64_t downscale = model.vae.config().downscale();
-  if (!options.size.empty()) {
-    std::tie(settings.width, settings.height) = parse_size(options.size);
-  } else if (latents.defined()) {
-    settings.width = latents.size(3) * downscale;
-    settings.height = latents.size(2) * downscale;
-  } else {
-    const auto [height, width] = model.unet.config().sample_size;
-    settings.width = width * downscale;
-    settings.height = height * downscale;
+/// All pictures of the grid scaled alike, such that it stays a picture that programs open.
+class Thumbnails {
+ public:
+  Thumbnails(const std::vector<PictureSettings>& pictures, size_t columns) {
+    constexpr double kMostPixels = 8192;  // a side
+    double width = 1, height = 1;
+    for (const PictureSettings& picture : pictures) {
+      width = std::max(width, static_cast<double>(picture.request.width));
+      height = std::max(height, static_cast<double>(picture.request.height));
+    }
+    const auto across = static_cast<double>(columns);
+    const double down = std::ceil(static_cast<double>(pictures.size()) / across);
+    scale_ = std::min({1.0, kMostPixels / (width * across), kMostPixels / (height * down)});
   }
-  model::check_picture_size(model, settings.width, settings.height);
-}
-
-std::vector<model::PictureRequest> make_requests(const std::vector<std::string>& prompts,
-                                                 const model::PictureRequest& settings) {
-  std::vector<model::PictureRequest> requests;
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    requests.push_back(settings);
-    requests.back().prompt = prompts[i];
-    requests.back().seed = settings.seed + i;
+  data::Image of(const data::Image& image) const {
+    const auto scaled = [&](int64_t side) {
+      return std::max<int64_t>(1, std::lround(static_cast<double>(side) * scale_));
+    };
+    return data::resize_lanczos(image, scaled(image.width), scaled(image.height));
   }
-  return requests;
+
+ private:
+  double scale_;
+};
+
+/// What the pixels of a finished picture are: with --keep-original, partly the original's.
+at::Tensor finish(const at::Tensor& pixels, const PictureSettings& settings) {
+  if (!settings.keep_original) return pixels;
+  return model::keep_original(pixels, settings.request.init, settings.request.mask,
+                              settings.feather);
 }
 
-/// As many pictures at once as four of 512×512 pixels (of a model with SD's downscale of 8) have
-/// latents, and at most 32: enough to keep the cores busy.
-size_t batch_size(const SampleOptions& options, const model::StableDiffusion& model,
-                  const model::PictureRequest& settings) {
-  if (options.batch > 0) return static_cast<size_t>(options.batch);
-  const int64_t downscale = model.vae.config().downscale();
-  const int64_t latents = (settings.width / downscale) * (settings.height / downscale);
-  return static_cast<size_t>(std::clamp<int64_t>(4 * 64 * 64 / latents, 1, 32));
+at::Tensor make_batch(const model::StableDiffusion& model,
+                      const std::vector<model::PictureRequest>& requests, int64_t rows,
+                      const std::function<void(int64_t, int64_t)>& on_step) {
+  try {
+    return model::make_pictures(model, requests, {.rows = rows, .on_step = on_step});
+  } catch (const c10::Error& error) {
+    if (std::string(error.what()).find("can't allocate memory") == std::string::npos) throw;
+    throw UsageError(
+        fmt::format("not enough memory for {} pictures of {}x{} at once: a smaller --size, --batch "
+                    "or --tile needs less",
+                    rows, requests.front().width, requests.front().height));
+  }
 }
 
-data::Image image_at(const at::Tensor& pictures, int64_t index) {
-  const at::Tensor picture = pictures.select(0, index).contiguous();
-  const uint8_t* pixels = picture.data_ptr<uint8_t>();
-  return {picture.size(1), picture.size(0), {pixels, pixels + picture.numel()}};
+/// Draws all pictures, batch by batch, and writes each as soon as it is there; those that are when
+/// `stop` comes.
+std::vector<Made> draw(const SampleOptions& options, const model::StableDiffusion& model,
+                       const std::vector<PictureSettings>& pictures, size_t columns,
+                       const runtime::StopSignal& stop) {
+  runtime::PictureFolder folder(options.out);
+  const Thumbnails thumbnails(pictures, columns);
+  const std::vector<std::vector<size_t>> all = batches(model, pictures);
+  uint64_t steps = 0, done = 0;
+  for (const std::vector<size_t>& batch : all)
+    steps += static_cast<uint64_t>(model::count_steps(model, pictures[batch[0]].request));
+  metrics::Progress progress("sample", "steps", steps);
+  std::map<size_t, Made> made;
+  try {
+    for (const std::vector<size_t>& batch : all) {
+      std::vector<model::PictureRequest> requests;
+      for (const size_t i : batch) requests.push_back(pictures[i].request);
+      at::set_num_threads(static_cast<int>(pictures[batch[0]].threads));
+      const at::Tensor pixels =
+          make_batch(model, requests, pictures[batch[0]].batch, [&](int64_t, int64_t) {
+            if (stop.requested()) throw Stopped{};
+            progress.update(++done, fmt::format("{} of {} pictures", made.size(), pictures.size()));
+          });
+      for (size_t place = 0; place < batch.size(); ++place) {
+        const PictureSettings& settings = pictures[batch[place]];
+        const data::Image image =
+            runtime::to_image(finish(pixels[static_cast<int64_t>(place)], settings));
+        made[batch[place]] = {folder.write(image, settings, batch[place]), settings,
+                              thumbnails.of(image)};
+      }
+    }
+  } catch (const Stopped&) {
+  }
+  std::vector<Made> result;
+  for (auto& [index, picture] : made) result.push_back(std::move(picture));
+  return result;
 }
 
-std::map<std::string, std::string> describe(const model::PictureRequest& request,
-                                            const std::string& model) {
-  return {{"prompt", request.prompt},
-          {"negative", request.negative},
-          {"seed", fmt::format("{}", request.seed)},
-          {"steps", fmt::format("{}", request.steps)},
-          {"cfg", fmt::format("{}", request.cfg)},
-          {"solver", request.solver},
-          {"size", fmt::format("{}x{}", request.width, request.height)},
-          {"model", model}};
-}
-
-/// Draws all pictures, batch by batch, and writes each as soon as it is there.
-std::vector<data::Image> draw(const SampleOptions& options, const model::StableDiffusion& model,
-                              const std::vector<model::PictureRequest>& requests,
-                              const at::Tensor& latents) {
-  const size_t batch = batch_size(options, model, requests.front());
-  const size_t batches = (requests.size() + batch - 1) / batch;
-  const auto steps = static_cast<size_t>(requests.front().steps);
-  metrics::Progress progress("sample", "steps", batches * steps);
+fs::path write_grid(const SampleOptions& options, const std::vector<Made>& made, size_t columns) {
   std::vector<data::Image> images;
-  for (size_t begin = 0; begin < requests.size(); begin += batch) {
-    const size_t end = std::min(begin + batch, requests.size());
-    const std::vector<model::PictureRequest> part(requests.begin() + static_cast<ptrdiff_t>(begin),
-                                                  requests.begin() + static_cast<ptrdiff_t>(end));
-    const at::Tensor part_latents =
-        latents.defined() ? latents.slice(0, static_cast<int64_t>(begin), static_cast<int64_t>(end))
-                          : latents;
-    const at::Tensor pictures = model::make_pictures(
-        model, part, {.noise = part_latents, .on_step = [&](int64_t done, int64_t) {
-                        progress.update(
-                            begin / batch * steps + static_cast<size_t>(done),
-                            fmt::format("pictures {}-{} of {}", begin + 1, end, requests.size()));
-                      }});
-    for (size_t i = begin; i < end; ++i) {
-      images.push_back(image_at(pictures, static_cast<int64_t>(i - begin)));
-      data::write_png(std::filesystem::path(options.out) / fmt::format("{:05}.png", i),
-                      images.back(), describe(requests[i], options.model));
-    }
+  std::vector<std::string> labels;
+  for (const Made& picture : made) {
+    images.push_back(picture.thumbnail);
+    if (options.labels) labels.push_back(picture.settings.request.prompt);
   }
-  return images;
+  return runtime::PictureFolder(options.out).write_grid(data::make_grid(images, columns, labels));
 }
 
-void run_sample(const SampleOptions& options) {
-  const std::vector<std::string> prompts = read_prompts(options);
-  if (!options.size.empty()) parse_size(options.size);  // before the model's weights are read
-  if (options.threads > 0) at::set_num_threads(options.threads);
-  const model::StableDiffusion model = model::load_model(resolve_model_folder(options.model));
+void report(const SampleOptions& options, const std::vector<Made>& made, const fs::path& grid) {
+  if (!options.json) {
+    if (!made.empty())
+      spdlog::info("{} pictures and {} are in {}/", made.size(), grid.filename().string(),
+                   options.out);
+    return;
+  }
+  nlohmann::json pictures = nlohmann::json::array();
+  for (const Made& picture : made) {
+    const model::PictureRequest& request = picture.settings.request;
+    pictures.push_back({{"file", picture.file.string()},
+                        {"prompt", request.prompt},
+                        {"negative", request.negative},
+                        {"seed", request.seed},
+                        {"width", request.width},
+                        {"height", request.height},
+                        {"steps", request.steps},
+                        {"cfg", request.cfg},
+                        {"solver", request.solver}});
+  }
+  nlohmann::json document{{"pictures", std::move(pictures)}, {"grid", nullptr}};
+  if (!grid.empty()) document["grid"] = grid.string();
+  fmt::print("{}\n", document.dump(1));
+}
 
-  const at::Tensor latents = read_latents(options, model, prompts.size());
-  model::PictureRequest settings = options.settings;
-  set_size(options, model, latents, settings);
-  std::filesystem::create_directories(options.out);
-  const auto images = draw(options, model, make_requests(prompts, settings), latents);
+/// A path that goes on meaning the same: `latest` moves, the checkpoint that it points to stays.
+std::string lasting_path(const fs::path& folder) {
+  return fs::is_symlink(folder) ? (folder.parent_path() / fs::read_symlink(folder)).string()
+                                : folder.string();
+}
+
+ExitCode run_sample(const SampleOptions& options) {
+  const runtime::StopSignal stop;
+  std::vector<PictureSettings> pictures = list_pictures(options);
+  require_latents(options, pictures.size());
+  const std::string path = pictures.front().model;
+  if (path.empty()) throw UsageError("sample: which model? kessoku sample MODEL --prompt TEXT");
+  const fs::path folder = resolve_model_folder(path);
+  const model::StableDiffusion model = model::load_model(folder);
+  require_model(pictures, model, options);
+  for (PictureSettings& picture : pictures) picture.model = lasting_path(folder);
+  complete(pictures, model);
 
   const size_t columns = options.columns > 0
                              ? options.columns
-                             : static_cast<size_t>(std::ceil(std::sqrt(images.size())));
-  data::write_png(std::filesystem::path(options.out) / "grid.png", data::make_grid(images, columns),
-                  describe(settings, options.model));
-  spdlog::info("{} pictures and grid.png are in {}/", images.size(), options.out);
+                             : static_cast<size_t>(std::ceil(std::sqrt(pictures.size())));
+  const std::vector<Made> made = draw(options, model, pictures, columns, stop);
+  report(options, made, made.empty() ? fs::path() : write_grid(options, made, columns));
+  if (made.size() == pictures.size()) return ExitCode::kDone;
+  spdlog::warn("stopped: {} of {} pictures are there", made.size(), pictures.size());
+  return ExitCode::kStopped;
 }
 
 }  // namespace
 
-void add_sample_command(CLI::App& app) {
+void add_sample_command(CLI::App& app, ExitCode& result) {
   auto options = std::make_shared<SampleOptions>();
-  model::PictureRequest& settings = options->settings;
-  CLI::App* command = app.add_subcommand("sample", "Make pictures from prompts");
-  command
-      ->add_option("MODEL", options->model,
-                   "A model folder, a checkpoint, or a run folder (its newest checkpoint)")
-      ->required();
-  command->add_option("--prompt", options->prompts, "What to draw; may be given several times")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--prompts", options->prompts_file,
-                      "File of prompts, one a line (empty lines are skipped)");
-  command->add_option("--negative", settings.negative, "What not to draw");
-  command->add_option("--steps", settings.steps, "Solver steps")
-      ->check(CLI::Range(1, 999))
-      ->capture_default_str();
-  command->add_option("--cfg", settings.cfg, "Guidance scale; 1 = none")
-      ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
-  command
-      ->add_option("--solver", settings.solver,
-                   "how to walk from noise to picture; docs/solvers.md")
-      ->check(CLI::IsMember(model::solver_names()))
-      ->capture_default_str();
-  command->add_option("--seed", settings.seed, "Of the first picture; the next ones count up")
-      ->capture_default_str();
-  command->add_option("--size", options->size, "WIDTHxHEIGHT in pixels (default: the model's own)");
-  command->add_option(
-      "--latents", options->latents,
-      "A .safetensors file whose \"latents\", unit normal (pictures, C, h, w), replace the seeds");
-  command->add_option("--out", options->out, "Folder for 00000.png, 00001.png … and grid.png")
-      ->capture_default_str();
-  command
-      ->add_option("--batch", options->batch, "Pictures at a time (default: by size, at most 32)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--threads", options->threads, "CPU threads (default: all cores)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--columns", options->columns, "Columns of the grid (default: a square)")
-      ->check(CLI::PositiveNumber);
+  CLI::App* command = app.add_subcommand(
+      "sample", "Make pictures from prompts, of pictures, or repaint parts of them");
+  add_sample_options(*command, *options);
   command->footer(
-      "Example: kessoku sample runs/demo --prompt \"a cat and a dog\" --steps 20 --cfg 4 --seed 7 "
+      "Examples: kessoku sample runs/demo --prompt \"a cat and a dog\" --steps 20 --cfg 4 --seed 7 "
       "--out pictures\n"
-      "Each PNG carries its prompt and settings as text.");
-  command->callback([options] { run_sample(*options); });
+      "          kessoku sample runs/demo --prompt \"a (red:1.3) hat\" --init a.png --mask m.png\n"
+      "          kessoku sample --from pictures/00000.png\n"
+      "Each PNG carries its prompt and settings. Ctrl-C keeps what is finished (exit code 75).");
+  command->callback([options, &result] { result = run_sample(*options); });
 }
 
 }  // namespace kessoku::launcher

@@ -47,7 +47,8 @@ at::Tensor keep_original(const at::Tensor& made, const at::Tensor& original, con
     share = at::maximum(share, around - 1 / static_cast<double>(feather + 1));
   }
   share = share.permute({1, 2, 0});
-  const at::Tensor mixed = made.to(at::kFloat) * share + original.to(at::kFloat) * (1 - share);
+  const at::Tensor pixels = ((original * 0.5 + 0.5) * 255).permute({1, 2, 0});
+  const at::Tensor mixed = made.to(at::kFloat) * share + pixels * (1 - share);
   return mixed.round().clamp(0, 255).to(at::kByte);
 }
 

@@ -20,8 +20,8 @@ at::Tensor mask_of_latents(const at::Tensor& masks, int64_t downscale);
 at::Tensor masked_images(const at::Tensor& images, const at::Tensor& masks);
 
 /// Puts the original's pixels back where `mask` (1, H, W) is 0: exactly so at more than `feather`
-/// pixels from what was repainted, and fading into the made picture up to there. `made` and
-/// `original` are u8 (H, W, 3).
+/// pixels from what was repainted, and fading into the made picture up to there. `made` is u8
+/// (H, W, 3), as is the result; `original` (3, H, W) in −1…1.
 at::Tensor keep_original(const at::Tensor& made, const at::Tensor& original, const at::Tensor& mask,
                          int64_t feather);
 

@@ -14,11 +14,13 @@ struct PictureRequest {
   std::string negative;
   PromptOptions text;
   uint64_t seed = 0;    ///< of all noise (Philox)
+  at::Tensor noise;     ///< unit normal (C, h, w) to begin with, instead of the seed's; optional
   int64_t width = 512;  ///< pixels; a multiple of the VAE's downscale
   int64_t height = 512;
   int64_t steps = 28;
   double cfg = 7.5;  ///< guidance scale; 1 = no guidance
   std::string solver = "dpmpp_2m";
+  double eta = 0;       ///< of the solver ddim
   int64_t tile = 0;     ///< pixels a side of the VAE's tiles; 0 = the whole picture at once
   at::Tensor init;      ///< picture to begin with, (3, H, W) f32 in −1…1; undefined = noise
   at::Tensor mask;      ///< where to repaint `init`, (1, H, W) f32, 1 = repaint, 0 = keep; optional

@@ -36,6 +36,11 @@ int64_t chunks_of(const StableDiffusion& model, const PictureRequest& request) {
   return is_guided(request) ? std::max(own, chunks(request.negative)) : own;
 }
 
+std::unique_ptr<Solver> solver_of(const StableDiffusion& model, const PictureRequest& request) {
+  return make_solver(request.solver, NoiseSchedule(model.schedule), request.steps,
+                     {.eta = request.eta});
+}
+
 /// The step that a picture begins with, as in diffusers' get_timesteps.
 int64_t first_step(const PictureRequest& request) {
   if (!request.init.defined()) return 0;
@@ -46,6 +51,11 @@ int64_t first_step(const PictureRequest& request) {
                     request.strength, request.steps));
   }
   return request.steps - std::min(taken, request.steps);
+}
+
+std::vector<int64_t> latent_shape(const StableDiffusion& model, const PictureRequest& request) {
+  const VaeConfig& vae = model.vae.config();
+  return {vae.latent_channels, request.height / vae.downscale(), request.width / vae.downscale()};
 }
 
 void check(const StableDiffusion& model, const PictureRequest& request) {
@@ -68,6 +78,11 @@ void check(const StableDiffusion& model, const PictureRequest& request) {
     if (image.defined() && image.sizes().slice(1) != at::IntArrayRef(size))
       throw std::invalid_argument("make_pictures: picture or mask is not of the size asked for");
   }
+  const std::vector<int64_t> shape = latent_shape(model, request);
+  if (request.noise.defined() && request.noise.sizes() != at::IntArrayRef(shape)) {
+    throw UsageError(fmt::format("the initial latents are of shape ({}); the picture needs ({})",
+                                 fmt::join(request.noise.sizes(), ", "), fmt::join(shape, ", ")));
+  }
 }
 
 /// What goes through the UNet together: the pictures of `requests`, each on its own row, and copies
@@ -79,11 +94,7 @@ class Rows {
         requests_(requests),
         count_(std::max(static_cast<size_t>(count), requests.size())),
         device_(model.unet.parameters().front().tensor.device()),
-        shape_{model.vae.config().latent_channels,
-               requests.front().height / model.vae.config().downscale(),
-               requests.front().width / model.vae.config().downscale()} {}
-
-  const std::vector<int64_t>& latent_shape() const { return shape_; }
+        shape_(latent_shape(model, requests.front())) {}
 
   /// Unit normals (rows, C, h, w).
   at::Tensor noise(Purpose purpose, int64_t index) const {
@@ -91,9 +102,12 @@ class Rows {
       return unit_normals(shape_, request.seed, purpose, static_cast<uint64_t>(index));
     });
   }
-  at::Tensor given_noise(const at::Tensor& noise) const {
-    int64_t row = 0;
-    return stack([&](const PictureRequest&) { return noise[row++]; });
+  at::Tensor initial_noise() const {
+    return stack([&](const PictureRequest& request) {
+      return request.noise.defined()
+                 ? request.noise.to(at::kFloat)
+                 : unit_normals(shape_, request.seed, Purpose::kInitialLatents, 0);
+    });
   }
   /// (2·rows, T, D): the negatives', then the prompts'; without guidance the prompts' alone.
   at::Tensor text_states() const {
@@ -159,21 +173,10 @@ at::Tensor predict(const UNet& unet, const at::Tensor& input, double timestep,
   const bool guided = states.size(0) != input.size(0);
   const at::Tensor batch = guided ? at::cat({input, input}) : input;
   const at::Tensor timesteps = at::full({batch.size(0)}, timestep, batch.options());
-  const at::Tensor output = unet.forward(batch, timesteps, states);
+  const at::Tensor output = unet.forward(batch, timesteps, states).to(at::kFloat);
   if (!guided) return output;
   const std::vector<at::Tensor> halves = output.chunk(2);
   return halves[0] + cfg * (halves[1] - halves[0]);
-}
-
-at::Tensor initial_noise(const Rows& rows, const at::Tensor& given, size_t pictures) {
-  if (!given.defined()) return rows.noise(Purpose::kInitialLatents, 0);
-  std::vector<int64_t> shape{static_cast<int64_t>(pictures)};
-  shape.insert(shape.end(), rows.latent_shape().begin(), rows.latent_shape().end());
-  if (given.sizes() != at::IntArrayRef(shape)) {
-    throw UsageError(fmt::format("the initial latents are of shape ({}); the pictures need ({})",
-                                 fmt::join(given.sizes(), ", "), fmt::join(shape, ", ")));
-  }
-  return rows.given_noise(given.to(at::kFloat));
 }
 
 }  // namespace
@@ -184,13 +187,13 @@ at::Tensor make_pictures(const StableDiffusion& model, const std::vector<Picture
   if (requests.empty()) throw UsageError("no pictures asked for");
   for (const PictureRequest& request : requests) check(model, request);
   const PictureRequest& settings = requests.front();
-  const auto solver = make_solver(settings.solver, NoiseSchedule(model.schedule), settings.steps);
+  const auto solver = solver_of(model, settings);
   const int64_t first = first_step(settings);
   const bool inpaints = settings.mask.defined();
   const Rows rows(model, requests, options.rows);
 
   const at::Tensor states = rows.text_states();
-  const at::Tensor noise = initial_noise(rows, options.noise, requests.size());
+  const at::Tensor noise = rows.initial_noise();
   const at::Tensor init = settings.init.defined() ? rows.init_latents() : at::Tensor();
   const at::Tensor masks = inpaints || is_inpainting_model(model) ? rows.masks() : at::Tensor();
   const at::Tensor seen =  // by an inpainting UNet, besides the latents
@@ -214,11 +217,10 @@ at::Tensor make_pictures(const StableDiffusion& model, const std::vector<Picture
   return rows.decode(latents);
 }
 
-bool can_share_batch(const StableDiffusion& model, const PictureRequest& a,
-                     const PictureRequest& b) {
-  return a.width == b.width && a.height == b.height && a.steps == b.steps && a.cfg == b.cfg &&
-         a.solver == b.solver && a.strength == b.strength && a.init.defined() == b.init.defined() &&
-         a.mask.defined() == b.mask.defined() && chunks_of(model, a) == chunks_of(model, b);
+std::string batch_key(const StableDiffusion& model, const PictureRequest& request) {
+  return fmt::format("{}x{} {} {} {} {} {} {} {} {}", request.width, request.height, request.steps,
+                     request.cfg, request.solver, request.eta, request.strength,
+                     request.init.defined(), request.mask.defined(), chunks_of(model, request));
 }
 
 void check_picture_size(const StableDiffusion& model, int64_t width, int64_t height) {
@@ -235,8 +237,7 @@ void check_picture_size(const StableDiffusion& model, int64_t width, int64_t hei
 }
 
 int64_t count_steps(const StableDiffusion& model, const PictureRequest& request) {
-  return make_solver(request.solver, NoiseSchedule(model.schedule), request.steps)->steps() -
-         first_step(request);
+  return solver_of(model, request)->steps() - first_step(request);
 }
 
 }  // namespace kessoku::model

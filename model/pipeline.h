@@ -8,8 +8,6 @@
 namespace kessoku::model {
 
 struct PictureOptions {
-  /// Unit normal (B, C, h, w), replaces the noise of the seeds with which pictures begin.
-  at::Tensor noise{};
   /// Pictures that go through the UNet at once, at least B; the missing ones are filled in and
   /// thrown away. Bits depend on this number, but not on what the other pictures are. 0 = B.
   int64_t rows = 0;
@@ -17,7 +15,7 @@ struct PictureOptions {
   std::function<void(int64_t, int64_t)> on_step{};
 };
 
-/// Makes pictures that agree in all that `can_share_batch` asks for: text → image, image → image
+/// Makes pictures of one `batch_key`: text → image, image → image
 /// with `init`, inpainting with `init` and `mask`. As diffusers' StableDiffusionPipeline,
 /// …Img2ImgPipeline and …InpaintPipeline; an ordinary UNet keeps what is not masked by setting it
 /// back to the noised original after each step, one of 2·C + 1 channels is given mask and masked
@@ -26,10 +24,9 @@ struct PictureOptions {
 at::Tensor make_pictures(const StableDiffusion& model, const std::vector<PictureRequest>& requests,
                          const PictureOptions& options = {});
 
-/// Whether two pictures can be made at once: equal size, steps, guidance, solver and strength, both
-/// with or without picture and mask, and prompts of equally many chunks.
-bool can_share_batch(const StableDiffusion& model, const PictureRequest& a,
-                     const PictureRequest& b);
+/// Pictures can be made at once if these are equal: size, steps, guidance, solver, strength,
+/// whether there are picture and mask, and the number of chunks of the prompts.
+std::string batch_key(const StableDiffusion& model, const PictureRequest& request);
 
 /// Throws UsageError, naming the nearest size that would do, unless both sides are multiples of the
 /// VAE's downscale.

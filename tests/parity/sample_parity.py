@@ -10,42 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import (AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler,
-                       PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel)
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-ROOT = Path(__file__).resolve().parents[2]
+from tiny_model import tiny_pipeline
+
 PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
 SOLVERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmpp_2m": DPMSolverMultistepScheduler}
-SD15_SCHEDULER = {"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012,
-                  "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "set_alpha_to_one": False,
-                  "skip_prk_steps": True, "steps_offset": 1, "trained_betas": None, "clip_sample": False}
 PROMPTS = ["a smiling cat and a dog, night", "", "Café 🎸 guitar"]
 NEGATIVE = "blurry"
-
-
-def tiny_pipeline() -> StableDiffusionPipeline:
-    torch.manual_seed(3)
-    unet = UNet2DConditionModel(sample_size=8, block_out_channels=(32, 64), layers_per_block=1,
-                                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-                                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=32,
-                                attention_head_dim=4)
-    vae = AutoencoderKL(block_out_channels=(32, 32, 64), layers_per_block=1, sample_size=32,
-                        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3)
-    with torch.no_grad():  # fresh weights give grey pictures, and a UNet that hardly looks at the text
-        vae.decoder.conv_out.weight *= 4
-        unet.conv_out.weight *= 3
-    text_encoder = CLIPTextModel(CLIPTextConfig(vocab_size=49408, hidden_size=32, intermediate_size=64,
-                                                num_hidden_layers=2, num_attention_heads=4))
-    scheduler = PNDMScheduler.from_config(SD15_SCHEDULER)
-    pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=text_encoder, unet=unet, scheduler=scheduler, safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-        tokenizer=CLIPTokenizer.from_pretrained(ROOT / "models/clip-tokenizer"))
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def sample(*arguments: str) -> subprocess.CompletedProcess:
@@ -128,7 +102,7 @@ class SampleParity(unittest.TestCase):
             ([self.model, "--prompt", "x", "--size", "big"], "WIDTHxHEIGHT"),
             ([self.model], "--prompt"),
             ([self.model, "--prompt", "x", "--solver", "heun"], "heun"),
-            ([self.model, "--prompt", "x", "--latents", WORK / "latents.safetensors"], "1 pictures of this model need"),
+            ([self.model, "--prompt", "x", "--latents", WORK / "latents.safetensors"], "there are 1 pictures to make"),
             ([WORK, "--prompt", "x"], "model_index.json"),
             ([WORK / "nowhere", "--prompt", "x"], "no such folder"),
             ([self.model, "--prompts", WORK / "nowhere.txt"], "nowhere.txt"),

@@ -1,0 +1,191 @@
+#include "launcher/sample_options.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "model/solver.h"
+
+namespace kessoku::launcher {
+
+using nlohmann::json;
+using runtime::PictureSettings;
+using runtime::SettingsText;
+
+namespace {
+
+/// Settings that a picture has of its own, e.g. its prompt, and how often it is made.
+struct Line {
+  SettingsText settings;
+  int64_t count = 1;
+};
+
+/// A JSON value as the command line would have it; [512, 768] is a size.
+std::string text_of(const json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_array() && value.size() == 2)
+    return fmt::format("{}x{}", value[0].dump(), value[1].dump());
+  return value.dump();
+}
+
+Line parse_json_line(const std::string& text, int64_t count) {
+  const json object = json::parse(text, nullptr, false);
+  if (!object.is_object()) {
+    throw UsageError(
+        "begins with { but is no JSON object, e.g. {\"prompt\": \"a cat\", \"seed\": 7}");
+  }
+  Line line{.settings = {}, .count = count};
+  PictureSettings checked;
+  for (const auto& [key, value] : object.items()) {
+    if (key == "count") {
+      if (!value.is_number_integer() || value.get<int64_t>() < 1 || value.get<int64_t>() > 100'000)
+        throw UsageError(fmt::format("count {}: must be between 1 and 100000", value.dump()));
+      line.count = value.get<int64_t>();
+    } else {
+      runtime::set_setting(checked, key, text_of(value));
+      line.settings.emplace(key, text_of(value));
+    }
+  }
+  return line;
+}
+
+std::vector<Line> read_prompts_file(const std::string& file, int64_t count) {
+  std::vector<Line> lines;
+  size_t number = 0;
+  for (const std::string& raw : CLI::detail::split(read_file(file), '\n')) {
+    ++number;
+    const std::string text = CLI::detail::trim_copy(raw);
+    if (text.empty()) continue;
+    try {
+      lines.push_back(text[0] == '{' ? parse_json_line(text, count)
+                                     : Line{{{"prompt", text}}, count});
+    } catch (const UsageError& error) {
+      throw UsageError(fmt::format("{}, line {}: {}", file, number, error.what()));
+    }
+  }
+  return lines;
+}
+
+/// What the pictures have in common: one set for each PNG of --from, else one of defaults.
+std::vector<PictureSettings> read_bases(const SampleOptions& options) {
+  std::vector<PictureSettings> bases;
+  for (const std::string& png : options.from) {
+    bases.push_back(runtime::read_settings(png));
+    if (options.model.empty() && bases.back().model != bases.front().model) {
+      throw UsageError(fmt::format(
+          "{} was made with {} and {} with {}: give the model, or make one after the other",
+          options.from.front(), bases.front().model, png, bases.back().model));
+    }
+  }
+  if (bases.empty()) bases.emplace_back();
+  for (PictureSettings& base : bases) {
+    for (const auto& [key, value] : options.given) runtime::set_setting(base, key, value);
+    if (!options.model.empty()) base.model = options.model;
+  }
+  return bases;
+}
+
+}  // namespace
+
+void add_sample_options(CLI::App& command, SampleOptions& options) {
+  // Settings remain text until all that may give them is known.
+  const auto setting = [&](const std::string& name, const std::string& key,
+                           const std::string& help) {
+    return command.add_option_function<std::string>(
+        name, [&options, key](const std::string& value) { options.given[key] = value; }, help);
+  };
+  const auto flag = [&](const std::string& name, const std::string& key, const std::string& value,
+                        const std::string& help) {
+    command.add_flag_callback(
+        name, [&options, key, value] { options.given[key] = value; }, help);
+  };
+  const PictureSettings usual;
+  const auto usual_text = [&](const std::string& key) { return runtime::to_text(usual).at(key); };
+
+  command.add_option("MODEL", options.model,
+                     "A model folder, a checkpoint, or a run folder (its newest checkpoint)");
+  command.add_option("--prompt", options.prompts, "What to draw; may be given several times")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command.add_option("--prompts", options.prompts_file,
+                     "File of prompts, one a line; or JSON objects with settings of their own");
+  setting("--negative", "negative", "What not to draw");
+  command.add_option("--count", options.count, "Pictures of each prompt, their seeds counting up")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  setting("--seed", "seed", "Of the first picture; the next ones count up")
+      ->default_str(usual_text("seed"));
+  setting("--size", "size", "WIDTHxHEIGHT in pixels (default: the model's own, or --init's)");
+  setting("--steps", "steps", "Solver steps")->default_str(usual_text("steps"));
+  setting("--cfg", "cfg", "Guidance scale; 1 = none")->default_str(usual_text("cfg"));
+  setting("--solver", "solver", fmt::format("{}", fmt::join(model::solver_names(), ", ")))
+      ->default_str(usual_text("solver"));
+  setting("--eta", "eta", "Noise that ddim adds at each step, 0 to 1")
+      ->default_str(usual_text("eta"));
+  setting("--clip-skip", "clip_skip", "Layers left out at the text encoder's end")
+      ->default_str(usual_text("clip_skip"));
+  setting("--chunks", "chunks", "Of 75 pieces a prompt may have (default: as many as it needs)");
+  flag("--plain", "weights", "false", "Prompts are plain text: no (word:1.2), [word], BREAK");
+
+  setting("--init", "init", "Picture to begin with");
+  setting("--mask", "mask", "Where to repaint --init: white; black is kept");
+  setting("--strength", "strength",
+          "How much of --init changes, 0 to 1 (default: 0.8; with --mask 1)");
+  flag("--keep-original", "keep_original", "true", "Put --init's own pixels back outside the mask");
+  setting("--feather", "feather", "Pixels over which they fade into the repainted part")
+      ->default_str(usual_text("feather"));
+
+  command.add_option("--from", options.from, "PNG of kessoku sample to make again; may be several")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command.add_flag("--any-model", options.any_model,
+                   "With --from: go on though the model is not the one it was made with");
+
+  command.add_option("--out", options.out, "Folder for 00000.png, 00001.png … and grid.png")
+      ->capture_default_str();
+  command.add_option("--columns", options.columns, "Columns of the grid (default: a square)")
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--labels", options.labels, "Prompts below the pictures of the grid");
+  command.add_flag("--json", options.json, "Print what was written as JSON");
+
+  setting("--tile", "tile",
+          "Pixels a side of the tiles that the VAE works in; 0 = none, auto = for large pictures");
+  setting("--batch", "batch",
+          "Pictures at a time; part of what a picture is a function of "
+          "(default: by size, at most 8)");
+  setting("--threads", "threads", "CPU threads (default: all cores)");
+  setting(
+      "--latents", "latents",
+      "A .safetensors file whose \"latents\", unit normal (pictures, C, h, w), replace the seeds");
+}
+
+std::vector<PictureSettings> list_pictures(const SampleOptions& options) {
+  std::vector<Line> lines;
+  for (const std::string& prompt : options.prompts)
+    lines.push_back({{{"prompt", prompt}}, options.count});
+  if (!options.prompts_file.empty()) {
+    for (Line& line : read_prompts_file(options.prompts_file, options.count))
+      lines.push_back(std::move(line));
+  }
+  if (lines.empty() && !options.from.empty()) lines.push_back({{}, options.count});
+  if (lines.empty())
+    throw UsageError("sample: nothing to draw: give --prompt TEXT, --prompts FILE or --from PNG");
+
+  std::vector<PictureSettings> pictures;
+  for (const PictureSettings& base : read_bases(options)) {
+    uint64_t next = 0;  // picture of this base
+    for (const Line& line : lines) {
+      PictureSettings settings = base;
+      for (const auto& [key, value] : line.settings) runtime::set_setting(settings, key, value);
+      const bool own_seed = line.settings.contains("seed");
+      for (int64_t i = 0; i < line.count; ++i, ++next) {
+        pictures.push_back(settings);
+        pictures.back().request.seed += own_seed ? static_cast<uint64_t>(i) : next;
+        if (options.given.contains("latents"))
+          pictures.back().latents_row = static_cast<int64_t>(pictures.size()) - 1;
+      }
+    }
+  }
+  return pictures;
+}
+
+}  // namespace kessoku::launcher

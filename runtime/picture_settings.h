@@ -1,0 +1,53 @@
+#pragma once
+
+#include <map>
+#include <optional>
+
+#include "model/picture_request.h"
+
+namespace kessoku::runtime {
+
+/// All that a picture is a function of, as the command line, a line of a prompts file or a PNG's
+/// text gives it. Its request's pictures and noise are still the names of files.
+struct PictureSettings {
+  /// Width and height 0: the init picture's, or the model's own.
+  model::PictureRequest request{.width = 0, .height = 0};
+  std::string init;         ///< picture to begin with; empty = none
+  std::string init_digest;  ///< of that file; empty = not known
+  std::string mask;         ///< white = repaint
+  std::string mask_digest;
+  std::optional<double> strength;  ///< without: 1 with a mask, else 0.8
+  bool keep_original = false;      ///< put the unmasked pixels back
+  int64_t feather = 8;             ///< pixels over which they fade
+  std::optional<int64_t> tile;     ///< of the VAE; without: by size
+  std::string latents;             ///< .safetensors file of initial noise
+  int64_t latents_row = 0;
+  std::string latents_digest;  ///< of that row
+  int64_t batch = 0;           ///< pictures that go through the UNet at once; 0 = by size
+  int64_t threads = 0;         ///< of the CPU; 0 = all
+  std::string model;           ///< path
+  std::string model_digest;
+  std::string kessoku;  ///< the version that made it
+};
+
+/// Key → value, as in a PNG's text.
+using SettingsText = std::map<std::string, std::string>;
+
+/// The keys of settings, in order.
+std::vector<std::string> setting_keys();
+
+/// Sets what `key` names from text, e.g. ("size", "512x768"); "auto" takes back what is optional.
+/// Throws UsageError on an unknown key (with the nearest one), or a value that it cannot have.
+void set_setting(PictureSettings& settings, const std::string& key, const std::string& value);
+
+/// All settings that are not empty, such that set_setting makes them again exactly.
+SettingsText to_text(const PictureSettings& settings);
+
+/// The settings in a PNG that `kessoku sample` wrote. Throws UsageError if the file is not there,
+/// DataError naming it if it carries none or is damaged.
+PictureSettings read_settings(const std::filesystem::path& png);
+
+/// The settings as A1111's web UI writes them under the key `parameters`, which many tools read.
+std::string web_ui_parameters(const PictureSettings& settings);
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,293 @@
+"""`kessoku sample` against diffusers' pipelines: prompts with weights, image to image, inpainting, tiles; same noise, same
+picture.
+
+    pipeline_parity.py KESSOKU WORK_FOLDER
+"""
+import shutil
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from diffusers import (DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline,
+                       StableDiffusionInpaintPipeline)
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image, ImageFilter
+
+import philox
+from tiny_model import tiny_pipeline
+
+PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
+SOLVERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmpp_2m": DPMSolverMultistepScheduler}
+PROMPT, NEGATIVE, SEED = "a smiling cat and a dog, night", "blurry", 11
+CASES = [("ddim", 1.0), ("ddim", 0.6), ("euler", 0.35), ("dpmpp_2m", 0.6), ("dpmpp_2m", 1.0)]  # solver, strength
+torch.set_num_threads(1)
+
+
+def sample(*arguments, expect=0):
+    done = subprocess.run([PROGRAM, "sample", *map(str, arguments), "--threads", "1"], capture_output=True, text=True, timeout=120)
+    if done.returncode != expect:
+        raise AssertionError(f"{arguments}: exit code {done.returncode}\n{done.stderr}")
+    return done
+
+
+def pixels(path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def picture(*arguments) -> np.ndarray:
+    out = Path(WORK / "out")
+    shutil.rmtree(out, ignore_errors=True)
+    sample(*arguments, "--out", out, "--seed", SEED, "--negative", NEGATIVE)
+    return pixels(out / "00000.png")
+
+
+def noise(shape, purpose=philox.INITIAL_LATENTS, index=0) -> torch.Tensor:
+    return torch.from_numpy(philox.normals(shape[1:], SEED, purpose, index))[None]
+
+
+def given_noise(module, first_encoding):
+    """diffusers draws Kessoku's numbers: a picture's noise, and each encoding's (0: init, 1: masked) in order."""
+    encodings = iter(range(first_encoding, 9))
+    return mock.patch.multiple(module, randn_tensor=lambda shape, **_: noise(shape)), mock.patch(
+        "diffusers.models.autoencoders.vae.randn_tensor",
+        lambda shape, **_: noise(shape, philox.VAE_SAMPLE, next(encodings)))
+
+
+def run_pipeline(pipeline, solver, first_encoding=0, **arguments) -> np.ndarray:
+    pipeline.scheduler = SOLVERS[solver].from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    first, second = given_noise(sys.modules[type(pipeline).__module__], first_encoding)
+    with first, second:
+        made = pipeline(prompt=PROMPT, negative_prompt=NEGATIVE, output_type="np", **arguments).images[0]
+    return np.rint(made * 255).astype(int)
+
+
+def of_kind(kind, parts):
+    return kind(**{name: part for name, part in parts.components.items() if name != "image_encoder"},
+                requires_safety_checker=False)
+
+
+class PipelineParity(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        shutil.rmtree(WORK, ignore_errors=True)
+        WORK.mkdir(parents=True)
+        cls.plain = tiny_pipeline(levels=3)
+        cls.plain.save_pretrained(WORK / "plain")
+        cls.inpainting = tiny_pipeline(seed=4, in_channels=9)
+        cls.inpainting.save_pretrained(WORK / "inpainting")
+        cls.init = cls.save_picture("init.png", 48, 40)
+        mask = np.zeros((40, 48), np.uint8)
+        mask[8:30, 10:37] = 255
+        cls.mask = Image.fromarray(mask)
+        cls.mask.save(WORK / "mask.png")
+
+    @staticmethod
+    def save_picture(name, width, height) -> Image.Image:
+        y, x = np.mgrid[0:height, 0:width]
+        rgb = np.stack([128 + 100 * np.sin(x / 7), 255 * y / height, 128 + 100 * np.cos((x + y) / 5)], -1)
+        image = Image.fromarray(rgb.clip(0, 255).astype(np.uint8))
+        image.save(WORK / name)
+        return image
+
+    def assert_same(self, ours, theirs, tolerance=2):
+        self.assertEqual(ours.shape, theirs.shape)
+        self.assertGreater(theirs.std(), 15, "a flat picture would prove nothing")
+        self.assertLessEqual(np.abs(ours - theirs).max(), tolerance)
+
+    # --- text to image
+
+    def compare_text(self, *arguments, **theirs):
+        height, width = theirs["height"], theirs["width"]
+        expected = run_pipeline(self.plain, "ddim", num_inference_steps=6, guidance_scale=4, **theirs,
+                                latents=noise((1, 4, height // 4, width // 4)))
+        self.assert_same(picture(WORK / "plain", "--size", f"{width}x{height}", "--solver", "ddim", "--steps", 6, "--cfg", 4,
+                                 *arguments), expected)
+
+    def test_any_size_divisible_by_the_autoencoders_downscale(self):
+        for width, height in ((40, 24), (56, 72), (8, 8)):
+            with self.subTest(size=(width, height)):
+                self.compare_text("--prompt", PROMPT, width=width, height=height)
+        odd = picture(WORK / "plain", "--prompt", PROMPT, "--size", "36x20", "--steps", 1)  # diffusers refuses it
+        self.assertEqual(odd.shape, (20, 36, 3))
+
+    def embed(self, *prompts, clip_skip=0):
+        """A1111's formula, by transformers: prompts of (text, weight) runs, None begins a chunk."""
+        tokenizer, encoder, embedded = self.plain.tokenizer, self.plain.text_encoder, []
+        for runs in prompts:
+            chunks, weights = [[]], [[]]
+            for run in runs:
+                if run is None:
+                    chunks, weights = chunks + [[]], weights + [[]]
+                    continue
+                for token in tokenizer(run[0], add_special_tokens=False).input_ids:
+                    if len(chunks[-1]) == 75:
+                        chunks, weights = chunks + [[]], weights + [[]]
+                    chunks[-1].append(token)
+                    weights[-1].append(run[1])
+            embedded.append((chunks, weights))
+        length = max(len(chunks) for chunks, _ in embedded)
+        result, self.factors = [], []
+        for chunks, weights in embedded:
+            parts = []
+            for i in range(length):
+                own, factor = (chunks[i], weights[i]) if i < len(chunks) else ([], [])
+                padding = 76 - len(own)
+                ids = torch.tensor([[tokenizer.bos_token_id, *own, *[tokenizer.eos_token_id] * padding]])
+                with torch.no_grad():
+                    layers = encoder(ids, output_hidden_states=True).hidden_states
+                    z = encoder.final_layer_norm(layers[-1 - clip_skip])[0]
+                weighed = z * torch.tensor([1.0, *factor, *[1.0] * padding])[:, None]
+                restore = (z.mean() / weighed.mean()).item()
+                self.factors.append(restore)
+                parts.append(weighed * restore if 0.5 <= restore <= 2 else weighed)
+            result.append(torch.cat(parts)[None])
+        return result
+
+    def compare_prompts(self, prompt, negative, prompt_runs, negative_runs, *arguments, clip_skip=0):
+        positive, other = self.embed(prompt_runs, negative_runs, clip_skip=clip_skip)
+        pipeline = self.plain
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        with torch.no_grad():
+            expected = pipeline(prompt_embeds=positive, negative_prompt_embeds=other, latents=noise((1, 4, 8, 8)), height=32,
+                                width=32, num_inference_steps=6, guidance_scale=4, output_type="np").images[0]
+        shutil.rmtree(WORK / "prompts", ignore_errors=True)
+        sample(WORK / "plain", "--prompt", prompt, "--negative", negative, "--solver", "ddim", "--steps", 6, "--cfg", 4,
+               "--size", "32x32", "--seed", SEED, "--out", WORK / "prompts", *arguments)
+        self.assert_same(pixels(WORK / "prompts/00000.png"), np.rint(expected * 255).astype(int))
+
+    def test_weights_follow_the_web_uis_formula(self):
+        self.compare_prompts("a (cat:1.4), [dog] ((night))", "(blurry:0.5) \\(x\\)",
+                             [("a", 1), ("cat", 1.4), (",", 1), ("dog", 1 / 1.1), ("night", 1.21)],
+                             [("blurry", 0.5), ("(x)", 1)])
+        self.assertTrue(all(0.5 <= f <= 2 for f in self.factors) and self.factors[0] != 1, self.factors)
+
+    def test_clip_skip(self):
+        self.compare_prompts("a (cat:1.4)", NEGATIVE, [("a", 1), ("cat", 1.4)], [(NEGATIVE, 1)], "--clip-skip", 1, clip_skip=1)
+
+    def test_a_mean_next_to_zero_is_not_restored(self):
+        words = "one two three four five six seven eight nine ten " * 7
+        self.compare_prompts(f"({words}:-0.2)", "", [(words, -0.2)], [])
+        self.assertTrue(any(not 0.5 <= f <= 2 for f in self.factors), self.factors)
+
+    def test_long_prompts_and_break_become_chunks(self):
+        long = "a red house, " * 30
+        self.compare_prompts(long, NEGATIVE, [(long, 1)], [(NEGATIVE, 1)])
+        self.compare_prompts(f"cat BREAK (dog:1.2) {long}", long, [("cat", 1), None, ("dog", 1.2), (long, 1)], [(long, 1)])
+
+    def test_one_chunk_and_plain_text_on_request(self):
+        long = "a (red) house, " * 30
+        cut = self.plain.tokenizer.decode(self.plain.tokenizer(long, add_special_tokens=False).input_ids[:75])
+        self.compare_prompts(long, NEGATIVE, [(cut, 1)], [(NEGATIVE, 1)], "--chunks", 1, "--plain")
+
+    def test_tiles(self):
+        self.plain.vae.enable_tiling()
+        try:
+            for size in ((80, 56), (32, 104)):
+                self.compare_text("--prompt", PROMPT, "--tile", 32, width=size[0], height=size[1])
+            untiled = picture(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--steps", 6, "--solver", "ddim", "--cfg", 4)
+            tiled = picture(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--steps", 6, "--solver", "ddim", "--cfg", 4,
+                            "--tile", 32)
+            self.assertGreater(np.abs(untiled - tiled).max(), 2, "tiles that change nothing are none")
+        finally:
+            self.plain.vae.disable_tiling()
+
+    # --- image to image
+
+    def test_image_to_image(self):
+        pipeline = of_kind(StableDiffusionImg2ImgPipeline, self.plain)
+        for solver, strength in CASES:
+            with self.subTest(solver=solver, strength=strength):
+                expected = run_pipeline(pipeline, solver, image=self.init, strength=strength, num_inference_steps=8,
+                                        guidance_scale=4)
+                self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "init.png", "--strength", strength,
+                                         "--solver", solver, "--steps", 8, "--cfg", 4), expected)
+
+    def test_image_to_image_in_tiles(self):
+        pipeline = of_kind(StableDiffusionImg2ImgPipeline, self.plain)
+        large = self.save_picture("large.png", 104, 72)
+        pipeline.vae.enable_tiling()
+        try:
+            expected = run_pipeline(pipeline, "ddim", image=large, strength=0.5, num_inference_steps=6, guidance_scale=4)
+        finally:
+            pipeline.vae.disable_tiling()
+        self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "large.png", "--strength", 0.5, "--solver",
+                                 "ddim", "--steps", 6, "--cfg", 4, "--tile", 32), expected)
+
+    def test_pictures_of_other_sizes_are_fitted_as_diffusers_does(self):
+        pipeline = of_kind(StableDiffusionImg2ImgPipeline, self.plain)
+        other = self.save_picture("other.png", 75, 50)
+        rounded = other.resize((72, 48), Image.LANCZOS)  # as preprocess(image) for a downscale of 4 and 8 alike
+        cropped = VaeImageProcessor().resize(other, 32, 40, resize_mode="crop")
+        for fitted, arguments in ((rounded, ()), (cropped, ("--size", "40x32"))):
+            expected = run_pipeline(pipeline, "ddim", image=fitted, strength=0.5, num_inference_steps=6, guidance_scale=4)
+            self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "other.png", "--strength", 0.5,
+                                     "--solver", "ddim", "--steps", 6, "--cfg", 4, *arguments), expected)
+
+    # --- inpainting
+
+    def compare_inpainting(self, parts, folder, solver, strength, mask="mask.png", **size):
+        pipeline = of_kind(StableDiffusionInpaintPipeline, parts)
+        only_masked = parts is self.inpainting and strength == 1  # is encoded
+        expected = run_pipeline(pipeline, solver, int(only_masked), image=self.init, mask_image=Image.open(WORK / mask), strength=strength,
+                                num_inference_steps=8, guidance_scale=4, height=40, width=48)
+        ours = picture(folder, "--prompt", PROMPT, "--init", WORK / "init.png", "--mask", WORK / mask, "--strength", strength,
+                       "--solver", solver, "--steps", 8, "--cfg", 4)
+        self.assert_same(ours, expected)
+        return ours
+
+    def test_inpainting_with_an_ordinary_unet(self):
+        for solver, strength in CASES:
+            with self.subTest(solver=solver, strength=strength):
+                self.compare_inpainting(self.plain, WORK / "plain", solver, strength)
+
+    def test_inpainting_with_an_inpainting_unet(self):
+        for solver, strength in CASES:
+            with self.subTest(solver=solver, strength=strength):
+                self.compare_inpainting(self.inpainting, WORK / "inpainting", solver, strength)
+
+    def test_masks_of_any_size_and_colour(self):
+        blurred = np.linspace(0, 255, 30 * 20).reshape(20, 30).astype(np.uint8)
+        Image.fromarray(blurred).save(WORK / "grey.png")
+        colours = np.random.default_rng(1).integers(0, 255, (55, 44, 3)).astype(np.uint8)
+        Image.fromarray(colours).save(WORK / "colours.png")
+        for mask in ("grey.png", "colours.png"):
+            self.compare_inpainting(self.plain, WORK / "plain", "ddim", 0.6, mask)
+        holes = np.zeros((40, 48, 4), np.uint8)  # white strokes on nothing
+        holes[8:30, 10:37] = 255
+        Image.fromarray(holes).save(WORK / "strokes.png")
+        arguments = ("--prompt", PROMPT, "--init", WORK / "init.png", "--steps", 3)
+        np.testing.assert_array_equal(picture(WORK / "plain", *arguments, "--mask", WORK / "strokes.png"),
+                                      picture(WORK / "plain", *arguments, "--mask", WORK / "mask.png"))
+
+    def test_an_inpainting_model_without_a_mask_paints_all(self):
+        white = Image.new("L", (48, 40), 255)
+        white.save(WORK / "white.png")
+        expected = self.compare_inpainting(self.inpainting, WORK / "inpainting", "ddim", 1.0, "white.png")
+        np.testing.assert_array_equal(picture(WORK / "inpainting", "--prompt", PROMPT, "--size", "48x40", "--solver", "ddim",
+                                              "--steps", 8, "--cfg", 4), expected)
+
+    def test_the_original_is_kept_outside_the_mask(self):
+        original = np.asarray(self.init).astype(int)
+        mask = np.asarray(self.mask) > 127
+        arguments = (WORK / "plain", "--prompt", PROMPT, "--init", WORK / "init.png", "--mask", WORK / "mask.png", "--steps", 4)
+        made = picture(*arguments)
+        self.assertGreater(np.abs(made - original)[~mask].max(), 2)
+        exact = picture(*arguments, "--keep-original", "--feather", 0)
+        np.testing.assert_array_equal(exact[~mask], original[~mask])
+        np.testing.assert_array_equal(exact[mask], made[mask])
+        soft = picture(*arguments, "--keep-original", "--feather", 3)
+        near = np.asarray(Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(7))) > 0
+        np.testing.assert_array_equal(soft[~near], original[~near])
+        np.testing.assert_array_equal(soft[mask], made[mask])
+        ring = near & ~mask
+        self.assertTrue((np.abs(soft - original)[ring] <= np.abs(made - original)[ring] + 1).all())
+        self.assertGreater(np.abs(soft - original)[ring].max(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
