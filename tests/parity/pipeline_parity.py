@@ -3,6 +3,7 @@ picture.
 
     pipeline_parity.py KESSOKU WORK_FOLDER
 """
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from unittest import mock
 
 import numpy as np
 import torch
-from diffusers import (DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline,
-                       StableDiffusionInpaintPipeline)
+from diffusers import (DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler,
+                       PNDMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, UniPCMultistepScheduler)
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image, ImageFilter
 
@@ -21,9 +22,12 @@ import philox
 from tiny_model import tiny_pipeline
 
 PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
-SOLVERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmpp_2m": DPMSolverMultistepScheduler}
+SOLVERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmpp_2m": DPMSolverMultistepScheduler,
+           "euler_a": EulerAncestralDiscreteScheduler, "pndm": PNDMScheduler, "unipc": UniPCMultistepScheduler}
 PROMPT, NEGATIVE, SEED = "a smiling cat and a dog, night", "blurry", 11
-CASES = [("ddim", 1.0), ("ddim", 0.6), ("euler", 0.35), ("dpmpp_2m", 0.6), ("dpmpp_2m", 1.0)]  # solver, strength
+CASES = [("ddim", 1.0), ("ddim", 0.6), ("euler", 0.35), ("dpmpp_2m", 0.6), ("dpmpp_2m", 1.0), ("euler_a", 0.6), ("pndm", 0.6),
+         ("unipc", 0.6)]  # solver, strength
+STEPS = 6
 torch.set_num_threads(1)
 
 
@@ -41,7 +45,7 @@ def pixels(path) -> np.ndarray:
 def picture(*arguments) -> np.ndarray:
     out = Path(WORK / "out")
     shutil.rmtree(out, ignore_errors=True)
-    sample(*arguments, "--out", out, "--seed", SEED, "--negative", NEGATIVE)
+    sample(*arguments, "--out", out, "--seed", SEED, "--negative", NEGATIVE, "--steps", STEPS, "--cfg", 4)
     return pixels(out / "00000.png")
 
 
@@ -49,20 +53,27 @@ def noise(shape, purpose=philox.INITIAL_LATENTS, index=0) -> torch.Tensor:
     return torch.from_numpy(philox.normals(shape[1:], SEED, purpose, index))[None]
 
 
-def given_noise(module, first_encoding):
-    """diffusers draws Kessoku's numbers: a picture's noise, and each encoding's (0: init, 1: masked) in order."""
-    encodings = iter(range(first_encoding, 9))
-    return mock.patch.multiple(module, randn_tensor=lambda shape, **_: noise(shape)), mock.patch(
-        "diffusers.models.autoencoders.vae.randn_tensor",
-        lambda shape, **_: noise(shape, philox.VAE_SAMPLE, next(encodings)))
+def given_noise(module, first_encoding, first_step):
+    """diffusers draws Kessoku's numbers: a picture's noise, each encoding's (0: init, 1: masked) and each step's in order."""
+    encodings, steps = iter(range(first_encoding, 9)), iter(range(first_step, 99))
+    draws = {f"{module}.randn_tensor": lambda shape, **_: noise(shape),
+             "diffusers.models.autoencoders.vae.randn_tensor":
+                 lambda shape, **_: noise(shape, philox.VAE_SAMPLE, next(encodings)),
+             "diffusers.schedulers.scheduling_euler_ancestral_discrete.randn_tensor":
+                 lambda shape, **_: noise(shape, philox.SOLVER_NOISE, next(steps))}
+    given = contextlib.ExitStack()
+    for name, draw in draws.items():
+        given.enter_context(mock.patch(name, draw))
+    return given
 
 
 def run_pipeline(pipeline, solver, first_encoding=0, **arguments) -> np.ndarray:
-    pipeline.scheduler = SOLVERS[solver].from_config(pipeline.scheduler.config)
+    pipeline.scheduler = SOLVERS[solver].from_pretrained(WORK / "plain/scheduler")
     pipeline.set_progress_bar_config(disable=True)
-    first, second = given_noise(sys.modules[type(pipeline).__module__], first_encoding)
-    with first, second:
-        made = pipeline(prompt=PROMPT, negative_prompt=NEGATIVE, output_type="np", **arguments).images[0]
+    first_step = STEPS - int(STEPS * arguments.get("strength", 1))
+    with given_noise(type(pipeline).__module__, first_encoding, first_step):
+        made = pipeline(prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=STEPS, guidance_scale=4,
+                        output_type="np", **arguments).images[0]
     return np.rint(made * 255).astype(int)
 
 
@@ -103,16 +114,16 @@ class PipelineParity(unittest.TestCase):
 
     def compare_text(self, *arguments, **theirs):
         height, width = theirs["height"], theirs["width"]
-        expected = run_pipeline(self.plain, "ddim", num_inference_steps=6, guidance_scale=4, **theirs,
+        expected = run_pipeline(self.plain, "ddim", **theirs,
                                 latents=noise((1, 4, height // 4, width // 4)))
-        self.assert_same(picture(WORK / "plain", "--size", f"{width}x{height}", "--solver", "ddim", "--steps", 6, "--cfg", 4,
+        self.assert_same(picture(WORK / "plain", "--size", f"{width}x{height}", "--solver", "ddim",
                                  *arguments), expected)
 
     def test_any_size_divisible_by_the_autoencoders_downscale(self):
         for width, height in ((40, 24), (56, 72), (8, 8)):
             with self.subTest(size=(width, height)):
                 self.compare_text("--prompt", PROMPT, width=width, height=height)
-        odd = picture(WORK / "plain", "--prompt", PROMPT, "--size", "36x20", "--steps", 1)  # diffusers refuses it
+        odd = picture(WORK / "plain", "--prompt", PROMPT, "--size", "36x20")  # diffusers refuses it
         self.assertEqual(odd.shape, (20, 36, 3))
 
     def embed(self, *prompts, clip_skip=0):
@@ -189,8 +200,8 @@ class PipelineParity(unittest.TestCase):
         try:
             for size in ((80, 56), (32, 104)):
                 self.compare_text("--prompt", PROMPT, "--tile", 32, width=size[0], height=size[1])
-            untiled = picture(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--steps", 6, "--solver", "ddim", "--cfg", 4)
-            tiled = picture(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--steps", 6, "--solver", "ddim", "--cfg", 4,
+            untiled = picture(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--solver", "ddim")
+            tiled = picture(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--solver", "ddim",
                             "--tile", 32)
             self.assertGreater(np.abs(untiled - tiled).max(), 2, "tiles that change nothing are none")
         finally:
@@ -202,21 +213,20 @@ class PipelineParity(unittest.TestCase):
         pipeline = of_kind(StableDiffusionImg2ImgPipeline, self.plain)
         for solver, strength in CASES:
             with self.subTest(solver=solver, strength=strength):
-                expected = run_pipeline(pipeline, solver, image=self.init, strength=strength, num_inference_steps=8,
-                                        guidance_scale=4)
+                expected = run_pipeline(pipeline, solver, image=self.init, strength=strength)
                 self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "init.png", "--strength", strength,
-                                         "--solver", solver, "--steps", 8, "--cfg", 4), expected)
+                                         "--solver", solver), expected)
 
     def test_image_to_image_in_tiles(self):
         pipeline = of_kind(StableDiffusionImg2ImgPipeline, self.plain)
         large = self.save_picture("large.png", 104, 72)
         pipeline.vae.enable_tiling()
         try:
-            expected = run_pipeline(pipeline, "ddim", image=large, strength=0.5, num_inference_steps=6, guidance_scale=4)
+            expected = run_pipeline(pipeline, "ddim", image=large, strength=0.5)
         finally:
             pipeline.vae.disable_tiling()
         self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "large.png", "--strength", 0.5, "--solver",
-                                 "ddim", "--steps", 6, "--cfg", 4, "--tile", 32), expected)
+                                 "ddim", "--tile", 32), expected)
 
     def test_pictures_of_other_sizes_are_fitted_as_diffusers_does(self):
         pipeline = of_kind(StableDiffusionImg2ImgPipeline, self.plain)
@@ -224,19 +234,18 @@ class PipelineParity(unittest.TestCase):
         rounded = other.resize((72, 48), Image.LANCZOS)  # as preprocess(image) for a downscale of 4 and 8 alike
         cropped = VaeImageProcessor().resize(other, 32, 40, resize_mode="crop")
         for fitted, arguments in ((rounded, ()), (cropped, ("--size", "40x32"))):
-            expected = run_pipeline(pipeline, "ddim", image=fitted, strength=0.5, num_inference_steps=6, guidance_scale=4)
+            expected = run_pipeline(pipeline, "ddim", image=fitted, strength=0.5)
             self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "other.png", "--strength", 0.5,
-                                     "--solver", "ddim", "--steps", 6, "--cfg", 4, *arguments), expected)
+                                     "--solver", "ddim", *arguments), expected)
 
     # --- inpainting
 
     def compare_inpainting(self, parts, folder, solver, strength, mask="mask.png", **size):
         pipeline = of_kind(StableDiffusionInpaintPipeline, parts)
         only_masked = parts is self.inpainting and strength == 1  # is encoded
-        expected = run_pipeline(pipeline, solver, int(only_masked), image=self.init, mask_image=Image.open(WORK / mask), strength=strength,
-                                num_inference_steps=8, guidance_scale=4, height=40, width=48)
+        expected = run_pipeline(pipeline, solver, int(only_masked), image=self.init, mask_image=Image.open(WORK / mask), strength=strength, height=40, width=48)
         ours = picture(folder, "--prompt", PROMPT, "--init", WORK / "init.png", "--mask", WORK / mask, "--strength", strength,
-                       "--solver", solver, "--steps", 8, "--cfg", 4)
+                       "--solver", solver)
         self.assert_same(ours, expected)
         return ours
 
@@ -260,7 +269,7 @@ class PipelineParity(unittest.TestCase):
         holes = np.zeros((40, 48, 4), np.uint8)  # white strokes on nothing
         holes[8:30, 10:37] = 255
         Image.fromarray(holes).save(WORK / "strokes.png")
-        arguments = ("--prompt", PROMPT, "--init", WORK / "init.png", "--steps", 3)
+        arguments = ("--prompt", PROMPT, "--init", WORK / "init.png")
         np.testing.assert_array_equal(picture(WORK / "plain", *arguments, "--mask", WORK / "strokes.png"),
                                       picture(WORK / "plain", *arguments, "--mask", WORK / "mask.png"))
 
@@ -268,13 +277,12 @@ class PipelineParity(unittest.TestCase):
         white = Image.new("L", (48, 40), 255)
         white.save(WORK / "white.png")
         expected = self.compare_inpainting(self.inpainting, WORK / "inpainting", "ddim", 1.0, "white.png")
-        np.testing.assert_array_equal(picture(WORK / "inpainting", "--prompt", PROMPT, "--size", "48x40", "--solver", "ddim",
-                                              "--steps", 8, "--cfg", 4), expected)
+        np.testing.assert_array_equal(picture(WORK / "inpainting", "--prompt", PROMPT, "--size", "48x40", "--solver", "ddim"), expected)
 
     def test_the_original_is_kept_outside_the_mask(self):
         original = np.asarray(self.init).astype(int)
         mask = np.asarray(self.mask) > 127
-        arguments = (WORK / "plain", "--prompt", PROMPT, "--init", WORK / "init.png", "--mask", WORK / "mask.png", "--steps", 4)
+        arguments = (WORK / "plain", "--prompt", PROMPT, "--init", WORK / "init.png", "--mask", WORK / "mask.png")
         made = picture(*arguments)
         self.assertGreater(np.abs(made - original)[~mask].max(), 2)
         exact = picture(*arguments, "--keep-original", "--feather", 0)
