@@ -1,0 +1,208 @@
+"""A training step of Stable Diffusion 1.5's size (UNet and text encoder, 512 px, batch 1, fp32) on the CPU: peak memory and
+seconds of `kessoku train`, and the same steps in PyTorch (diffusers, transformers, AdamW), of which each must be equal.
+
+    full_size_step.py KESSOKU WORK_FOLDER [--threads T] [--steps K] [--out RESULT.json]
+
+Weights are random. WORK_FOLDER needs 20 GB of disk; what is in it already (the model, the store) is used again. Both train with
+gradient checkpointing, one after the other. The replay takes latents, noise, timesteps and token ids from [audit], and has
+nothing else of ours. Exits with 1 if something differs, or if our peak is 20 GB or more.
+"""
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_GB, LR = 20, 1e-5
+PARAMETERS = 859_520_964 + 123_060_480
+
+RUN_FILE = """
+name = "full-size-step"
+[model]
+path = "{model}"
+[data]
+store = "{store}"
+[train]
+steps = {steps}
+global_batch = 1
+micro_batch = 1
+gradient_checkpointing = true
+threads = {threads}
+[optimizer]
+lr = {lr}
+[checkpoint]
+every_steps = 0
+[metrics]
+port = -1
+[audit]
+batches = {steps}
+"""
+
+
+def peak_gb(usage) -> float:
+    return usage.ru_maxrss * 1024 / 1e9
+
+
+def run(*command) -> tuple[float, float]:
+    """Runs a program; returns its seconds and its peak of resident memory in GB."""
+    start = time.perf_counter()
+    process = subprocess.Popen([str(word) for word in command], stdout=sys.stderr)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"{' '.join(map(str, command))}: exit code {os.waitstatus_to_exitcode(status)}")
+    return time.perf_counter() - start, peak_gb(usage)
+
+
+def make_pictures(folder: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    for i in range(2):
+        coarse = Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+        coarse.resize((512, 512), Image.BICUBIC).save(folder / f"a colourful pattern, number {i}.png")
+
+
+def make_inputs(kessoku: Path, work: Path) -> tuple[Path, Path]:
+    model, store = work / "model", work / "store"
+    if not (model / "model_index.json").exists():
+        shutil.rmtree(model, ignore_errors=True)
+        run(kessoku, "init", "--preset", "sd15", model, "--tokenizer", ROOT / "models/clip-tokenizer", "--seed", 7)
+    if not (store / "store.json").exists():
+        shutil.rmtree(store, ignore_errors=True)
+        shutil.rmtree(work / "pictures", ignore_errors=True)
+        make_pictures(work / "pictures")
+        run(kessoku, "prepare", work / "pictures", "--out", store, "--model", model, "--resolution", 512)
+    return model, store
+
+
+def train(kessoku: Path, work: Path, steps: int, threads: int) -> dict:
+    model, store = make_inputs(kessoku, work)
+    shutil.rmtree(work / "run", ignore_errors=True)
+    run_file = work / "run.toml"
+    run_file.write_text(RUN_FILE.format(model=model, store=store, steps=steps, threads=threads, lr=LR))
+    seconds, peak = run(kessoku, "train", run_file, "--out", work / "run")
+    log = [json.loads(line) for line in (work / "run/log.jsonl").read_text().splitlines()]
+    return {"peak_gb": peak, "step_seconds": [record["seconds"] for record in log], "whole_seconds": seconds,
+            "losses": [record["loss"] for record in log], "grad_norms": [record["grad_norm"] for record in log]}
+
+
+def replay(work: Path, steps: int, threads: int) -> dict:
+    """The same steps in PyTorch, and how far our weights and first moments are from its."""
+    import torch
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+    from transformers import CLIPTextModel
+
+    torch.set_num_threads(threads)
+    unet = UNet2DConditionModel.from_pretrained(work / "model/unet").train()
+    text_encoder = CLIPTextModel.from_pretrained(work / "model/text_encoder").train()
+    unet.enable_gradient_checkpointing()
+    text_encoder.gradient_checkpointing_enable()
+    schedule = DDPMScheduler.from_pretrained(work / "model/scheduler")
+    named = {f"{part}.{name.removeprefix('text_model.')}": parameter
+             for part, module in (("unet", unet), ("text_encoder", text_encoder)) for name, parameter in module.named_parameters()}
+    assert sum(parameter.numel() for parameter in named.values()) == PARAMETERS
+    optimizer = torch.optim.AdamW(named.values(), lr=LR, weight_decay=0.01, fused=True)
+    result = {"step_seconds": [], "losses": [], "grad_norms": []}
+    for step in range(1, steps + 1):
+        batch = load_file(work / f"run/audit/step-{step:08}.safetensors")
+        start = time.perf_counter()
+        noisy = schedule.add_noise(batch["latents"], batch["noise"], batch["timesteps"])
+        context = text_encoder(batch["input_ids"]).last_hidden_state
+        loss = torch.nn.functional.mse_loss(unet(noisy, batch["timesteps"], context).sample, batch["noise"])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
+        optimizer.step()
+        result["step_seconds"].append(time.perf_counter() - start)
+        result["losses"].append(loss.item())
+        result["grad_norms"].append(norm.item())
+    result["peak_gb"] = peak_gb(resource.getrusage(resource.RUSAGE_SELF))
+
+    checkpoint = work / "run/checkpoints/latest/state"
+    layout = json.loads((checkpoint / "run.json").read_text())["layout"]
+    worst_moment, largest, wrong = 0.0, 0.0, 0
+    with safe_open(checkpoint / "shard-00000-of-00001.safetensors", "pt") as state:
+        weights, moments = state.get_slice("parameters"), state.get_slice("exp_avg")
+        for name, offset, numel in layout:
+            parameter = named.pop(name.replace("text_encoder.text_model.", "text_encoder."))
+            difference = (weights[offset:offset + numel] - parameter.detach().flatten()).abs()
+            largest = max(largest, difference.max().item())
+            wrong += (difference > steps * LR / 100).sum().item()
+            moment = optimizer.state[parameter]["exp_avg"].flatten()
+            off = torch.linalg.norm(moments[offset:offset + numel] - moment) / torch.linalg.norm(moment)
+            # A key's bias has no gradient but rounding: it shifts all scores of a query alike.
+            if not name.endswith("k_proj.bias"):
+                worst_moment = max(worst_moment, off.item())
+    assert not named, f"not in our checkpoint: {sorted(named)[:3]}"
+    return result | {"worst_gradient_off": worst_moment, "largest_weight_difference": largest,
+                     "weights_off": wrong / PARAMETERS}
+
+
+def check(ours: dict, theirs: dict, steps: int) -> list[str]:
+    """What does not hold."""
+    def close(key, tolerance):
+        return all(abs(a - b) <= tolerance * abs(b) for a, b in zip(ours[key], theirs[key], strict=True))
+
+    # A step of AdamW is at most about lr, whatever the gradient: where that is rounding error its sign is open.
+    holds = {
+        f"a peak below {LIMIT_GB} GB": ours["peak_gb"] < LIMIT_GB,
+        "equal losses (1e-4)": close("losses", 1e-4),
+        "equal gradient norms (1e-3)": close("grad_norms", 1e-3),
+        "equal gradients (first moments of every parameter, 1e-3)": theirs["worst_gradient_off"] <= 1e-3,
+        "weights never further apart than their steps": theirs["largest_weight_difference"] <= 2.01 * steps * LR,
+        "99 % of the weights within 1 % of their steps": theirs["weights_off"] <= 0.01,
+    }
+    return [what for what, held in holds.items() if not held]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kessoku", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--part", choices=("all", "train", "replay"), default="all", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    work = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    if options.part == "replay":
+        (work / "replay.json").write_text(json.dumps(replay(work, options.steps, options.threads)))
+        return 0
+    ours = train(options.kessoku.resolve(), work, options.steps, options.threads)
+    if options.part == "train":
+        print(json.dumps(ours))
+        return 0
+    run(sys.executable, __file__, options.kessoku, work, "--part", "replay", "--steps", options.steps, "--threads", options.threads)
+    theirs = json.loads((work / "replay.json").read_text())
+    failed = check(ours, theirs, options.steps)
+
+    print(f"{'':24}{'kessoku':>12}{'PyTorch':>12}", file=sys.stderr)
+    for label, key in (("peak memory, GB", "peak_gb"), ("loss", "losses"), ("gradient norm", "grad_norms"),
+                       ("seconds a step", "step_seconds")):
+        a, b = (result[key] if key == "peak_gb" else result[key][-1] for result in (ours, theirs))
+        print(f"{label:24}{a:12.6g}{b:12.6g}", file=sys.stderr)
+    print(f"gradients at most {theirs['worst_gradient_off']:.1e} apart (relative, worst parameter); weights at most "
+          f"{theirs['largest_weight_difference']:.1e}, {theirs['weights_off']:.3%} by more than 1 % of a step", file=sys.stderr)
+    report = {"benchmark": "full_size_step", "machine": f"{os.cpu_count()} cores, {platform.machine()}", "threads": options.threads,
+              "steps": options.steps, "lr": LR, "kessoku": ours, "pytorch": theirs, "failed": failed}
+    print(json.dumps(report))
+    if options.out:
+        options.out.write_text(json.dumps(report, indent=1) + "\n")
+    for what in failed:
+        print(f"does not hold: {what}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
