@@ -38,6 +38,7 @@ threads = {threads}
 lr = {lr}
 [checkpoint]
 every_steps = 0
+background = false
 [metrics]
 port = -1
 [audit]

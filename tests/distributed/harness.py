@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import unittest
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,14 @@ weights_dtype = "fp32"
 [metrics]
 port = 0
 """
+
+
+def run_tests():
+    """The main function of a script; what it leaves are gigabytes, which only a failure is worth."""
+    tests = unittest.main(module="__main__", argv=sys.argv[:1], exit=False)
+    if not tests.result.wasSuccessful():
+        sys.exit(1)
+    shutil.rmtree(WORK)
 
 
 def make_dataset(folder):

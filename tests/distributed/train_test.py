@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import unittest
 import urllib.request
 
@@ -19,7 +18,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
 
 from harness import (DEADLINE, ENVIRONMENT, PROGRAM, ROOT, RUN_FILE, WORK, command, kessoku, log_of, losses_of, make_dataset,
-                     make_inputs, wait_for, weights_of)
+                     make_inputs, run_tests, wait_for, weights_of)
 
 
 class TrainTest(unittest.TestCase):
@@ -268,4 +267,4 @@ class TrainTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    run_tests()
