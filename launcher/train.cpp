@@ -64,6 +64,14 @@ model::Parameters trained_parameters(const RunConfig& config, const model::Stabl
   return all;
 }
 
+/// What is not trained only computes in the run's precision; the trainer sees to the rest.
+void round_untrained(const RunConfig& config, model::StableDiffusion& model) {
+  const at::ScalarType dtype = runtime::dtype_of(config);
+  if (!config.trains("unet")) model::convert_parameters(model.unet.parameters(), dtype);
+  if (!config.trains("text_encoder"))
+    model::convert_parameters(model.text_encoder.parameters(), dtype);
+}
+
 void use_gradient_checkpointing(bool on, model::StableDiffusion& model) {
   model.unet.set_gradient_checkpointing(on);
   model.text_encoder.set_gradient_checkpointing(on);
@@ -120,6 +128,7 @@ ExitCode train(const TrainOptions& options) {
   runtime::set_training_schedule(config, model.schedule);
   runtime::require_fit(config, store, model);
   use_gradient_checkpointing(config.train.gradient_checkpointing, model);
+  round_untrained(config, model);
 
   const auto objective = config.trains("vae")
                              ? runtime::make_autoencoder_objective(model.vae, config)

@@ -116,6 +116,8 @@ void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Tr
       }
     }
     optimizer.restore(manifest.at("step").get<uint64_t>(), own_weights);
+    trainer.scaler().restore(manifest.at("loss_scale").get<double>(),
+                             manifest.at("loss_scale_good_steps").get<uint64_t>());
   } catch (const json::exception& error) {
     throw DataError(
         fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));

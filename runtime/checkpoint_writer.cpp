@@ -167,6 +167,8 @@ void CheckpointWriter::commit() {
                      {"seed", identity_.seed},
                      {"global_batch", identity_.global_batch},
                      {"store_digest", identity_.store_digest},
+                     {"loss_scale", snapshot_.scaler().scale()},
+                     {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
                      {"config", to_toml(config_)},
                      {"world_size", communicator_.size()},
                      {"shards", writers_},

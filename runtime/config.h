@@ -46,7 +46,7 @@ struct RunConfig {
     uint64_t steps = 1000;                                    ///< optimizer steps
     uint64_t global_batch = 4;                                ///< draws a step, over all ranks
     uint64_t micro_batch = 4;             ///< draws a rank holds at once, at most
-    std::string precision = "fp32";       ///< "fp32"
+    std::string precision = "fp32";       ///< of weights and activations: "fp32" | "bf16" | "fp16"
     bool gradient_checkpointing = false;  ///< activations computed again in backward, not kept
     std::string device = "auto";          ///< "auto" | "cpu"
     int64_t threads = 0;                  ///< CPU threads a rank; 0 = cores / ranks on the host

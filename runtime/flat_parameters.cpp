@@ -30,13 +30,23 @@ FlatParameters::FlatParameters(const model::Parameters& parameters, int64_t padd
   const at::NoGradGuard no_grad;
   const model::Parameters values = views_of(values_);
   gradient_views_ = views_of(gradients_);
-  const bool in_place = values_.scalar_type() == at::kFloat;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     at::Tensor& tensor = parameters_[i].tensor;
     values[i].tensor.copy_(tensor);
     tensor.set_data(values[i].tensor);  // frees the old storage: never all weights twice
     tensor.requires_grad_(true);
-    if (in_place) tensor.mutable_grad() = gradient_views_[i].tensor;
+    tensor.mutable_grad() = gradient_views_[i].tensor;
+  }
+}
+
+void FlatParameters::round_to(at::ScalarType dtype) {
+  if (values_.scalar_type() == dtype) return;
+  const at::NoGradGuard no_grad;
+  values_ = values_.to(dtype);
+  const model::Parameters values = views_of(values_);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    parameters_[i].tensor.mutable_grad().reset();
+    parameters_[i].tensor.set_data(values[i].tensor);
   }
 }
 

@@ -24,11 +24,13 @@ int64_t flat_numel(const std::vector<FlatRange>& layout);
 /// single calls.
 class FlatParameters {
  public:
-  /// Moves `parameters` (of one dtype, on one device) into a buffer of `padded_numel` ≥
-  /// flat_numel elements and makes them require gradients. Gradients of f32 parameters arrive in
-  /// the gradient buffer by themselves; those of bf16 and f16 ones `collect_gradient` adds to it.
+  /// Moves `parameters` (f32, on one device) into a buffer of `padded_numel` ≥ flat_numel elements
+  /// and makes them require gradients, which arrive in the gradient buffer.
   FlatParameters(const model::Parameters& parameters, int64_t padded_numel);
 
+  /// Rounds the values to `dtype`, in which the networks then compute. Gradients of less than f32
+  /// come one tensor at a time: `collect_gradient` adds them to the buffer.
+  void round_to(at::ScalarType dtype);
   const at::Tensor& values() const { return values_; }        ///< (padded numel)
   const at::Tensor& gradients() const { return gradients_; }  ///< (padded numel) f32
   const model::Parameters& parameters() const { return parameters_; }

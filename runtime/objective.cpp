@@ -47,7 +47,7 @@ class AutoencoderObjective : public Objective {
       : vae_(vae), weights_(config.vae), seed_(config.seed) {}
 
   at::Tensor losses(const data::Batch& batch) override {
-    const std::vector<at::Tensor> moments = vae_.encode(batch.images).chunk(2, 1);
+    const std::vector<at::Tensor> moments = vae_.encode(batch.images).to(at::kFloat).chunk(2, 1);
     const at::Tensor& mean = moments[0];
     const at::Tensor& log_variance = moments[1];
     const at::Tensor latents = mean + at::exp(0.5 * log_variance) * noise_for(batch, mean);

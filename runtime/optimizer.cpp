@@ -25,7 +25,8 @@ bool decays(const RunConfig::Optimizer& config, const std::string& name) {
 
 }  // namespace
 
-AdamW::AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned)
+AdamW::AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned,
+             bool keep_copy)
     : flat_(flat), config_(config), owned_(std::move(owned)) {
   int64_t offset = 0;
   for (const Range& range : owned_) {
@@ -36,7 +37,7 @@ AdamW::AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vect
   const auto options = flat.gradients().options();
   exp_avg_ = at::zeros({offset}, options);
   exp_avg_sq_ = at::zeros({offset}, options);
-  if (flat.values().scalar_type() != at::kFloat) {
+  if (keep_copy) {
     master_ = at::empty({offset}, options);
     for (size_t i = 0; i < owned_.size(); ++i) weights(i).copy_(values_of(owned_[i]));
   }

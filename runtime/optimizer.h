@@ -8,10 +8,13 @@ namespace kessoku::runtime {
 
 /// AdamW (Loshchilov & Hutter, 2019; as torch.optim.AdamW) on the ranges of the flat buffers that
 /// this rank owns: all of them, or its parts (ZeRO-1). Its own tensors hold those ranges one after
-/// the other. Parameters of less than f32 are stepped in an f32 copy, which they are rounded from.
+/// the other.
 class AdamW {
  public:
-  AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned);
+  /// `keep_copy`: the f32 values that the parameters have now are stepped in a copy; they may be
+  /// rounded then.
+  AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned,
+        bool keep_copy = false);
 
   /// Before the ranges of a step.
   void begin_step() { ++steps_taken_; }
@@ -47,7 +50,7 @@ class AdamW {
   std::vector<int64_t> own_offsets_;
   std::vector<std::vector<Segment>> segments_;  ///< of each range
   uint64_t steps_taken_ = 0;
-  at::Tensor master_;  ///< undefined if the parameters are f32 themselves
+  at::Tensor master_;  ///< the f32 copy; undefined without
   at::Tensor exp_avg_, exp_avg_sq_;
 };
 

@@ -20,6 +20,7 @@ void Snapshot::take(Trainer& trainer, bool with_weights, at::ScalarType dtype) {
   const at::NoGradGuard no_grad;
   AdamW& optimizer = trainer.optimizer();
   step_ = trainer.steps_done();
+  scaler_ = trainer.scaler();
   ranges_ = optimizer.owned();
   model::Parameters sources{{"exp_avg", optimizer.exp_avg()},
                             {"exp_avg_sq", optimizer.exp_avg_sq()}};
@@ -46,6 +47,7 @@ void Snapshot::borrow(Trainer& trainer, bool with_weights) {
   const at::NoGradGuard no_grad;
   AdamW& optimizer = trainer.optimizer();
   step_ = trainer.steps_done();
+  scaler_ = trainer.scaler();
   ranges_ = optimizer.owned();
   borrowed_ = true;
   const at::Tensor& values = trainer.flat().values();

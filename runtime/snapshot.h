@@ -19,6 +19,7 @@ class Snapshot {
   void release();
 
   uint64_t step() const { return step_; }
+  const LossScaler& scaler() const { return scaler_; }
   /// "parameters", "exp_avg", "exp_avg_sq" and, with EMA, "ema": f32, of what this rank owns.
   const model::Parameters& state() const { return state_; }
   const std::vector<Range>& ranges() const { return ranges_; }
@@ -27,6 +28,7 @@ class Snapshot {
 
  private:
   uint64_t step_ = 0;
+  LossScaler scaler_{false};
   std::vector<Range> ranges_;
   model::Parameters state_, weights_;
   at::Tensor flat_weights_;

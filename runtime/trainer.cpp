@@ -41,6 +41,11 @@ class PhaseClock {
 // Places in the vector of scalars that all ranks sum once a step; the draw counts follow.
 enum Scalar { kLoss, kSquares, kStop, kCheckpoint, kUnfinished, kFailed, kScalars };
 
+/// As torch.nn.utils.clip_grad_norm_, its 1e-6 included. `limit` 0 = off.
+double clip_factor(double limit, double norm) {
+  return limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1;
+}
+
 int64_t bucket_numel(const RunConfig& config) {
   return static_cast<int64_t>(config.communication.bucket_mb * (1 << 20) / sizeof(float));
 }
@@ -51,6 +56,11 @@ ReducerOptions reducer_options(const RunConfig& config) {
 }
 
 }  // namespace
+
+at::ScalarType dtype_of(const RunConfig& config) {
+  if (config.train.precision == "bf16") return at::kBFloat16;
+  return config.train.precision == "fp16" ? at::kHalf : at::kFloat;
+}
 
 BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks) {
   if (global_batch % static_cast<uint64_t>(ranks) != 0) {
@@ -74,11 +84,14 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
       split_(split_batch(config.train.global_batch, config.train.micro_batch, communicator.size())),
       partition_(flat_numel(flat_layout(parameters)), bucket_numel(config), communicator.size()),
       flat_(parameters, partition_.numel()),
+      optimizer_(
+          flat_, config.optimizer,
+          partition_.owned_by(config.optimizer.shard ? communicator.rank() : Partition::kEverybody),
+          dtype_of(config) != at::kFloat),
       reducer_(flat_, partition_, reducer_options(config), communicator),
-      optimizer_(flat_, config.optimizer,
-                 partition_.owned_by(config.optimizer.shard ? communicator.rank()
-                                                            : Partition::kEverybody)) {
+      scaler_(dtype_of(config) == at::kHalf) {
   if (config.ema.decay > 0) ema_ = optimizer_.own_weights();
+  flat_.round_to(dtype_of(config));
 }
 
 metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
@@ -102,7 +115,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     audit_.add(batch, losses);
     clock.lap(Phase::kForward);
     reducer_.prepare(micro + 1 == split_.accumulation);
-    loss.backward();
+    (loss * scaler_.scale()).backward();
     clock.lap(Phase::kBackward);
   }
   audit_.finish_step();
@@ -118,18 +131,22 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   wishes = {scalar[kStop] > 0,
             scalar[kCheckpoint] > 0,
             {static_cast<int>(scalar[kUnfinished]), static_cast<int>(scalar[kFailed])}};
-  const double norm = std::sqrt(scalar[kSquares]);
+  const double norm = std::sqrt(scalar[kSquares]) / scaler_.scale();
   clock.lap(Phase::kCommunication);
-  if (!std::isfinite(scalar[kLoss]) || !std::isfinite(norm)) {
+  if (!std::isfinite(scalar[kLoss]) || (!std::isfinite(norm) && !scaler_.may_lower())) {
     throw UsageError(fmt::format(
         "training diverged at step {} (loss {}, gradient norm {}): lower optimizer.lr or set "
         "optimizer.grad_clip",
         steps_done() + 1, scalar[kLoss], norm));
   }
 
-  clip(norm);
   const double factor = lr_factor(config_.optimizer, steps_done(), config_.train.steps);
-  update(factor);
+  optimizer_.begin_step();
+  if (std::isfinite(norm)) {
+    scale_gradients(clip_factor(config_.optimizer.grad_clip, norm) / scaler_.scale());
+    update(factor);
+  }
+  scaler_.update(std::isfinite(norm));
   clock.lap(Phase::kOptimizer);
 
   record.step = steps_done();
@@ -152,17 +169,14 @@ double Trainer::own_squares() const {
   return squares;
 }
 
-void Trainer::clip(double norm) {
-  // As torch.nn.utils.clip_grad_norm_, its 1e-6 included.
-  const double limit = config_.optimizer.grad_clip;
-  if (limit <= 0 || limit / (norm + 1e-6) >= 1) return;
+void Trainer::scale_gradients(double factor) {
+  if (factor == 1) return;
   for (const Range& range : optimizer_.owned())
-    flat_.gradients().narrow(0, range.begin, range.size()).mul_(limit / (norm + 1e-6));
+    flat_.gradients().narrow(0, range.begin, range.size()).mul_(factor);
 }
 
 void Trainer::update(double factor) {
   const bool sharded = config_.optimizer.shard && communicator_.size() > 1;
-  optimizer_.begin_step();
   for (size_t i = 0; i < optimizer_.owned().size(); ++i) {
     optimizer_.step(i, factor);
     if (sharded) gathers_.push_back(gather(flat_.values(), i));
@@ -194,12 +208,13 @@ void Trainer::finish_step() {
 
 at::Tensor Trainer::published_values() {
   finish_step();
-  if (!ema_.defined()) return flat_.values();
+  if (!ema_.defined() && flat_.values().scalar_type() == at::kFloat) return flat_.values();
   at::Tensor whole = at::zeros_like(flat_.gradients());
   std::vector<std::unique_ptr<Pending>> gathers;
   for (size_t i = 0; i < optimizer_.owned().size(); ++i) {
     const Range range = optimizer_.owned()[i], own = optimizer_.own_range(i);
-    whole.narrow(0, range.begin, range.size()).copy_(ema_.narrow(0, own.begin, own.size()));
+    whole.narrow(0, range.begin, range.size())
+        .copy_(ema_.defined() ? ema_.narrow(0, own.begin, own.size()) : optimizer_.weights(i));
     if (config_.optimizer.shard) gathers.push_back(gather(whole, i));
   }
   for (const auto& pending : gathers) pending->wait();

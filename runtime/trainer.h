@@ -10,10 +10,14 @@
 #include "runtime/draw_counter.h"
 #include "runtime/flat_parameters.h"
 #include "runtime/gradient_reducer.h"
+#include "runtime/loss_scaler.h"
 #include "runtime/objective.h"
 #include "runtime/optimizer.h"
 
 namespace kessoku::runtime {
+
+/// train.precision: what the trained networks compute in.
+at::ScalarType dtype_of(const RunConfig& config);
 
 /// How the global batch is split: ranks × micro × accumulation = G.
 struct BatchSplit {
@@ -53,6 +57,7 @@ class Trainer {
   uint64_t steps_done() const { return optimizer_.steps_taken(); }
   FlatParameters& flat() { return flat_; }
   AdamW& optimizer() { return optimizer_; }
+  LossScaler& scaler() { return scaler_; }
   /// The averaged weights of what this rank owns, as the optimizer's own tensors; undefined without
   /// EMA.
   at::Tensor& ema() { return ema_; }
@@ -64,7 +69,7 @@ class Trainer {
 
  private:
   double own_squares() const;
-  void clip(double norm);
+  void scale_gradients(double factor);
   void update(double factor);
   void average(size_t range);
   /// Sends what this rank has of bucket `index` of a flat buffer, and gets what the others have.
@@ -78,8 +83,9 @@ class Trainer {
   BatchSplit split_;
   Partition partition_;
   FlatParameters flat_;
-  GradientReducer reducer_;
   AdamW optimizer_;
+  GradientReducer reducer_;
+  LossScaler scaler_;
   at::Tensor ema_;
   std::vector<std::unique_ptr<Pending>> gathers_;  ///< of the last step's weights
 };

@@ -17,12 +17,9 @@ Communicator* communicator = nullptr;
 struct Chain {
   explicit Chain(const ReducerOptions& options, at::ScalarType dtype = at::kFloat)
       : partition(flat_numel(flat_layout(parameters)), 500, communicator->size()),
-        flat(cast(dtype), partition.numel()),
-        reducer(flat, partition, options, *communicator) {}
-
-  const model::Parameters& cast(at::ScalarType dtype) {
-    for (model::Parameter& parameter : parameters) parameter.tensor = parameter.tensor.to(dtype);
-    return parameters;
+        flat(parameters, partition.numel()),
+        reducer(flat, partition, options, *communicator) {
+    flat.round_to(dtype);
   }
 
   /// A step of two micro-batches; the gradient of layer i is, summed over ranks and both,
