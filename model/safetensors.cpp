@@ -94,9 +94,8 @@ void write_safetensors(const std::filesystem::path& path, const TensorOutputs& t
   AtomicFile file(path);
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(std::as_bytes(std::span(header)));
-  for (const TensorOutput& output : ordered) {
-    const at::Tensor tensor = output.make();
-    file.write({static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
+  for (const TensorOutput& tensor : ordered) {
+    tensor.write([&](std::span<const std::byte> bytes) { file.write(bytes); });
   }
   file.commit();
 }

@@ -9,8 +9,9 @@
 #include "base/file.h"
 #include "model/config_reader.h"
 #include "model/init.h"
+#include "model/model_output.h"
 #include "model/presets.h"
-#include "model/weight_loading.h"
+#include "model/stored_weights.h"
 
 namespace kessoku::model {
 
@@ -19,36 +20,41 @@ using std::filesystem::path;
 
 namespace {
 
-constexpr const char* kDiffusersStem = "diffusion_pytorch_model";
-constexpr const char* kTransformersStem = "model";
-
-/// Builds a network as its folder's config.json says and loads its weights.
 template <typename Module, typename Config>
-Module load_module(const path& folder, const std::string& stem) {
-  const std::string config_path = (folder / "config.json").string();
-  const Config config = Config::from_json(read_json_file(config_path), config_path);
+Module load_network(const StoredNetwork<Config>& stored) {
   try {
-    Module module(config);
-    load_weights(module.parameters(), folder, stem);
+    Module module(stored.config);
+    load_weights(module.parameters(), stored.weights);
     return module;
   } catch (const c10::Error&) {  // the allocator's; nothing has been written to the memory yet
     throw DataError(
-        fmt::format("{}: the network that it describes does not fit into memory", config_path));
+        fmt::format("{}: the network that its config describes does not fit into memory",
+                    stored.weights.where.string()));
   }
 }
 
-template <typename Module>
-void save_module(const path& folder, const Module& module, const std::string& stem,
-                 at::ScalarType dtype, const Parameters& instead) {
-  std::filesystem::create_directories(folder);
-  write_file_atomically(folder / "config.json", module.config().to_json().dump(2) + "\n");
-  const std::string prefix = folder.filename().string() + ".";
-  Parameters written = module.parameters();
-  for (Parameter& parameter : written) {
-    const auto found = std::ranges::find(instead, prefix + parameter.name, &Parameter::name);
-    if (found != instead.end()) parameter.tensor = found->tensor;
+/// What a whole model needs and `stored` may not have.
+void require_complete(const StoredModel& stored) {
+  const bool is_folder = std::filesystem::is_directory(stored.path);
+  for (const auto& [has, folder, part] :
+       {std::tuple{stored.unet.has_value(), "unet", "UNet"},
+        {stored.text_encoder.has_value(), "text_encoder", "text encoder"},
+        {stored.vae.has_value(), "vae", "VAE"}}) {
+    if (has) continue;
+    const std::string where = stored.path.string();
+    if (is_folder) {
+      throw UsageError(fmt::format("{}: not a whole model: there is no {}/ in it", where, folder));
+    }
+    throw UsageError(fmt::format("{}: not a whole model: it holds no {}{}", where, part,
+                                 part == std::string("VAE") ? "; name one with --vae (in a run "
+                                                              "file model.vae)"
+                                                            : ""));
   }
-  save_weights(written, folder, stem, dtype);
+  if (!stored.tokenizer.empty()) return;
+  throw UsageError(fmt::format(
+      "{}: comes without a tokenizer: name a model folder that has one with --config (in a run "
+      "file model.config), or run scripts/setup.sh, which makes models/clip-tokenizer",
+      stored.path.string()));
 }
 
 /// The UNet must take what the other two give.
@@ -65,47 +71,27 @@ void check_fit(const path& folder, const StableDiffusion& model) {
     throw DataError(fmt::format("{}: the UNet has {} → {} channels, but the VAE's latents {}",
                                 folder.string(), unet.in_channels, unet.out_channels, latents));
   }
-}
-
-json model_index(const json& schedule) {
-  const json none = {nullptr, nullptr};
-  return {{"_class_name", "StableDiffusionPipeline"},
-          {"_diffusers_version", kDiffusersVersion},
-          {"feature_extractor", none},
-          {"image_encoder", none},
-          {"requires_safety_checker", false},
-          {"safety_checker", none},
-          {"scheduler", {"diffusers", schedule.value("_class_name", "PNDMScheduler")}},
-          {"text_encoder", {"transformers", "CLIPTextModel"}},
-          {"tokenizer", {"transformers", "CLIPTokenizer"}},
-          {"unet", {"diffusers", "UNet2DConditionModel"}},
-          {"vae", {"diffusers", "AutoencoderKL"}}};
-}
-
-NoiseScheduleConfig load_schedule(const path& folder) {
-  const std::string file = (folder / "scheduler_config.json").string();
-  NoiseScheduleConfig config = NoiseScheduleConfig::from_json(read_json_file(file), file);
-  config.steps_offset = 1;  // as StableDiffusionPipeline corrects outdated files
-  return config;
+  for (const int64_t id : model.tokenizer.tokenize("").ids) {  // the largest ones are the marks
+    if (id < model.text_encoder.config().vocab_size) continue;
+    throw DataError(
+        fmt::format("{}: the tokenizer has piece {}, but the text encoder's vocabulary {} entries",
+                    folder.string(), id, model.text_encoder.config().vocab_size));
+  }
 }
 
 }  // namespace
 
-StableDiffusion load_model(const path& folder) {
-  for (const char* part : {"unet", "text_encoder", "vae", "tokenizer", "scheduler"}) {
-    if (!std::filesystem::is_directory(folder / part)) {
-      throw UsageError(
-          fmt::format("{}: not a model folder: there is no {}/ in it", folder.string(), part));
-    }
-  }
+StableDiffusion load_model(const ModelSource& source) {
+  const StoredModel stored = open_model(source);
+  require_complete(stored);
   StableDiffusion model{
-      load_module<UNet, UNetConfig>(folder / "unet", kDiffusersStem),
-      load_module<TextEncoder, TextEncoderConfig>(folder / "text_encoder", kTransformersStem),
-      load_module<Vae, VaeConfig>(folder / "vae", kDiffusersStem),
-      Tokenizer::load(folder / "tokenizer"), load_schedule(folder / "scheduler")};
-  check_fit(folder, model);
+      load_network<UNet>(*stored.unet), load_network<TextEncoder>(*stored.text_encoder),
+      load_network<Vae>(*stored.vae), Tokenizer::load(stored.tokenizer), stored.schedule};
+  check_fit(source.path, model);
   return model;
 }
+
+StableDiffusion load_model(const path& path) { return load_model(ModelSource{.path = path}); }
 
 StableDiffusion create_model(const std::string& preset, uint64_t seed,
                              const path& tokenizer_folder) {
@@ -118,17 +104,8 @@ StableDiffusion create_model(const std::string& preset, uint64_t seed,
   return model;
 }
 
-void save_model(const path& folder, const StableDiffusion& model, at::ScalarType dtype,
-                const Parameters& instead) {
-  save_module(folder / "unet", model.unet, kDiffusersStem, dtype, instead);
-  save_module(folder / "text_encoder", model.text_encoder, kTransformersStem, dtype, instead);
-  save_module(folder / "vae", model.vae, kDiffusersStem, dtype, instead);
-  std::filesystem::create_directories(folder / "tokenizer");
-  model.tokenizer.save(folder / "tokenizer");
-  const json schedule = model.schedule.to_json();
-  std::filesystem::create_directories(folder / "scheduler");
-  write_file_atomically(folder / "scheduler" / "scheduler_config.json", schedule.dump(2) + "\n");
-  write_file_atomically(folder / "model_index.json", model_index(schedule).dump(2) + "\n");
+void save_model(const path& folder, const StableDiffusion& model, at::ScalarType dtype) {
+  write_model_folder(folder, output_of(model, dtype));
 }
 
 std::string vae_digest(const Vae& vae) {

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "model/noise_schedule.h"
+#include "model/stored_model.h"
 #include "model/text_encoder.h"
 #include "model/tokenizer.h"
 #include "model/unet.h"
@@ -19,10 +20,12 @@ struct StableDiffusion {
   NoiseScheduleConfig schedule;
 };
 
-/// Reads a diffusers folder (model_index.json, unet/, text_encoder/, vae/, tokenizer/, scheduler/);
-/// f16, bf16 and f32 files alike. Throws UsageError if the folder is not there; DataError naming
-/// file and tensor if something is missing or does not fit its config.
-StableDiffusion load_model(const std::filesystem::path& folder);
+/// Reads a model, complete: a diffusers folder (model_index.json, unet/, text_encoder/, vae/,
+/// tokenizer/, scheduler/) or a lone file (open_model says which configs and tokenizer it takes);
+/// f16, bf16 and f32 files alike. Throws UsageError if it is not there or a part must be named,
+/// DataError naming file and tensor if something is missing or does not fit its config.
+StableDiffusion load_model(const ModelSource& source);
+StableDiffusion load_model(const std::filesystem::path& path);
 
 /// A model with fresh weights, a pure function of `seed`. `preset` is "tiny" or "sd15"; the
 /// tokenizer's files are read from `tokenizer_folder` (vocab.json, merges.txt).

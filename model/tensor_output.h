@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 
 #include "model/parameter.h"
 
@@ -13,16 +14,16 @@ struct TensorOutput {
   at::ScalarType dtype = at::kFloat;
   std::vector<int64_t> shape;
   std::function<at::Tensor()> make;  ///< of that dtype and shape; contiguous, on the CPU
+  std::function<void()> release;     ///< called when it has been written; may be empty
 
   size_t bytes() const;
+  /// Makes it, hands its bytes over and releases it.
+  void write(const std::function<void(std::span<const std::byte>)>& write) const;
 };
 
 using TensorOutputs = std::vector<TensorOutput>;
 
 /// `parameters` as they are, or, if given, in `dtype` (those of floating point).
 TensorOutputs outputs_of(const Parameters& parameters, std::optional<at::ScalarType> dtype = {});
-
-/// `tensor` in `dtype`. Throws DataError naming `where` if a finite value would become infinite.
-at::Tensor convert(const at::Tensor& tensor, at::ScalarType dtype, const std::string& where);
 
 }  // namespace kessoku::model

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "model/config_reader.h"
 #include "model/safetensors.h"
-#include "model/weight_loading.h"
+#include "model/stored_weights.h"
 #include "tests/model/python_oracle.h"
 
 namespace kessoku::model {

@@ -10,7 +10,7 @@
 #include "model/text_encoder.h"
 #include "model/unet.h"
 #include "model/vae.h"
-#include "model/weight_loading.h"
+#include "model/stored_weights.h"
 #include "tests/model/python_oracle.h"
 
 namespace kessoku::model {

@@ -1,0 +1,44 @@
+#pragma once
+
+#include "model/stable_diffusion.h"
+#include "model/stored_model.h"
+#include "model/tensor_output.h"
+
+namespace kessoku::model {
+
+template <typename Config>
+struct NetworkOutput {
+  Config config;
+  TensorOutputs weights;  ///< under diffusers' names
+};
+
+/// A model, or some of its networks, about to be written.
+struct ModelOutput {
+  std::optional<NetworkOutput<UNetConfig>> unet;
+  std::optional<NetworkOutput<TextEncoderConfig>> text_encoder;
+  std::optional<NetworkOutput<VaeConfig>> vae;
+  NoiseScheduleConfig schedule;
+  const Tokenizer* tokenizer = nullptr;  ///< not owned; needed for a whole folder only
+};
+
+/// `dtype`: of all weights; if not given, they keep theirs.
+ModelOutput output_of(const StableDiffusion& model, std::optional<at::ScalarType> dtype = {});
+/// Checks all names and shapes first. Throws DataError naming file and tensor.
+ModelOutput output_of(const StoredModel& model, std::optional<at::ScalarType> dtype = {});
+
+enum class WeightFormat { kSafetensors, kTorch };
+
+/// Writes a diffusers folder that any SD tool opens, with the networks that there are. Files are
+/// written in place: callers that must be crash-safe write into a temporary folder and rename it.
+void write_model_folder(const std::filesystem::path& folder, const ModelOutput& model,
+                        WeightFormat format = WeightFormat::kSafetensors);
+/// Writes the folder of one network, the only one of `model`: config.json and weights.
+void write_network_folder(const std::filesystem::path& folder, const ModelOutput& model,
+                          WeightFormat format = WeightFormat::kSafetensors);
+/// Writes one file as most tools take it: all networks as an LDM checkpoint; one UNet too; one VAE
+/// under LDM's names without a prefix; one text encoder under transformers'. The configs go with it
+/// (kConfigKey).
+void write_model_file(const std::filesystem::path& file, const ModelOutput& model,
+                      WeightFormat format);
+
+}  // namespace kessoku::model
