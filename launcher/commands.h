@@ -8,6 +8,7 @@ namespace kessoku::launcher {
 
 // Each adds one subcommand with its options and help to `app`; its callback does the work and
 // throws kessoku::Error.
+void add_convert_command(CLI::App& app);
 void add_forward_command(CLI::App& app);
 void add_init_command(CLI::App& app);
 void add_prepare_command(CLI::App& app);

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "launcher/commands.h"
+#include "launcher/model_folder.h"
 #include "model/safetensors.h"
 #include "model/stable_diffusion.h"
 #include "model/text_conditioning.h"
@@ -11,7 +12,8 @@ namespace kessoku::launcher {
 namespace {
 
 struct ForwardOptions {
-  std::string module, model, input, output;
+  std::string module, input, output;
+  ModelOptions model;
   std::string dtype = "f32";
   int64_t clip_skip = 0;
 };
@@ -76,7 +78,7 @@ at::Tensor run_text_encoder(const model::TextEncoder& encoder, const model::Safe
 
 model::Parameter run_module(const ForwardOptions& options) {
   const model::SafetensorsFile file(options.input);
-  const model::StableDiffusion model = model::load_model(options.model);
+  const model::StableDiffusion model = model::load_model(resolve_model(options.model));
   const at::ScalarType dtype = options.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
   if (options.module == "unet") {
     model::convert_parameters(model.unet.parameters(), dtype);
@@ -107,7 +109,9 @@ void add_forward_command(CLI::App& app) {
   command->add_option("MODULE", options->module, "unet, text_encoder, vae_encoder or vae_decoder")
       ->required()
       ->check(CLI::IsMember({"unet", "text_encoder", "vae_encoder", "vae_decoder"}));
-  command->add_option("MODEL", options->model, "Model folder (diffusers layout)")->required();
+  command->add_option("MODEL", options->model.path, "Model folder, lone weight file or run folder")
+      ->required();
+  add_model_options(*command, options->model);
   command->add_option("IN", options->input, "Inputs as .safetensors, named as in diffusers")
       ->required();
   command->add_option("OUT", options->output, ".safetensors to write")->required();

@@ -2,13 +2,12 @@
 
 #include "base/error.h"
 #include "launcher/commands.h"
+#include "launcher/model_folder.h"
 #include "model/stable_diffusion.h"
 
 namespace kessoku::launcher {
 
 namespace {
-
-constexpr const char* kDefaultTokenizer = "models/clip-tokenizer";
 
 struct InitOptions {
   std::string preset;
@@ -19,11 +18,11 @@ struct InitOptions {
 
 std::string tokenizer_folder(const InitOptions& options) {
   if (!options.tokenizer.empty()) return options.tokenizer;
-  if (std::filesystem::exists(kDefaultTokenizer)) return kDefaultTokenizer;
+  const std::filesystem::path found = default_tokenizer();
+  if (!found.empty()) return found.string();
   throw UsageError(
-      fmt::format("init: there is no {}/ here: scripts/setup.sh makes it, or give --tokenizer DIR "
-                  "with a vocab.json and merges.txt",
-                  kDefaultTokenizer));
+      "init: there is no models/clip-tokenizer/ here: scripts/setup.sh makes it, or give "
+      "--tokenizer DIR with a vocab.json and merges.txt");
 }
 
 void run_init(const InitOptions& options) {
@@ -59,9 +58,8 @@ void add_init_command(CLI::App& app) {
       ->required();
   command->add_option("--seed", options->seed, "The weights are a function of it")
       ->capture_default_str();
-  command->add_option(
-      "--tokenizer", options->tokenizer,
-      fmt::format("Folder with vocab.json and merges.txt (default: {})", kDefaultTokenizer));
+  command->add_option("--tokenizer", options->tokenizer,
+                      "Folder with vocab.json and merges.txt (default: models/clip-tokenizer)");
   command->footer("Example: kessoku init --preset tiny models/fresh");
   command->callback([options] { run_init(*options); });
 }

@@ -4,8 +4,48 @@
 
 namespace kessoku::launcher {
 
-std::filesystem::path resolve_model_folder(const std::filesystem::path& path) {
-  namespace fs = std::filesystem;
+namespace fs = std::filesystem;
+
+ModelOptions model_options(const runtime::RunConfig& config) {
+  return {config.model.path, config.model.config, config.model.vae, config.model.ema};
+}
+
+void add_vae_options(CLI::App& command, ModelOptions& options) {
+  command.add_option("--config", options.config,
+                     "Model folder whose configs and tokenizer a lone weight file takes (default: "
+                     "Stable Diffusion 1.5's)");
+  command.add_option("--vae", options.vae, "Folder or file of a VAE to use instead of the model's");
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  add_vae_options(command, options);
+  command.add_flag("--ema", options.ema,
+                   "Take the moving averages of a lone file's UNet, not its last weights");
+}
+
+model::ModelSource resolve_model(const ModelOptions& options) {
+  const fs::path path = options.path;
+  model::ModelSource source{.path = path,
+                            .config = options.config,
+                            .vae = options.vae,
+                            .tokenizer = default_tokenizer(),
+                            .ema = options.ema};
+  if (fs::is_directory(path) && !fs::exists(path / "config.json")) {
+    source.path = resolve_model_folder(path);
+  }
+  return source;
+}
+
+fs::path find_tokenizer(const ModelOptions& options) {
+  const fs::path model = options.path, config = options.config;
+  if (fs::is_directory(model)) {
+    return fs::exists(model / "tokenizer") ? model / "tokenizer" : fs::path();
+  }
+  if (!config.empty() && fs::exists(config / "tokenizer")) return config / "tokenizer";
+  return default_tokenizer();
+}
+
+fs::path resolve_model_folder(const fs::path& path) {
   if (!fs::exists(path)) throw UsageError(fmt::format("{}: no such folder", path.string()));
   if (fs::exists(path / "model_index.json")) return path;
   if (fs::exists(path / "checkpoints/latest")) return path / "checkpoints/latest";
@@ -13,6 +53,16 @@ std::filesystem::path resolve_model_folder(const std::filesystem::path& path) {
       "{}: neither a model folder (it has no model_index.json) nor a run folder (it has no "
       "checkpoints/latest)",
       path.string()));
+}
+
+fs::path default_tokenizer() {
+  constexpr const char* kPlace = "models/clip-tokenizer";
+  std::error_code ignored;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);  // build/kessoku
+  for (const fs::path& root : {fs::path(), program.parent_path().parent_path()}) {
+    if (fs::exists(root / kPlace / "vocab.json")) return root / kPlace;
+  }
+  return {};
 }
 
 }  // namespace kessoku::launcher

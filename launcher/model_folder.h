@@ -1,11 +1,39 @@
 #pragma once
 
-#include <filesystem>
+#include <CLI/CLI.hpp>
+
+#include "model/stored_model.h"
+#include "runtime/config.h"
 
 namespace kessoku::launcher {
+
+/// How a command line names a model.
+struct ModelOptions {
+  std::string path;  ///< a model folder, a lone weight file, or a run folder
+  std::string config, vae;
+  bool ema = false;
+};
+
+ModelOptions model_options(const runtime::RunConfig& config);
+
+/// Adds --config and --vae.
+void add_vae_options(CLI::App& command, ModelOptions& options);
+/// Adds these and --ema.
+void add_model_options(CLI::App& command, ModelOptions& options);
+
+/// The model that `options` mean; of a run folder its newest checkpoint. Models that bring no
+/// tokenizer get CLIP's, where there is one. Throws UsageError if there is no such model.
+model::ModelSource resolve_model(const ModelOptions& options);
+
+/// The tokenizer's folder of such a model, without looking at its weights; empty if there is none.
+std::filesystem::path find_tokenizer(const ModelOptions& options);
 
 /// The diffusers folder that `path` means: itself, or, if it is a run folder, its newest
 /// checkpoint. Throws UsageError if it is neither.
 std::filesystem::path resolve_model_folder(const std::filesystem::path& path);
+
+/// CLIP's tokenizer as scripts/setup.sh makes it: models/clip-tokenizer here, or beside the
+/// program's build folder; empty if there is none.
+std::filesystem::path default_tokenizer();
 
 }  // namespace kessoku::launcher

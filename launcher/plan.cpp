@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "launcher/commands.h"
 #include "launcher/describe_store.h"
+#include "launcher/model_folder.h"
 #include "runtime/caption_lengths.h"
 #include "runtime/config.h"
 
@@ -103,8 +104,8 @@ json describe_plan(const data::Store& store, const data::Mixture& mixture,
 /// What of the captions is cut off, where the model's tokenizer is at hand.
 void warn_of_long_captions(const runtime::RunConfig& config, const data::Store& store,
                            json& warnings) {
-  const fs::path tokenizer = fs::path(config.model.path) / "tokenizer";
-  if (config.trains("vae") || !fs::exists(tokenizer)) return;
+  const fs::path tokenizer = find_tokenizer(model_options(config));
+  if (config.trains("vae") || tokenizer.empty()) return;
   const auto lengths = runtime::measure_captions(store, model::Tokenizer::load(tokenizer), config);
   const std::string warning = runtime::warning_of(lengths, config);
   if (!warning.empty()) warnings.push_back(warning);

@@ -23,10 +23,11 @@ namespace {
 constexpr size_t kShown = 8;  ///< entries of a list in the summary
 
 struct PrepareArguments {
-  std::string dataset, store, model, dialect = "everydream2", keep = "moments";
+  std::string dataset, store, dialect = "everydream2", keep = "moments";
   int64_t resolution = 512;
   int threads = 0;
   bool strict = false, json = false;
+  ModelOptions model;
 };
 
 std::vector<data::Kind> parse_keep(const std::string& list) {
@@ -42,24 +43,26 @@ bool needs_vae(const std::vector<data::Kind>& keep) {
 }
 
 /// data/ knows no models: it gets the VAE as a function.
-void use_vae(const std::string& folder, data::PrepareOptions& options) {
-  if (folder.empty()) {
-    throw UsageError("prepare: latents and moments need a VAE: give --model DIR, or --keep images");
+void use_vae(ModelOptions source, data::PrepareOptions& options) {
+  if (source.path.empty()) source.path = std::exchange(source.vae, {});
+  if (source.path.empty()) {
+    throw UsageError(
+        "prepare: latents and moments need a VAE: give --model DIR or --vae FILE, or --keep "
+        "images");
   }
-  const auto model =
-      std::make_shared<model::StableDiffusion>(model::load_model(resolve_model_folder(folder)));
-  const int64_t granularity = model->vae.config().downscale();
+  const auto vae = std::make_shared<model::Vae>(model::load_vae(resolve_model(source)));
+  const int64_t granularity = vae->config().downscale();
   for (const data::Bucket& bucket : data::bucket_table(options.resolution)) {
     if (bucket.width % granularity != 0 || bucket.height % granularity != 0) {
       throw UsageError(
-          fmt::format("prepare: {}'s VAE needs sides divisible by {}, bucket {} has not", folder,
-                      granularity, to_string(bucket)));
+          fmt::format("prepare: {}'s VAE needs sides divisible by {}, bucket {} has not",
+                      source.path, granularity, to_string(bucket)));
     }
   }
-  options.encoder = {model::vae_digest(model->vae), model->vae.config().scaling_factor};
-  options.encode = [model](const at::Tensor& images) {
+  options.encoder = {model::vae_digest(*vae), vae->config().scaling_factor};
+  options.encode = [vae](const at::Tensor& images) {
     const c10::NoGradGuard no_grad;
-    return model->vae.encode(images);
+    return vae->encode(images);
   };
 }
 
@@ -153,8 +156,10 @@ void add_prepare_command(CLI::App& app) {
   command
       ->add_option("--out", arguments->store, "Folder of the store; what it has already is reused")
       ->required();
-  command->add_option("--model", arguments->model,
-                      "Model folder whose VAE encodes; needed unless --keep images");
+  command->add_option("--model", arguments->model.path,
+                      "Model folder, lone weight file or run folder whose VAE encodes; needed "
+                      "unless --keep images");
+  add_vae_options(*command, arguments->model);
   command
       ->add_option("--resolution", arguments->resolution,
                    "Side of a square picture in pixels; chooses the buckets")

@@ -217,21 +217,23 @@ void report(const SampleOptions& options, const std::vector<Made>& made, const f
 }
 
 /// A path that goes on meaning the same: `latest` moves, the checkpoint that it points to stays.
-std::string lasting_path(const fs::path& folder) {
-  return fs::is_symlink(folder) ? (folder.parent_path() / fs::read_symlink(folder)).string()
-                                : folder.string();
+std::string lasting_path(const fs::path& model) {
+  return fs::is_symlink(model) ? (model.parent_path() / fs::read_symlink(model)).string()
+                               : model.string();
 }
 
 ExitCode run_sample(const SampleOptions& options) {
   const runtime::StopSignal stop;
   std::vector<PictureSettings> pictures = list_pictures(options);
   require_latents(options, pictures.size());
-  const std::string path = pictures.front().model;
-  if (path.empty()) throw UsageError("sample: which model? kessoku sample MODEL --prompt TEXT");
-  const fs::path folder = resolve_model_folder(path);
-  const model::StableDiffusion model = model::load_model(folder);
+  const PictureSettings& first = pictures.front();
+  if (first.model.empty())
+    throw UsageError("sample: which model? kessoku sample MODEL --prompt TEXT");
+  const model::ModelSource source =
+      resolve_model({first.model, first.config, first.vae, first.ema});
+  const model::StableDiffusion model = model::load_model(source);
   require_model(pictures, model, options);
-  for (PictureSettings& picture : pictures) picture.model = lasting_path(folder);
+  for (PictureSettings& picture : pictures) picture.model = lasting_path(source.path);
   complete(pictures, model);
 
   const size_t columns = options.columns > 0

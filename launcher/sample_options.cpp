@@ -103,7 +103,10 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
   const auto usual_text = [&](const std::string& key) { return runtime::to_text(usual).at(key); };
 
   command.add_option("MODEL", options.model,
-                     "A model folder, a checkpoint, or a run folder (its newest checkpoint)");
+                     "Model folder, lone weight file, or run folder (its newest checkpoint)");
+  setting("--config", "config", "Model folder whose configs and tokenizer a lone file takes");
+  setting("--vae", "vae", "Folder or file of a VAE to use instead of the model's");
+  flag("--ema", "ema", "true", "Take the moving averages of a lone file's UNet");
   command.add_option("--prompt", options.prompts, "What to draw; may be given several times")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "launcher/commands.h"
+#include "launcher/model_folder.h"
 #include "runtime/agreement.h"
 #include "runtime/announce.h"
 #include "runtime/checkpoint.h"
@@ -124,7 +125,7 @@ ExitCode train(const TrainOptions& options) {
       data::resolve_mixture(store.manifest().categories, store.rows(), config.mixture.rules);
   data::Sampler sampler(store.rows(), store.manifest().buckets.size(), mixture,
                         {config.seed, config.train.global_batch, config.mixture.pass_draws});
-  model::StableDiffusion model = model::load_model(config.model.path);
+  model::StableDiffusion model = model::load_model(resolve_model(model_options(config)));
   runtime::set_training_schedule(config, model.schedule);
   runtime::require_fit(config, store, model);
   use_gradient_checkpointing(config.train.gradient_checkpointing, model);

@@ -19,9 +19,15 @@ using std::filesystem::path;
 namespace {
 
 template <typename Network>
-auto network_output(const Network& network, std::optional<at::ScalarType> dtype) {
+auto network_output(const std::string& part, const Network& network,
+                    std::optional<at::ScalarType> dtype, const Parameters& instead) {
+  Parameters written = network.parameters();
+  for (Parameter& parameter : written) {
+    const auto found = std::ranges::find(instead, part + "." + parameter.name, &Parameter::name);
+    if (found != instead.end()) parameter.tensor = found->tensor;
+  }
   using Config = std::decay_t<decltype(network.config())>;
-  return NetworkOutput<Config>{network.config(), outputs_of(network.parameters(), dtype)};
+  return NetworkOutput<Config>{network.config(), outputs_of(written, dtype)};
 }
 
 /// The network is built for the names and shapes of its weights, without memory for them.
@@ -150,15 +156,29 @@ json configs_of(const ModelOutput& model) {
 
 }  // namespace
 
-ModelOutput output_of(const StableDiffusion& model, std::optional<at::ScalarType> dtype) {
-  return {network_output(model.unet, dtype), network_output(model.text_encoder, dtype),
-          network_output(model.vae, dtype), model.schedule, &model.tokenizer};
+ModelOutput output_of(const StableDiffusion& model, std::optional<at::ScalarType> dtype,
+                      const Parameters& instead) {
+  return {network_output("unet", model.unet, dtype, instead),
+          network_output("text_encoder", model.text_encoder, dtype, instead),
+          network_output("vae", model.vae, dtype, instead), model.schedule, &model.tokenizer};
 }
 
 ModelOutput output_of(const StoredModel& model, std::optional<at::ScalarType> dtype) {
   return {network_output<UNet>(model.unet, dtype),
           network_output<TextEncoder>(model.text_encoder, dtype),
           network_output<Vae>(model.vae, dtype), model.schedule};
+}
+
+std::vector<TensorOutput*> tensors_of(ModelOutput& model) {
+  std::vector<TensorOutput*> tensors;
+  const auto add = [&](auto& network) {
+    if (!network) return;
+    for (TensorOutput& tensor : network->weights) tensors.push_back(&tensor);
+  };
+  add(model.unet);
+  add(model.text_encoder);
+  add(model.vae);
+  return tensors;
 }
 
 void write_model_folder(const path& folder, const ModelOutput& model, WeightFormat format) {

@@ -21,10 +21,15 @@ struct ModelOutput {
   const Tokenizer* tokenizer = nullptr;  ///< not owned; needed for a whole folder only
 };
 
-/// `dtype`: of all weights; if not given, they keep theirs.
-ModelOutput output_of(const StableDiffusion& model, std::optional<at::ScalarType> dtype = {});
+/// `dtype`: of all weights; if not given, they keep theirs. `instead`: weights under their names
+/// ("unet.conv_in.weight") to write in place of the model's.
+ModelOutput output_of(const StableDiffusion& model, std::optional<at::ScalarType> dtype = {},
+                      const Parameters& instead = {});
 /// Checks all names and shapes first. Throws DataError naming file and tensor.
 ModelOutput output_of(const StoredModel& model, std::optional<at::ScalarType> dtype = {});
+
+/// All tensors of all networks.
+std::vector<TensorOutput*> tensors_of(ModelOutput& model);
 
 enum class WeightFormat { kSafetensors, kTorch };
 

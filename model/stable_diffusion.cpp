@@ -1,7 +1,5 @@
 #include "model/stable_diffusion.h"
 
-#include <c10/util/Exception.h>
-
 #include <nlohmann/json.hpp>
 
 #include "base/checksum.h"
@@ -20,62 +18,23 @@ using std::filesystem::path;
 
 namespace {
 
+/// Compares names and shapes before there is memory for the network: a config may claim any size.
 template <typename Module, typename Config>
 Module load_network(const StoredNetwork<Config>& stored) {
-  try {
-    Module module(stored.config);
-    load_weights(module.parameters(), stored.weights);
-    return module;
-  } catch (const c10::Error&) {  // the allocator's; nothing has been written to the memory yet
-    throw DataError(
-        fmt::format("{}: the network that its config describes does not fit into memory",
-                    stored.weights.where.string()));
-  }
+  check_weights(Module(stored.config, at::kMeta).parameters(), stored.weights);
+  Module module(stored.config);
+  load_weights(module.parameters(), stored.weights);
+  return module;
 }
 
-/// What a whole model needs and `stored` may not have.
-void require_complete(const StoredModel& stored) {
-  const bool is_folder = std::filesystem::is_directory(stored.path);
-  for (const auto& [has, folder, part] :
-       {std::tuple{stored.unet.has_value(), "unet", "UNet"},
-        {stored.text_encoder.has_value(), "text_encoder", "text encoder"},
-        {stored.vae.has_value(), "vae", "VAE"}}) {
-    if (has) continue;
-    const std::string where = stored.path.string();
-    if (is_folder) {
-      throw UsageError(fmt::format("{}: not a whole model: there is no {}/ in it", where, folder));
-    }
-    throw UsageError(fmt::format("{}: not a whole model: it holds no {}{}", where, part,
-                                 part == std::string("VAE") ? "; name one with --vae (in a run "
-                                                              "file model.vae)"
-                                                            : ""));
-  }
-  if (!stored.tokenizer.empty()) return;
-  throw UsageError(fmt::format(
-      "{}: comes without a tokenizer: name a model folder that has one with --config (in a run "
-      "file model.config), or run scripts/setup.sh, which makes models/clip-tokenizer",
-      stored.path.string()));
-}
-
-/// The UNet must take what the other two give.
-void check_fit(const path& folder, const StableDiffusion& model) {
-  const UNetConfig& unet = model.unet.config();
-  const int64_t width = model.text_encoder.config().hidden_size;
-  if (unet.cross_attention_dim != width) {
-    throw DataError(fmt::format(
-        "{}: the UNet's cross_attention_dim is {}, but the text encoder's hidden_size {}",
-        folder.string(), unet.cross_attention_dim, width));
-  }
-  const int64_t latents = model.vae.config().latent_channels;
-  if (unet.out_channels != latents || unet.in_channels < latents) {
-    throw DataError(fmt::format("{}: the UNet has {} → {} channels, but the VAE's latents {}",
-                                folder.string(), unet.in_channels, unet.out_channels, latents));
-  }
-  for (const int64_t id : model.tokenizer.tokenize("").ids) {  // the largest ones are the marks
-    if (id < model.text_encoder.config().vocab_size) continue;
+/// The text encoder must know all pieces; the largest ones are the marks around a text.
+void require_vocabulary(const path& where, const StableDiffusion& model) {
+  const int64_t known = model.text_encoder.config().vocab_size;
+  for (const int64_t id : model.tokenizer.tokenize("").ids) {
+    if (id < known) continue;
     throw DataError(
         fmt::format("{}: the tokenizer has piece {}, but the text encoder's vocabulary {} entries",
-                    folder.string(), id, model.text_encoder.config().vocab_size));
+                    where.string(), id, known));
   }
 }
 
@@ -83,15 +42,21 @@ void check_fit(const path& folder, const StableDiffusion& model) {
 
 StableDiffusion load_model(const ModelSource& source) {
   const StoredModel stored = open_model(source);
-  require_complete(stored);
+  require_whole(stored);
   StableDiffusion model{
       load_network<UNet>(*stored.unet), load_network<TextEncoder>(*stored.text_encoder),
       load_network<Vae>(*stored.vae), Tokenizer::load(stored.tokenizer), stored.schedule};
-  check_fit(source.path, model);
+  require_vocabulary(source.path, model);
   return model;
 }
 
 StableDiffusion load_model(const path& path) { return load_model(ModelSource{.path = path}); }
+
+Vae load_vae(const ModelSource& source) {
+  const StoredModel stored = open_model(source);
+  if (!stored.vae) throw UsageError(fmt::format("{}: holds no VAE", source.path.string()));
+  return load_network<Vae>(*stored.vae);
+}
 
 StableDiffusion create_model(const std::string& preset, uint64_t seed,
                              const path& tokenizer_folder) {
@@ -104,8 +69,9 @@ StableDiffusion create_model(const std::string& preset, uint64_t seed,
   return model;
 }
 
-void save_model(const path& folder, const StableDiffusion& model, at::ScalarType dtype) {
-  write_model_folder(folder, output_of(model, dtype));
+void save_model(const path& folder, const StableDiffusion& model, at::ScalarType dtype,
+                const Parameters& instead) {
+  write_model_folder(folder, output_of(model, dtype, instead));
 }
 
 std::string vae_digest(const Vae& vae) {

@@ -27,6 +27,9 @@ struct StableDiffusion {
 StableDiffusion load_model(const ModelSource& source);
 StableDiffusion load_model(const std::filesystem::path& path);
 
+/// Only the VAE of a model, or one by itself.
+Vae load_vae(const ModelSource& source);
+
 /// A model with fresh weights, a pure function of `seed`. `preset` is "tiny" or "sd15"; the
 /// tokenizer's files are read from `tokenizer_folder` (vocab.json, merges.txt).
 StableDiffusion create_model(const std::string& preset, uint64_t seed,

@@ -188,7 +188,46 @@ void replace_vae(StoredModel& model, const ModelSource& source) {
   model.vae = std::move(found.vae);
 }
 
+/// The UNet must take what the other two give.
+void require_fit(const StoredModel& model) {
+  const UNetConfig& unet = model.unet->config;
+  const int64_t width = model.text_encoder->config.hidden_size;
+  if (unet.cross_attention_dim != width) {
+    throw DataError(fmt::format(
+        "{}: the UNet's cross_attention_dim is {}, but the text encoder's hidden_size {}",
+        model.path.string(), unet.cross_attention_dim, width));
+  }
+  const int64_t latents = model.vae->config.latent_channels;
+  if (unet.out_channels != latents || unet.in_channels < latents) {
+    throw DataError(fmt::format("{}: the UNet has {} → {} channels, but the VAE's latents {}",
+                                model.path.string(), unet.in_channels, unet.out_channels, latents));
+  }
+}
+
 }  // namespace
+
+void require_whole(const StoredModel& model) {
+  const std::string where = model.path.string();
+  for (const auto& [has, folder, part] :
+       {std::tuple{model.unet.has_value(), "unet", "UNet"},
+        {model.text_encoder.has_value(), "text_encoder", "text encoder"},
+        {model.vae.has_value(), "vae", "VAE"}}) {
+    if (has) continue;
+    if (fs::is_directory(model.path)) {
+      throw UsageError(fmt::format("{}: not a whole model: there is no {}/ in it", where, folder));
+    }
+    const bool is_vae = part == std::string_view("VAE");
+    throw UsageError(fmt::format("{}: not a whole model: it holds no {}{}", where, part,
+                                 is_vae ? "; name one with --vae (in a run file model.vae)" : ""));
+  }
+  if (model.tokenizer.empty()) {
+    throw UsageError(fmt::format(
+        "{}: comes without a tokenizer: name a model folder that has one with --config (in a run "
+        "file model.config), or run scripts/setup.sh, which makes models/clip-tokenizer",
+        where));
+  }
+  require_fit(model);
+}
 
 StoredModel open_model(const ModelSource& source) {
   StoredModel model = open_any(source, find_preset("sd15"));

@@ -39,6 +39,10 @@ struct StoredModel {
 /// options do not go with it, DataError if it is damaged or of another kind.
 StoredModel open_model(const ModelSource& source);
 
+/// Throws UsageError, saying which option helps, if a part or the tokenizer is missing; DataError
+/// if the networks do not go together.
+void require_whole(const StoredModel& model);
+
 /// The metadata of the lone files that we write: their configs, as JSON of "unet", "text_encoder",
 /// "vae" and "scheduler".
 constexpr const char* kConfigKey = "kessoku_config";

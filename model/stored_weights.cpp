@@ -107,19 +107,19 @@ bool is_same_matrix(at::IntArrayRef found, at::IntArrayRef expected) {
          std::ranges::all_of(found.slice(2), [](int64_t side) { return side == 1; });
 }
 
-void check_tensor(const Parameter& expected, const StoredWeights::Place& place) {
+/// What is wrong with a tensor; empty if nothing is.
+std::string find_mismatch(const Parameter& expected, const StoredWeights::Place& place) {
   const WeightEntry& entry = place.file->entry(place.name);
   const at::IntArrayRef found = entry.shape, wanted = expected.tensor.sizes();
   if (found != wanted && !is_same_matrix(found, wanted)) {
-    throw DataError(fmt::format("{}: tensor \"{}\" has shape {}, but the config asks for {}",
-                                place.file->path().string(), place.name, shape_text(found),
-                                shape_text(wanted)));
+    return fmt::format("has shape {}, but the config asks for {}", shape_text(found),
+                       shape_text(wanted));
   }
   if (!c10::isFloatingType(entry.dtype)) {
-    throw DataError(fmt::format("{}: tensor \"{}\" is of {}; weights are floating-point numbers",
-                                place.file->path().string(), place.name,
-                                c10::toString(entry.dtype)));
+    return fmt::format("is of {}, but weights are floating-point numbers",
+                       c10::toString(entry.dtype));
   }
+  return {};
 }
 
 /// `place`'s tensor in `dtype`. Throws DataError if a finite value would become infinite.
@@ -151,27 +151,41 @@ StoredWeights open_folder_weights(const path& folder, const std::string& stem) {
                                      : named_weights(share(open_weight_file(file)));
 }
 
-void check_weights(const Parameters& expected, const StoredWeights& stored) {
-  size_t found = 0;
-  for (const Parameter& parameter : expected) {
-    const auto place = stored.tensors.find(parameter.name);
-    if (place == stored.tensors.end()) {
-      throw DataError(
-          fmt::format("{}: tensor \"{}\" {} is missing", stored.where.string(),
-                      stored.spelling ? stored.spelling(parameter.name) : parameter.name,
-                      shape_text(parameter.tensor.sizes())));
-    }
-    check_tensor(parameter, place->second);
-    ++found;
-  }
-  if (found == stored.tensors.size()) return;
+WeightProblems compare_weights(const Parameters& expected, const StoredWeights& stored) {
+  WeightProblems problems;
   std::set<std::string_view> known;
-  for (const Parameter& parameter : expected) known.insert(parameter.name);
+  const auto line = [](const path& file, const std::string& name, const std::string& problem) {
+    return fmt::format("{}: tensor \"{}\" {}", file.string(), name, problem);
+  };
+  for (const Parameter& parameter : expected) {
+    known.insert(parameter.name);
+    const auto found = stored.tensors.find(parameter.name);
+    if (found == stored.tensors.end()) {
+      const std::string name = stored.spelling ? stored.spelling(parameter.name) : parameter.name;
+      problems.missing.push_back(
+          line(stored.where, name, shape_text(parameter.tensor.sizes()) + " is missing"));
+      continue;
+    }
+    const StoredWeights::Place& place = found->second;
+    const std::string mismatch = find_mismatch(parameter, place);
+    if (mismatch.empty()) continue;
+    problems.mismatched.push_back(line(place.file->path(), place.name, mismatch));
+  }
   for (const auto& [name, place] : stored.tensors) {
     if (known.contains(name)) continue;
-    throw DataError(
-        fmt::format("{}: tensor \"{}\" is not part of the network that the config describes",
-                    place.file->path().string(), place.name));
+    problems.unexpected.push_back(line(place.file->path(), place.name,
+                                       "is not part of the network that the config describes"));
+  }
+  return problems;
+}
+
+void check_weights(const Parameters& expected, const StoredWeights& stored) {
+  const WeightProblems problems = compare_weights(expected, stored);
+  for (const auto* lines : {&problems.mismatched, &problems.missing, &problems.unexpected}) {
+    if (lines->empty()) continue;
+    throw DataError(lines->size() == 1
+                        ? lines->front()
+                        : fmt::format("{} (and {} more)", lines->front(), lines->size() - 1));
   }
 }
 

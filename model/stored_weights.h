@@ -29,6 +29,12 @@ StoredWeights open_folder_weights(const std::filesystem::path& folder, const std
 /// new.
 StoredWeights named_weights(std::shared_ptr<const WeightFile> file);
 
+/// What is wrong with stored weights, one line a tensor that says what was expected.
+struct WeightProblems {
+  std::vector<std::string> missing, mismatched, unexpected;
+};
+WeightProblems compare_weights(const Parameters& expected, const StoredWeights& stored);
+
 /// Throws DataError naming file and tensor if one of `expected` is missing or has another shape, or
 /// if there are more.
 void check_weights(const Parameters& expected, const StoredWeights& stored);

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "model/safetensors.h"
+#include "model/safetensors_header.h"
 #include "model/torch_file.h"
 
 namespace kessoku::model {
@@ -61,6 +62,13 @@ std::optional<size_t> byte_count(at::ScalarType dtype, at::IntArrayRef shape) {
     empty = empty || side == 0;
   }
   return empty ? 0 : static_cast<size_t>(bytes);
+}
+
+std::string short_name(at::ScalarType dtype) {
+  if (c10::isComplexType(dtype)) return c10::toString(dtype);  // no file format has a name for it
+  std::string name = safetensors_dtype(dtype);
+  for (char& letter : name) letter = static_cast<char>(std::tolower(letter));
+  return name;
 }
 
 WeightFile::WeightFile(MappedFile file, WeightTable table)

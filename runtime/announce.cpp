@@ -7,6 +7,18 @@
 
 namespace kessoku::runtime {
 
+namespace {
+
+/// How `kessoku prepare` is told the run's VAE.
+std::string prepare_options(const RunConfig& config) {
+  std::string options = "--model " + config.model.path;
+  if (!config.model.config.empty()) options += " --config " + config.model.config;
+  if (!config.model.vae.empty()) options += " --vae " + config.model.vae;
+  return options;
+}
+
+}  // namespace
+
 void require_fit(const RunConfig& config, const data::Store& store,
                  const model::StableDiffusion& model) {
   const std::string& path = config.data.store;
@@ -21,8 +33,8 @@ void require_fit(const RunConfig& config, const data::Store& store,
   }
   if (!store.keeps(data::Kind::kMoments) && !store.keeps(data::Kind::kLatents)) {
     throw UsageError(
-        fmt::format("{}: keeps no moments or latents: prepare it with --keep moments --model {}",
-                    path, config.model.path));
+        fmt::format("{}: keeps no moments or latents: prepare it with --keep moments {}", path,
+                    prepare_options(config)));
   }
   const int64_t layers = model.text_encoder.config().num_hidden_layers;
   if (config.train.clip_skip > layers) {
@@ -32,9 +44,8 @@ void require_fit(const RunConfig& config, const data::Store& store,
   const std::string digest = model::vae_digest(model.vae);
   if (store.manifest().encoder.digest != digest) {
     throw UsageError(fmt::format(
-        "{}: was encoded by another VAE ({}) than that of model.path = {} ({}): prepare it again "
-        "with --model {}",
-        path, store.manifest().encoder.digest, config.model.path, digest, config.model.path));
+        "{}: was encoded by another VAE ({}) than the model's ({}): prepare it again with {}", path,
+        store.manifest().encoder.digest, digest, prepare_options(config)));
   }
 }
 

@@ -17,7 +17,10 @@ struct RunConfig {
   uint64_t seed = 555;       ///< of everything random in the run
 
   struct Model {
-    std::string path;  ///< diffusers folder to start from
+    std::string path;    ///< diffusers folder, or lone .safetensors or .ckpt file, to start from
+    std::string config;  ///< model folder whose configs and tokenizer a lone file takes
+    std::string vae;     ///< folder or file of a VAE to use instead of the model's
+    bool ema = false;    ///< start from the moving averages of a lone file's UNet
   } model;
 
   struct Data {

@@ -11,6 +11,9 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("", "name", c.name);
   visit("", "seed", c.seed);
   visit("model", "path", c.model.path);
+  visit("model", "config", c.model.config);
+  visit("model", "vae", c.model.vae);
+  visit("model", "ema", c.model.ema);
   visit("data", "store", c.data.store);
   visit("data", "caption_dropout", c.data.caption_dropout);
   visit("data", "caption_rename", c.data.caption_rename);

@@ -107,6 +107,9 @@ void visit_settings(Settings& s, const Visit& visit) {
   visit("batch", s.batch, Range{0, 64});
   visit("threads", s.threads, Range{0, 1024});
   visit("model", s.model, kAny);
+  visit("config", s.config, kAny);
+  visit("vae", s.vae, kAny);
+  visit("ema", s.ema, kAny);
   visit("model_digest", s.model_digest, kAny);
   visit("kessoku", s.kessoku, kAny);
 }

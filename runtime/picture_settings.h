@@ -26,6 +26,9 @@ struct PictureSettings {
   int64_t batch = 0;           ///< pictures that go through the UNet at once; 0 = by size
   int64_t threads = 0;         ///< of the CPU; 0 = all
   std::string model;           ///< path
+  std::string config;          ///< model folder whose configs and tokenizer a lone file takes
+  std::string vae;             ///< used instead of the model's
+  bool ema = false;            ///< the moving averages of a lone file's UNet
   std::string model_digest;
   std::string kessoku;  ///< the version that made it
 };

@@ -193,9 +193,9 @@ TEST_F(ModelFolder, NamesTheConfigFieldThatIsWrong) {
   expect_refused("\"hidden_size\"", "text_encoder/config.json");
 }
 
-TEST_F(ModelFolder, RefusesNetworksBeyondMemory) {
+TEST_F(ModelFolder, TakesNoMemoryForWhatAConfigClaims) {
   set_config("unet", "block_out_channels", {1 << 20, 1 << 20});
-  expect_refused("does not fit into memory", "unet/config.json");
+  expect_refused("but the config asks for [1048576, ", unet_file().string());
 }
 
 TEST_F(ModelFolder, SaysWhatMakesAModelFolder) {

@@ -1,0 +1,167 @@
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "launcher/commands.h"
+#include "launcher/model_folder.h"
+#include "metrics/progress.h"
+#include "model/model_output.h"
+#include "model/tokenizer.h"
+
+namespace kessoku::launcher {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct ConvertOptions {
+  ModelOptions source;
+  std::string destination, dtype, part;
+  bool bin = false, force = false;
+};
+
+std::optional<at::ScalarType> parse_dtype(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  return name == "f32" ? at::kFloat : name == "bf16" ? at::kBFloat16 : at::kHalf;
+}
+
+/// The format of a lone file, told by its name; none: a folder.
+std::optional<model::WeightFormat> file_format(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  if (extension == ".safetensors") return model::WeightFormat::kSafetensors;
+  for (const char* torch : {".ckpt", ".pt", ".pth", ".bin"}) {
+    if (extension == torch) return model::WeightFormat::kTorch;
+  }
+  return std::nullopt;
+}
+
+/// Leaves one part, if one was asked for.
+void choose_part(const std::string& part, model::StoredModel& model) {
+  if (part.empty()) return;
+  const bool there = part == "unet"           ? model.unet.has_value()
+                     : part == "text_encoder" ? model.text_encoder.has_value()
+                                              : model.vae.has_value();
+  if (!there) throw UsageError(fmt::format("{}: holds no {}", model.path.string(), part));
+  if (part != "unet") model.unet.reset();
+  if (part != "text_encoder") model.text_encoder.reset();
+  if (part != "vae") model.vae.reset();
+}
+
+bool is_one_network(const model::StoredModel& model) {
+  return model.unet.has_value() + model.text_encoder.has_value() + model.vae.has_value() == 1;
+}
+
+void require_free(const ConvertOptions& options) {
+  const fs::path path = options.destination;
+  if (!fs::exists(path) || options.force || (fs::is_directory(path) && fs::is_empty(path))) return;
+  throw UsageError(fmt::format("convert: {} is there already; --force replaces it", path.string()));
+}
+
+/// A line that counts megabytes as they are written.
+void show_progress(model::ModelOutput& output) {
+  constexpr uint64_t kMegabyte = 1'000'000;
+  uint64_t total = 0;
+  const std::vector<model::TensorOutput*> tensors = model::tensors_of(output);
+  for (const model::TensorOutput* tensor : tensors) total += tensor->bytes();
+  const auto line =
+      std::make_shared<metrics::Progress>("convert", "MB", (total + kMegabyte - 1) / kMegabyte);
+  const auto done = std::make_shared<uint64_t>(0);
+  for (model::TensorOutput* tensor : tensors) {
+    tensor->release = [=, release = tensor->release, bytes = tensor->bytes()] {
+      if (release) release();
+      *done += bytes;
+      line->update((*done + kMegabyte - 1) / kMegabyte);
+    };
+  }
+}
+
+void flush_folder(const fs::path& folder) {
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) fsync_path(entry.path());
+  fsync_path(folder);
+}
+
+/// Writes a folder beside its place and puts it there whole.
+void write_folder(const fs::path& folder, const std::function<void(const fs::path&)>& write) {
+  const fs::path place = folder.filename().empty() ? folder.parent_path() : folder;
+  const fs::path beside = place.string() + fmt::format(".tmp{}", ::getpid());
+  const fs::path old = place.string() + fmt::format(".old{}", ::getpid());
+  try {
+    write(beside);
+    flush_folder(beside);
+  } catch (...) {
+    fs::remove_all(beside);
+    throw;
+  }
+  if (fs::exists(place)) fs::rename(place, old);
+  fs::rename(beside, place);
+  fsync_path(place.has_parent_path() ? place.parent_path() : fs::path("."));
+  fs::remove_all(old);
+}
+
+std::string describe(const model::StoredModel& model) {
+  std::vector<std::string> parts;
+  if (model.unet) parts.push_back("UNet");
+  if (model.text_encoder) parts.push_back("text encoder");
+  if (model.vae) parts.push_back("VAE");
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+/// Streams the weights from where they are stored to the destination.
+void write(const ConvertOptions& options, const model::StoredModel& stored,
+           std::optional<model::WeightFormat> format) {
+  model::ModelOutput output = model::output_of(stored, parse_dtype(options.dtype));
+  show_progress(output);
+  if (format) return model::write_model_file(options.destination, output, *format);
+  const auto folder_format =
+      options.bin ? model::WeightFormat::kTorch : model::WeightFormat::kSafetensors;
+  write_folder(options.destination, [&](const fs::path& folder) {
+    if (is_one_network(stored)) return model::write_network_folder(folder, output, folder_format);
+    const model::Tokenizer tokenizer = model::Tokenizer::load(stored.tokenizer);
+    output.tokenizer = &tokenizer;
+    model::write_model_folder(folder, output, folder_format);
+  });
+}
+
+void run_convert(const ConvertOptions& options) {
+  require_free(options);
+  const std::optional<model::WeightFormat> format = file_format(options.destination);
+  if (format && options.bin) {
+    throw UsageError("convert: --bin is for folders; a lone file's format is that of its name");
+  }
+  model::StoredModel stored = model::open_model(resolve_model(options.source));
+  choose_part(options.part, stored);
+  if (!format && !is_one_network(stored)) model::require_whole(stored);
+  write(options, stored, format);
+  spdlog::info("{}: {} of {}", options.destination, describe(stored), options.source.path);
+}
+
+}  // namespace
+
+void add_convert_command(CLI::App& app) {
+  auto options = std::make_shared<ConvertOptions>();
+  CLI::App* command =
+      app.add_subcommand("convert", "Write a model, or one of its networks, in another layout");
+  command
+      ->add_option("SRC", options->source.path,
+                   "Model folder, lone .safetensors, .ckpt, .pt or .bin file, or run folder")
+      ->required();
+  command
+      ->add_option("DST", options->destination,
+                   "NAME.safetensors or NAME.ckpt: one file as most tools take it; else a folder")
+      ->required();
+  command->add_option("--dtype", options->dtype, "f16, bf16 or f32 (default: as stored)")
+      ->check(CLI::IsMember({"f16", "bf16", "f32"}));
+  command->add_option("--part", options->part, "Only this network: unet, text_encoder or vae")
+      ->check(CLI::IsMember({"unet", "text_encoder", "vae"}));
+  add_model_options(*command, options->source);
+  command->add_flag("--bin", options->bin,
+                    "Write a folder's weights as PyTorch's .bin, not as .safetensors");
+  command->add_flag("--force", options->force, "Replace DST if it is there");
+  command->footer(
+      "Example: kessoku convert runs/mine mine.safetensors --dtype f16\n"
+      "         kessoku convert v1-5-pruned.ckpt models/sd15 --vae vae-ft-mse.safetensors");
+  command->callback([options] { run_convert(*options); });
+}
+
+}  // namespace kessoku::launcher
