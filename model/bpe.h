@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -34,14 +33,20 @@ class Bpe {
 
  private:
   struct Merge {
+    int32_t left, right;  // left −1: a free place
     int32_t rank;
     int32_t result;
   };
+  static size_t place_of(int32_t left, int32_t right);
+  bool add_merge(const Merge& merge);
   const Merge* find_merge(int32_t left, int32_t right) const;
+  int32_t first_id(std::string_view word, size_t at) const;
+  void encode_short(std::string_view word, std::vector<int64_t>& ids) const;
+  void encode_long(std::string_view word, std::vector<int64_t>& ids) const;
 
   std::vector<std::string> pieces_;
   std::vector<std::pair<int32_t, int32_t>> merges_;
-  std::unordered_map<uint64_t, Merge> merge_of_pair_;
+  std::vector<Merge> table_;                // open addressing; a power of two, at most half full
   std::array<int32_t, 256> byte_ids_;       ///< of a byte inside a word
   std::array<int32_t, 256> last_byte_ids_;  ///< of a word's last byte
   int32_t start_id_;

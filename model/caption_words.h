@@ -1,23 +1,67 @@
 #pragma once
 
-#include <string>
-#include <string_view>
-#include <vector>
+#include "model/caption_characters.h"
 
 namespace kessoku::model {
 
-/// What the byte-pair encoder sees of a caption.
-struct CaptionWord {
-  enum Kind { kText, kStart, kEnd };
-  Kind kind;
-  std::string text;  ///< UTF-8, normalised; empty for the special tokens
+/// A spelling that stands for one id wherever it occurs in a caption.
+struct SpecialToken {
+  std::string text;
+  int64_t id;
+  bool normalized = false;  ///< looked for in the normalised caption, not in the given one
 };
 
-/// The front-end of Hugging Face's fast CLIP tokenizer. The special tokens' spellings are cut out
-/// first; what lies between is brought into NFC, its white space turned into spaces and its
-/// characters, one by one and without regard to their neighbours, into lower case; then it is split
-/// by CLIP's pattern 's|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+. Invalid UTF-8 becomes
-/// U+FFFD.
-std::vector<CaptionWord> split_caption(std::string_view text);
+constexpr int64_t kNoSpecial = -1;
+
+/// What the byte-pair encoder sees of a caption.
+struct SplitCaption {
+  struct Word {
+    int64_t special;     ///< id of a special token, or kNoSpecial
+    size_t begin, size;  ///< of the word in `text`
+  };
+
+  std::string text;  ///< UTF-8, normalised
+  std::vector<Word> words;
+
+  std::string_view word(const Word& w) const {
+    return std::string_view(text).substr(w.begin, w.size);
+  }
+};
+
+/// Takes captions apart as CLIP's tokenizers do: normalises, cuts out special tokens, and splits
+/// by the pattern 's|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+. Immutable: safe for
+/// concurrent use.
+class CaptionSplitter {
+ public:
+  /// `specials` are Hugging Face's added tokens; OpenAI's front-end takes those of start and end
+  /// alone.
+  CaptionSplitter(FrontEnd front_end, const std::vector<SpecialToken>& specials);
+
+  SplitCaption split(std::string_view caption) const;
+
+ private:
+  struct Match {
+    size_t begin, size;
+    int64_t id;
+  };
+  struct TokenFinder {
+    std::vector<SpecialToken> tokens;
+    std::string first_bytes;
+    /// The leftmost, the longest among those that begin there; size 0 if there is none.
+    Match find(std::string_view text) const;
+  };
+
+  void split_given(std::string_view caption, SplitCaption& out) const;
+  void split_normalised(size_t begin, SplitCaption& out) const;
+  void split_words(size_t begin, size_t end, SplitCaption& out) const;
+  void push_spelling(size_t begin, size_t size, SplitCaption& out) const;
+  size_t special_spelling(std::string_view rest) const;
+  size_t contraction(std::string_view rest) const;
+
+  FrontEnd front_end_;
+  CaptionCharacters characters_;
+  TokenFinder given_;       // looked for in the caption as it is given
+  TokenFinder normalised_;  // looked for after normalisation
+};
 
 }  // namespace kessoku::model

@@ -125,6 +125,10 @@ json size_to_json(const std::array<int64_t, 2>& size) {
   return size[0] == size[1] ? json(size[0]) : json(size);
 }
 
+std::string in_quotes(std::string_view text) {
+  return json(text.substr(0, 60)).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 json read_json_file(const std::string& path) {
   const std::string text = read_file(path, kMaxConfigBytes);
   try {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kessoku::model {
@@ -45,6 +46,9 @@ class ConfigReader {
 
 /// As read_size reads it: a number if height and width are the same.
 nlohmann::json size_to_json(const std::array<int64_t, 2>& size);
+
+/// `text` for an error message: in quotes, on one line, shortened.
+std::string in_quotes(std::string_view text);
 
 /// Parses a JSON object file. Throws UsageError if it is not there, DataError if it is none.
 nlohmann::json read_json_file(const std::string& path);

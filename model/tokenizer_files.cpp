@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "model/config_reader.h"
+#include "model/special_tokens.h"
 
 namespace kessoku::model {
 
@@ -13,12 +15,30 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using MergePairs = std::vector<std::pair<std::string, std::string>>;
 
+/// Ours: which front-end the model was trained with.
+constexpr const char* kFrontEndKey = "kessoku_front_end";
+constexpr uint64_t kLargestFile = 32 << 20;  // CLIP's tokenizer.json has under 4 MB
+constexpr int kDeepest = 16;                 // and five levels
+
 json parse_json(const fs::path& path) {
+  const auto limit_depth = [&](int depth, json::parse_event_t, json&) {
+    if (depth > kDeepest) throw DataError(fmt::format("{}: nested too deeply", path.string()));
+    return true;
+  };
   try {
-    return json::parse(read_file(path));
+    return json::parse(read_file(path, kLargestFile), limit_depth);
   } catch (const json::exception& error) {
-    throw DataError(fmt::format("{}: not valid JSON: {}", path.string(), error.what()));
+    throw DataError(fmt::format("{}: not valid JSON: {}", path.string(),
+                                std::string(error.what()).substr(0, 200)));
   }
+}
+
+/// An object; an empty one if the file is not there.
+json parse_object(const fs::path& path) {
+  if (!fs::exists(path)) return json::object();
+  json parsed = parse_json(path);
+  if (!parsed.is_object()) throw DataError(fmt::format("{}: not a JSON object", path.string()));
+  return parsed;
 }
 
 /// The pieces by id. The ids must be 0 … n − 1, each once.
@@ -32,8 +52,8 @@ std::vector<std::string> pieces_by_id(const json& vocabulary, const std::string&
   for (const auto& [piece, id] : vocabulary.items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= pieces.size() ||
         taken[id.get<size_t>()]) {
-      throw DataError(fmt::format("{}: the id of \"{}\" is {}; ids must be 0 to {}, each once",
-                                  where, piece, id.dump(), pieces.size() - 1));
+      throw DataError(fmt::format("{}: the id of {} is {}; ids must be 0 to {}, each once", where,
+                                  in_quotes(piece), id.dump().substr(0, 60), pieces.size() - 1));
     }
     pieces[id.get<size_t>()] = piece;
     taken[id.get<size_t>()] = true;
@@ -46,12 +66,13 @@ std::pair<std::string, std::string> split_merge(std::string_view line, const std
   const bool two = space != std::string_view::npos && space > 0 && space + 1 < line.size() &&
                    line.find(' ', space + 1) == std::string_view::npos;
   if (!two)
-    throw DataError(fmt::format("{}: \"{}\" is not two pieces with a space between", where, line));
+    throw DataError(
+        fmt::format("{}: {} is not two pieces with a space between", where, in_quotes(line)));
   return {std::string(line.substr(0, space)), std::string(line.substr(space + 1))};
 }
 
 MergePairs read_merges_txt(const fs::path& path) {
-  const std::string content = read_file(path);
+  const std::string content = read_file(path, kLargestFile);
   MergePairs merges;
   std::string_view rest = content;
   for (size_t number = 1; !rest.empty(); ++number) {
@@ -77,17 +98,16 @@ MergePairs merges_of_json(const json& list, const std::string& where) {
                entry[1].is_string()) {
       merges.emplace_back(entry[0].get<std::string>(), entry[1].get<std::string>());
     } else {
-      throw DataError(fmt::format("{}: the merge {} is not two pieces", where,
-                                  entry.dump(-1, ' ', false, json::error_handler_t::replace)));
+      throw DataError(
+          fmt::format("{}: the merge {} is not two pieces", where,
+                      entry.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 60)));
     }
   }
   return merges;
 }
 
-Bpe read_tokenizer_json(const fs::path& path) {
-  const json root = parse_json(path);
-  const std::string where = path.string();
-  const json model = root.is_object() ? root.value("model", json()) : json();
+Bpe bpe_of_json(const json& root, const std::string& where) {
+  const json model = root.value("model", json());
   if (!model.is_object() || !model.contains("vocab") || !model.contains("merges")) {
     throw DataError(fmt::format("{}: lacks model.vocab or model.merges", where));
   }
@@ -95,29 +115,51 @@ Bpe read_tokenizer_json(const fs::path& path) {
   if (suffix != "</w>") {
     throw DataError(
         fmt::format("{}: not CLIP's tokenizer: model.end_of_word_suffix is {}, not \"</w>\"", where,
-                    suffix.dump(-1, ' ', false, json::error_handler_t::replace)));
+                    suffix.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 60)));
   }
   return Bpe(pieces_by_id(model["vocab"], where), merges_of_json(model["merges"], where), where);
 }
 
+FrontEnd front_end_of(const json& name, const fs::path& folder) {
+  try {
+    return parse_front_end(name.is_string() ? name.get<std::string>() : name.dump());
+  } catch (const UsageError& error) {
+    throw DataError(fmt::format("{}: {}: {}", (folder / "tokenizer_config.json").string(),
+                                kFrontEndKey, error.what()));
+  }
+}
+
 }  // namespace
 
-Bpe read_tokenizer_files(const fs::path& folder) {
+TokenizerFiles read_tokenizer_files(const fs::path& folder) {
   const fs::path vocabulary = folder / "vocab.json";
   const fs::path merges = folder / "merges.txt";
   const fs::path combined = folder / "tokenizer.json";
+  const auto finish = [&](Bpe bpe, const json& added) {
+    const json config = parse_object(folder / "tokenizer_config.json");
+    SpecialTokens specials = read_special_tokens(
+        config, parse_object(folder / "special_tokens_map.json"), added, bpe, folder.string());
+    const json front_end = config.value(kFrontEndKey, json("hf-fast"));
+    return TokenizerFiles{std::move(bpe), std::move(specials.tokens), specials.pad_id,
+                          front_end_of(front_end, folder)};
+  };
   if (fs::exists(vocabulary) && fs::exists(merges)) {
-    return Bpe(pieces_by_id(parse_json(vocabulary), vocabulary.string()), read_merges_txt(merges),
-               folder.string());
+    return finish(Bpe(pieces_by_id(parse_json(vocabulary), vocabulary.string()),
+                      read_merges_txt(merges), folder.string()),
+                  json());
   }
-  if (fs::exists(combined)) return read_tokenizer_json(combined);
+  if (fs::exists(combined)) {
+    const json root = parse_object(combined);
+    return finish(bpe_of_json(root, combined.string()), root.value("added_tokens", json()));
+  }
   throw UsageError(
       fmt::format("{}: no tokenizer there (neither vocab.json with merges.txt nor tokenizer.json)",
                   folder.string()));
 }
 
-void write_tokenizer_files(const fs::path& folder, const Bpe& bpe) {
+void write_tokenizer_files(const fs::path& folder, const TokenizerFiles& files) {
   // Written by hand, in the order of the ids: a JSON object of the library would sort by piece.
+  const Bpe& bpe = files.bpe;
   std::string vocabulary = "{";
   for (size_t id = 0; id < bpe.pieces().size(); ++id) {
     vocabulary += fmt::format("{}{}:{}", id == 0 ? "" : ",", json(bpe.pieces()[id]).dump(), id);
@@ -126,21 +168,25 @@ void write_tokenizer_files(const fs::path& folder, const Bpe& bpe) {
   for (const auto& [left, right] : bpe.merges()) {
     merges += fmt::format("{} {}\n", bpe.pieces()[left], bpe.pieces()[right]);
   }
-  const json specials = {{"bos_token", Bpe::kStart},
-                         {"eos_token", Bpe::kEnd},
-                         {"pad_token", Bpe::kEnd},
-                         {"unk_token", Bpe::kEnd}};
-  json config = specials;
-  config.update({{"add_prefix_space", false},
+  const SpecialTokens specials{files.specials, files.pad_id};
+  const json roles = describe_roles(specials, bpe);
+  json config = {{"add_prefix_space", false},
                  {"do_lower_case", true},
                  {"errors", "replace"},
                  {"model_max_length", 77},
-                 {"tokenizer_class", "CLIPTokenizer"}});
+                 {"tokenizer_class", "CLIPTokenizer"}};
+  for (const auto& [role, token] : roles.items()) {
+    config[role] = token;
+    if (token.is_object()) config[role]["__type"] = "AddedToken";
+  }
+  const json added = describe_added_tokens(specials, bpe);
+  if (!added.empty()) config["added_tokens_decoder"] = added;
+  if (files.front_end != FrontEnd::kHfFast) config[kFrontEndKey] = to_string(files.front_end);
 
   fs::create_directories(folder);
   write_file_atomically(folder / "vocab.json", vocabulary + "}");
   write_file_atomically(folder / "merges.txt", merges);
-  write_file_atomically(folder / "special_tokens_map.json", specials.dump(2) + "\n");
+  write_file_atomically(folder / "special_tokens_map.json", roles.dump(2) + "\n");
   write_file_atomically(folder / "tokenizer_config.json", config.dump(2) + "\n");
 }
 

@@ -3,15 +3,25 @@
 #include <filesystem>
 
 #include "model/bpe.h"
+#include "model/caption_words.h"
 
 namespace kessoku::model {
 
-/// Reads vocab.json and merges.txt in `folder`, or, if they are not there, tokenizer.json. Throws
-/// UsageError if neither is there, DataError if they are malformed.
-Bpe read_tokenizer_files(const std::filesystem::path& folder);
+/// What a tokenizer folder says.
+struct TokenizerFiles {
+  Bpe bpe;
+  std::vector<SpecialToken> specials;  ///< start and end among them
+  int64_t pad_id;
+  FrontEnd front_end;  ///< as saved by us; "hf-fast" where nothing is said
+};
+
+/// Reads vocab.json and merges.txt in `folder`, or, if they are not there, tokenizer.json; and
+/// special_tokens_map.json and tokenizer_config.json, if they are there. Throws UsageError if there
+/// is no tokenizer, DataError, naming file and entry, if one is malformed.
+TokenizerFiles read_tokenizer_files(const std::filesystem::path& folder);
 
 /// Writes vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json, as
 /// transformers reads them.
-void write_tokenizer_files(const std::filesystem::path& folder, const Bpe& bpe);
+void write_tokenizer_files(const std::filesystem::path& folder, const TokenizerFiles& files);
 
 }  // namespace kessoku::model
