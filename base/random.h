@@ -26,6 +26,7 @@ enum class Purpose : uint32_t {
   kValidation = 14,
   kNoiseOffset = 15,
   kPyramidNoise = 16,
+  kCrop = 17,
 };
 
 /// A counter-based stream (Philox4x32-10, Salmon et al., SC'11) keyed by (seed, purpose, index):

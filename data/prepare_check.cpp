@@ -53,8 +53,8 @@ class Checker {
       const size_t bucket = old_buckets_[old_->rows()[*row].bucket];
       if (bucket < table_.size()) return {example, bucket, old_->provenance(*row), row, {}};
     }
-    FittedImage fitted = fit_encoded_image(encoded, source, table_);
-    const Crop& crop = fitted.crop;
+    FittedImage fitted = fit_image(encoded, source, {.table = table_});
+    const Crop& crop = fitted.crops[0];
     Planned planned{example,
                     fitted.bucket,
                     {static_cast<uint32_t>(fitted.source_width),
@@ -63,8 +63,8 @@ class Checker {
                      hash},
                     {},
                     {}};
-    if (kept_ += fitted.image.pixels.size(); kept_ <= kMostKept)
-      planned.image = std::move(fitted.image);
+    Image& image = fitted.variants[0];
+    if (kept_ += image.pixels.size(); kept_ <= kMostKept) planned.image = std::move(image);
     return planned;
   }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "data/image.h"
+#include "data/fit_image.h"
 #include "data/prepare.h"
 #include "data/store_writer.h"
 

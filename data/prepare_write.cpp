@@ -91,8 +91,8 @@ class RowMaker {
       throw DataError(
           fmt::format("{}: changed while the store was prepared; run it again", source(row)));
     }
-    FittedImage fitted = fit_encoded_image(encoded, source(row), table_);
-    return to_planes(fitted.image);
+    FittedImage fitted = fit_image(encoded, source(row), {.table = table_});
+    return to_planes(fitted.variants[0]);
   }
 
   /// False if the old store is damaged here: then the row is made anew.

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "data/grid.h"
+#include "data/image.h"
 #include "data/png.h"
 #include "model/pipeline.h"
 
@@ -70,7 +71,7 @@ void write_grid(const fs::path& folder, const std::vector<model::PictureRequest>
   std::string prompts;
   for (size_t i = 0; i < requests.size(); ++i) {
     const fs::path file = file_of(folder, i);
-    images.push_back(data::fit_image(file, {{requests[i].width, requests[i].height}}).image);
+    images.push_back(data::decode_image(data::read_image_file(file), file.string()));
     prompts += requests[i].prompt + "\n";
   }
   if (!images.empty()) {

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "base/error.h"
-#include "data/image.h"
+#include "data/fit_image.h"
 #include "tests/data/python.h"
 #include "tests/temporary_folder.h"
 
@@ -153,10 +153,10 @@ TEST_F(PrepareStore, KeepsPixelsAndTheirMoments) {
   prepare();
   const Store opened(store());
   for (size_t i = 0; i < opened.size(); ++i) {
-    const FittedImage fitted = fit_image(set() / opened.source(i), bucket_table(64));
+    const FittedImage fitted = fit_image(set() / opened.source(i), {.table = bucket_table(64)});
     const at::Tensor images = at::empty(opened.shape(i, Kind::kImages), at::kByte);
     opened.read(i, Kind::kImages, 0, images);
-    const std::vector<uint8_t>& pixels = fitted.image.pixels;
+    const std::vector<uint8_t>& pixels = fitted.variants[0].pixels;
     const at::Tensor interleaved = images.permute({1, 2, 0}).contiguous();
     EXPECT_EQ(std::vector<uint8_t>(interleaved.data_ptr<uint8_t>(),
                                    interleaved.data_ptr<uint8_t>() + interleaved.numel()),
@@ -204,7 +204,7 @@ TEST_F(PrepareStore, ListsBadImagesAndGoesOn) {
   EXPECT_EQ(skipped[0].source, "b/cut.jpg");
   EXPECT_THAT(skipped[0].reason, HasSubstr("remature end"));
   EXPECT_EQ(skipped[1].source, "text.jpg");
-  EXPECT_EQ(skipped[1].reason, "not a JPEG, PNG, WebP, GIF or BMP file");
+  EXPECT_EQ(skipped[1].reason, "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIF file");
 }
 
 TEST_F(PrepareStore, IfStrictListsAllBadImagesAndWritesNothing) {

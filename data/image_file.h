@@ -1,0 +1,48 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "data/turn.h"
+
+namespace kessoku::data {
+
+/// 8-bit sRGB.
+using Colour = std::array<uint8_t, 3>;
+constexpr Colour kWhite{255, 255, 255};
+
+/// An encoded image of which only the header was read: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or
+/// HEIF, whatever its name says. Of an image of several frames or pages the first counts.
+class ImageFile {
+ public:
+  /// Keeps a reference to `bytes`. Throws DataError with the decoder's reason, also where the
+  /// header claims more than `most_pixels`. Safe for concurrent use after `initialize_images`.
+  ImageFile(std::string_view bytes, uint64_t most_pixels);
+  ImageFile(const ImageFile&) = delete;
+  ~ImageFile();
+
+  /// Pixels as stored, before the EXIF turn.
+  int64_t width() const;
+  int64_t height() const;
+  const Turn& turn() const;
+  /// Whether `decode` can divide the sides while it decodes.
+  bool can_shrink() const;
+
+  /// The whole image as (H, W, 3) u8; alpha is put on `background`. A file that is damaged anywhere
+  /// is an error. `shrink` as for decode_jpeg. Throws DataError.
+  at::Tensor decode(int shrink, const Colour& background) const;
+
+  /// What `decode` gave, or parts of it scaled, in sRGB: a colour profile that was left to the end,
+  /// when there are fewer pixels, is applied.
+  at::Tensor to_srgb(at::Tensor pixels) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kessoku::data
