@@ -139,6 +139,7 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
       ->default_str(usual_text("feather"));
 
   command.add_option("--from", options.from, "PNG of kessoku sample to make again; may be several")
+      ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command.add_flag("--any-model", options.any_model,
                    "With --from: go on though the model is not the one it was made with");

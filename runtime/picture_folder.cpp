@@ -40,9 +40,7 @@ PictureFolder::PictureFolder(fs::path path) : path_(std::move(path)) {
 
 fs::path PictureFolder::write(const data::Image& image, const PictureSettings& settings,
                               size_t index) {
-  SettingsText text = to_text(settings);
-  text.emplace("parameters", web_ui_parameters(settings));
-  const std::string png = data::encode_png(image, text);
+  const std::string png = data::encode_png(image, picture_text(settings));
   while (true) {
     const fs::path file = path_ / fmt::format("{:05}.png", first_ + index);
     if (write_new_file(file, png)) return file;

@@ -139,6 +139,33 @@ void check_solver(const std::string& name) {
                                 : fmt::format("is not known; did you mean {}?", near));
 }
 
+std::string web_ui_parameters(const PictureSettings& settings) {
+  static const std::map<std::string, std::string> kNames{
+      {"ddim", "DDIM"},
+      {"euler", "Euler"},
+      {"euler_a", "Euler a"},
+      {"euler_karras", "Euler Karras"},
+      {"pndm", "PLMS"},
+      {"dpmpp_2m", "DPM++ 2M"},
+      {"dpmpp_2m_karras", "DPM++ 2M Karras"},
+      {"dpmpp_2m_sde", "DPM++ 2M SDE"},
+      {"dpmpp_2m_sde_karras", "DPM++ 2M SDE Karras"},
+      {"unipc", "UniPC"}};
+  const model::PictureRequest& request = settings.request;
+  const auto name = kNames.find(request.solver);
+  std::string text = request.prompt + "\n";
+  if (!request.negative.empty()) text += "Negative prompt: " + request.negative + "\n";
+  text += fmt::format("Steps: {}, Sampler: {}, CFG scale: {}, Seed: {}, Size: {}x{}", request.steps,
+                      name == kNames.end() ? request.solver : name->second, request.cfg,
+                      request.seed, request.width, request.height);
+  if (!settings.init.empty()) text += fmt::format(", Denoising strength: {}", request.strength);
+  if (request.text.clip_skip > 0)
+    text += fmt::format(", Clip skip: {}", request.text.clip_skip + 1);
+  return text + fmt::format(", Model: {}, Version: kessoku {}",
+                            std::filesystem::path(settings.model).filename().string(),
+                            settings.kessoku);
+}
+
 }  // namespace
 
 std::vector<std::string> setting_keys() {
@@ -201,31 +228,11 @@ PictureSettings read_settings(const std::filesystem::path& png) {
   return settings;
 }
 
-std::string web_ui_parameters(const PictureSettings& settings) {
-  static const std::map<std::string, std::string> kNames{
-      {"ddim", "DDIM"},
-      {"euler", "Euler"},
-      {"euler_a", "Euler a"},
-      {"euler_karras", "Euler Karras"},
-      {"pndm", "PLMS"},
-      {"dpmpp_2m", "DPM++ 2M"},
-      {"dpmpp_2m_karras", "DPM++ 2M Karras"},
-      {"dpmpp_2m_sde", "DPM++ 2M SDE"},
-      {"dpmpp_2m_sde_karras", "DPM++ 2M SDE Karras"},
-      {"unipc", "UniPC"}};
-  const model::PictureRequest& request = settings.request;
-  const auto name = kNames.find(request.solver);
-  std::string text = request.prompt + "\n";
-  if (!request.negative.empty()) text += "Negative prompt: " + request.negative + "\n";
-  text += fmt::format("Steps: {}, Sampler: {}, CFG scale: {}, Seed: {}, Size: {}x{}", request.steps,
-                      name == kNames.end() ? request.solver : name->second, request.cfg,
-                      request.seed, request.width, request.height);
-  if (!settings.init.empty()) text += fmt::format(", Denoising strength: {}", request.strength);
-  if (request.text.clip_skip > 0)
-    text += fmt::format(", Clip skip: {}", request.text.clip_skip + 1);
-  return text + fmt::format(", Model: {}, Version: kessoku {}",
-                            std::filesystem::path(settings.model).filename().string(),
-                            settings.kessoku);
+SettingsText picture_text(PictureSettings settings) {
+  settings.kessoku = KESSOKU_VERSION;
+  SettingsText text = to_text(settings);
+  text.emplace("parameters", web_ui_parameters(settings));
+  return text;
 }
 
 }  // namespace kessoku::runtime

@@ -50,7 +50,8 @@ SettingsText to_text(const PictureSettings& settings);
 /// DataError naming it if it carries none or is damaged.
 PictureSettings read_settings(const std::filesystem::path& png);
 
-/// The settings as A1111's web UI writes them under the key `parameters`, which many tools read.
-std::string web_ui_parameters(const PictureSettings& settings);
+/// What a PNG of this program carries: the settings, and again under the key `parameters` as
+/// A1111's web UI writes them, which many tools read.
+SettingsText picture_text(PictureSettings settings);
 
 }  // namespace kessoku::runtime

@@ -1,13 +1,17 @@
 #include "runtime/preview.h"
 
+#include <ATen/Parallel.h>
+
 #include <cmath>
-#include <cstring>
 
 #include "base/file.h"
 #include "data/grid.h"
 #include "data/image.h"
 #include "data/png.h"
 #include "model/pipeline.h"
+#include "model/vae_tiling.h"
+#include "runtime/picture_batches.h"
+#include "runtime/picture_folder.h"
 
 namespace kessoku::runtime {
 
@@ -15,31 +19,29 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<model::PictureRequest> requests_of(const RunConfig& config,
-                                               const model::StableDiffusion& model) {
+std::vector<PictureSettings> pictures_of(const RunConfig& config,
+                                         const model::StableDiffusion& model) {
   const auto [height, width] = model.unet.config().sample_size;
   const int64_t downscale = model.vae.config().downscale();
-  std::vector<model::PictureRequest> requests;
+  std::vector<PictureSettings> pictures;
   for (const std::string& prompt : config.sample.prompts) {
-    model::PictureRequest request;
+    PictureSettings& settings = pictures.emplace_back();
+    model::PictureRequest& request = settings.request;
     request.prompt = prompt;
     request.negative = config.sample.negative;
-    request.seed = config.seed + requests.size();
+    request.text.clip_skip = config.train.clip_skip;
+    request.seed = config.seed + pictures.size() - 1;
     request.width = config.sample.size.empty() ? width * downscale : config.sample.size[0];
     request.height = config.sample.size.empty() ? height * downscale : config.sample.size[1];
     request.steps = config.sample.steps;
     request.cfg = config.sample.cfg;
     request.solver = config.sample.solver;
-    requests.push_back(request);
+    request.tile = model::default_tile(model.vae, request.width, request.height);
+    settings.tile = request.tile;
+    settings.batch = usual_batch(model, request);
+    settings.threads = at::get_num_threads();
   }
-  return requests;
-}
-
-data::Image to_image(const at::Tensor& pixels) {
-  data::Image image{pixels.size(1), pixels.size(0),
-                    std::vector<uint8_t>(static_cast<size_t>(pixels.numel()))};
-  std::memcpy(image.pixels.data(), pixels.contiguous().data_ptr<uint8_t>(), image.pixels.size());
-  return image;
+  return pictures;
 }
 
 fs::path file_of(const fs::path& folder, size_t index) {
@@ -47,32 +49,32 @@ fs::path file_of(const fs::path& folder, size_t index) {
 }
 
 /// This rank's share of the pictures.
-void write_own(const fs::path& folder, const std::vector<model::PictureRequest>& requests,
+void write_own(const fs::path& folder, const std::vector<PictureSettings>& pictures,
                const model::StableDiffusion& model, const Communicator& communicator) {
   fs::create_directories(folder);
-  constexpr size_t kBatch = 16;
-  std::vector<size_t> own;
-  for (size_t i = communicator.rank(); i < requests.size(); i += communicator.size())
-    own.push_back(i);
-  for (size_t begin = 0; begin < own.size(); begin += kBatch) {
-    std::vector<model::PictureRequest> batch;
-    for (size_t i = begin; i < std::min(begin + kBatch, own.size()); ++i)
-      batch.push_back(requests[own[i]]);
-    const at::Tensor pictures = model::make_pictures(model, batch);
+  std::vector<PictureSettings> own;
+  for (size_t i = communicator.rank(); i < pictures.size(); i += communicator.size())
+    own.push_back(pictures[i]);
+  for (const std::vector<size_t>& batch : group_into_batches(model, own)) {
+    std::vector<model::PictureRequest> requests;
+    for (const size_t i : batch) requests.push_back(own[i].request);
+    const at::Tensor pixels =
+        model::make_pictures(model, requests, {.rows = own[batch[0]].batch, .on_step = {}});
     for (size_t i = 0; i < batch.size(); ++i) {
-      data::write_png(file_of(folder, own[begin + i]), to_image(pictures[static_cast<int64_t>(i)]),
-                      {{"prompt", batch[i].prompt}, {"seed", std::to_string(batch[i].seed)}});
+      const size_t number = communicator.rank() + batch[i] * communicator.size();
+      data::write_png(file_of(folder, number), to_image(pixels[static_cast<int64_t>(i)]),
+                      picture_text(own[batch[i]]));
     }
   }
 }
 
-void write_grid(const fs::path& folder, const std::vector<model::PictureRequest>& requests) {
+void write_grid(const fs::path& folder, const std::vector<PictureSettings>& pictures) {
   std::vector<data::Image> images;
   std::string prompts;
-  for (size_t i = 0; i < requests.size(); ++i) {
+  for (size_t i = 0; i < pictures.size(); ++i) {
     const fs::path file = file_of(folder, i);
     images.push_back(data::decode_image(data::read_image_file(file), file.string()));
-    prompts += requests[i].prompt + "\n";
+    prompts += pictures[i].request.prompt + "\n";
   }
   if (!images.empty()) {
     data::write_png(
@@ -97,10 +99,10 @@ void try_to_write(const fs::path& folder, const Work& work) {
 void write_preview(const fs::path& run, uint64_t step, const RunConfig& config,
                    const model::StableDiffusion& model, Communicator& communicator) {
   const fs::path folder = run / "samples" / fmt::format("step-{:08}", step);
-  const std::vector<model::PictureRequest> requests = requests_of(config, model);
-  try_to_write(folder, [&] { write_own(folder, requests, model, communicator); });
+  const std::vector<PictureSettings> pictures = pictures_of(config, model);
+  try_to_write(folder, [&] { write_own(folder, pictures, model, communicator); });
   communicator.barrier();
-  if (communicator.rank() == 0) try_to_write(folder, [&] { write_grid(folder, requests); });
+  if (communicator.rank() == 0) try_to_write(folder, [&] { write_grid(folder, pictures); });
   communicator.barrier();
 }
 
