@@ -108,8 +108,9 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
   setting("--vae", "vae", "Folder or file of a VAE to use instead of the model's");
   flag("--ema", "ema", "true", "Take the moving averages of a lone file's UNet");
   command.add_option("--prompt", options.prompts, "What to draw; may be given several times")
+      ->take_all()
       ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->allow_extra_args(false);
   command.add_option("--prompts", options.prompts_file,
                      "File of prompts, one a line; or JSON objects with settings of their own");
   setting("--negative", "negative", "What not to draw");
@@ -139,8 +140,9 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
       ->default_str(usual_text("feather"));
 
   command.add_option("--from", options.from, "PNG of kessoku sample to make again; may be several")
+      ->take_all()
       ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->allow_extra_args(false);
   command.add_flag("--any-model", options.any_model,
                    "With --from: go on though the model is not the one it was made with");
 
