@@ -55,6 +55,21 @@ class TrainTest(unittest.TestCase):
             state = "checkpoints/latest/state/shard-00000-of-00001.safetensors"  # weights and moments
             self.assertEqual((checkpointed / state).read_bytes(), (plain / state).read_bytes())
 
+    def test_bf16_and_fp16_lose_what_fp32_loses_and_resume_bit_equal(self):
+        expected = losses_of(WORK / "one")
+        for precision, ranks in (("bf16", 2), ("fp16", 0)):
+            half = ("--set", f"train.precision={precision}")
+            whole = self.train(precision, *half, ranks=ranks)
+            self.assertFalse(np.array_equal(losses_of(whole), expected))
+            np.testing.assert_allclose(losses_of(whole), expected, rtol=0.02)
+            halves = WORK / f"{precision}-halves"
+            shutil.copytree(whole, halves, symlinks=True)
+            shutil.rmtree(halves / "checkpoints/step-00000006")
+            self.train(halves.name, *half, ranks=ranks)
+            np.testing.assert_array_equal(losses_of(halves), losses_of(whole))
+            for name, value in weights_of(halves).items():
+                np.testing.assert_array_equal(value, weights_of(whole)[name], err_msg=name)
+
     def test_resume_is_bit_equal_to_not_having_stopped(self):
         for ranks in (0, 2):
             whole = self.train(f"whole-{ranks}", ranks=ranks)

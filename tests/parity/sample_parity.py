@@ -104,7 +104,7 @@ class SampleParity(unittest.TestCase):
             ([self.model, "--prompt", "x", "--solver", "heun"], "heun"),
             ([self.model, "--prompt", "x", "--latents", WORK / "latents.safetensors"], "there are 1 pictures to make"),
             ([WORK, "--prompt", "x"], "model_index.json"),
-            ([WORK / "nowhere", "--prompt", "x"], "no such folder"),
+            ([WORK / "nowhere", "--prompt", "x"], "no such file or folder"),
             ([self.model, "--prompts", WORK / "nowhere.txt"], "nowhere.txt"),
         ]:
             with self.subTest(words):
