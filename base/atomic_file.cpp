@@ -5,22 +5,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "base/error.h"
 #include "base/file.h"
+#include "base/system_error.h"
 
 namespace kessoku {
-
-namespace {
-
-[[noreturn]] void throw_system(const char* what, const std::filesystem::path& path) {
-  throw Error(ExitCode::kCannotWrite,
-              fmt::format("{}: cannot {}: {}", path.string(), what, std::strerror(errno)));
-}
-
-}  // namespace
 
 AtomicFile::AtomicFile(const std::filesystem::path& path)
     : path_(path),

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/system_error.h"
 
 namespace kessoku {
 
@@ -32,11 +33,6 @@ class Descriptor {
  private:
   int value_;
 };
-
-[[noreturn]] void throw_system(const char* what, const std::filesystem::path& path) {
-  throw Error(ExitCode::kCannotWrite,
-              fmt::format("{}: cannot {}: {}", path.string(), what, std::strerror(errno)));
-}
 
 Descriptor open_for_reading(const std::filesystem::path& path, size_t& size) {
   Descriptor file(path, O_RDONLY);

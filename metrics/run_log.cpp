@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/system_error.h"
 
 namespace kessoku::metrics {
 
@@ -46,11 +47,6 @@ void visit_lines(const std::filesystem::path& path, Visit visit) {
     if (!visit(Line{std::move(record), end, closed})) return;
     begin = end;
   }
-}
-
-[[noreturn]] void throw_system(const char* what, const std::filesystem::path& path) {
-  throw Error(ExitCode::kCannotWrite,
-              fmt::format("{}: cannot {}: {}", path.string(), what, std::strerror(errno)));
 }
 
 }  // namespace

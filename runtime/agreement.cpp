@@ -3,8 +3,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>
-
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -13,20 +11,6 @@
 namespace kessoku::runtime {
 
 namespace {
-
-/// The host names of all ranks.
-std::vector<std::string> gather_hosts(Communicator& communicator) {
-  constexpr int64_t kBytes = 256;
-  at::Tensor names = at::zeros({communicator.size(), kBytes / 8}, at::kLong);
-  at::Tensor own = names[communicator.rank()];
-  const std::string host = host_name().substr(0, kBytes - 1);
-  std::ranges::copy(host, static_cast<char*>(own.data_ptr()));
-  communicator.all_gather(own, names)->wait();
-  std::vector<std::string> hosts;
-  for (int rank = 0; rank < communicator.size(); ++rank)
-    hosts.emplace_back(static_cast<const char*>(names[rank].data_ptr()));
-  return hosts;
-}
 
 uint64_t checksum_of(const std::string& text) { return checksum(std::as_bytes(std::span(text))); }
 
@@ -45,7 +29,7 @@ void require_agreement(const std::vector<SharedThing>& things, Communicator& com
   for (int64_t i = 0; i < count; ++i)
     own.data_ptr<int64_t>()[i] = static_cast<int64_t>(things[static_cast<size_t>(i)].digest);
   communicator.all_gather(own, digests)->wait();
-  const std::vector<std::string> hosts = gather_hosts(communicator);
+  const std::vector<std::string> hosts = communicator.all_gather_text(host_name());
   for (int rank = 1; rank < ranks; ++rank) {
     for (int64_t i = 0; i < count; ++i) {
       if (digests[rank][i].item<int64_t>() == digests[0][i].item<int64_t>()) continue;

@@ -6,7 +6,6 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "runtime/checkpoint_format.h"
 
 namespace kessoku::runtime {
 

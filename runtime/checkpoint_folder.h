@@ -9,6 +9,9 @@
 
 namespace kessoku::runtime {
 
+/// Of state/run.json and the state shards. 1: one range a shard.
+inline constexpr int kCheckpointFormat = 2;
+
 /// Names and places in a run's checkpoints/ folder: step-NNNNNNNN (a diffusers folder with state/),
 /// the same with .tmp while it is written, and the link `latest`.
 std::filesystem::path checkpoints_of(const std::filesystem::path& run);

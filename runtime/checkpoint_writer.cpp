@@ -10,7 +10,6 @@
 #include "base/file.h"
 #include "model/safetensors.h"
 #include "runtime/checkpoint_folder.h"
-#include "runtime/checkpoint_format.h"
 
 namespace kessoku::runtime {
 

@@ -1,6 +1,8 @@
 #include "runtime/communicator.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/max.h>
+#include <ATen/ops/zeros.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -51,6 +53,23 @@ std::string Communicator::broadcast_text(const std::string& text) {
   if (rank() == 0) std::memcpy(words.data_ptr(), text.data(), text.size());
   if (words.numel() > 0) broadcast(words, 0)->wait();
   return {static_cast<const char*>(words.data_ptr()), static_cast<size_t>(bytes)};
+}
+
+std::vector<std::string> Communicator::all_gather_text(const std::string& text) {
+  at::Tensor lengths = at::zeros({size()}, at::kLong);
+  lengths[rank()].fill_(static_cast<int64_t>(text.size()));
+  all_reduce(lengths)->wait();
+  const int64_t longest = lengths.max().item<int64_t>();
+  at::Tensor words = at::zeros({size(), (longest + 7) / 8}, at::kLong);
+  at::Tensor own = words[rank()];
+  std::memcpy(own.data_ptr(), text.data(), text.size());
+  if (longest > 0) all_gather(own, words)->wait();
+  std::vector<std::string> texts;
+  for (int i = 0; i < size(); ++i) {
+    texts.emplace_back(static_cast<const char*>(words[i].data_ptr()),
+                       static_cast<size_t>(lengths[i].item<int64_t>()));
+  }
+  return texts;
 }
 
 std::unique_ptr<Communicator> make_solo_communicator() {

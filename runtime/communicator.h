@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "runtime/communication_thread.h"
 #include "runtime/operation_log.h"
@@ -39,6 +40,8 @@ class Communicator {
   virtual void barrier() = 0;
   /// Text from rank 0 to all.
   std::string broadcast_text(const std::string& text);
+  /// Every rank's text, by rank.
+  std::vector<std::string> all_gather_text(const std::string& text);
   /// The last operations, for the watchdog.
   const OperationLog& operations() const { return *log_; }
 

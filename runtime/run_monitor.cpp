@@ -1,8 +1,5 @@
 #include "runtime/run_monitor.h"
 
-#include <ATen/ops/zeros.h>
-
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -46,17 +43,12 @@ RunMonitor::~RunMonitor() {
 }
 
 void RunMonitor::write_targets(const RunConfig& config, Communicator& communicator) {
-  constexpr int64_t kBytes = 512;
-  at::Tensor addresses = at::zeros({communicator.size(), kBytes / 8}, at::kLong);
-  const std::string own = own_address(config, exporter_->port()).substr(0, kBytes - 1);
-  std::memcpy(addresses[communicator.rank()].data_ptr(), own.data(), own.size());
-  communicator.all_reduce(addresses)
-      ->wait();  // zeros but for each rank's own: the sum gathers them
+  const std::vector<std::string> addresses =
+      communicator.all_gather_text(own_address(config, exporter_->port()));
   if (targets_file_.empty()) return;
   nlohmann::json targets = nlohmann::json::array();
   for (int rank = 0; rank < communicator.size(); ++rank) {
-    const std::string address(static_cast<const char*>(addresses[rank].data_ptr()));
-    targets.push_back({{"targets", {address}},
+    targets.push_back({{"targets", {addresses[static_cast<size_t>(rank)]}},
                        {"labels", {{"run", config.name}, {"rank", std::to_string(rank)}}}});
   }
   fs::create_directories(targets_file_.parent_path());

@@ -7,10 +7,10 @@
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
+#include "tests/distributed/mpi_test.h"
+
 namespace kessoku::runtime {
 namespace {
-
-Communicator* communicator = nullptr;
 
 TEST(MpiCommunicatorTest, all_reduce_sums_over_ranks) {
   for (at::ScalarType type : {at::kFloat, at::kDouble, at::kLong}) {
@@ -57,6 +57,18 @@ TEST(MpiCommunicatorTest, broadcast_text_reaches_every_rank) {
   }
 }
 
+TEST(MpiCommunicatorTest, all_gather_text_brings_texts_of_any_length) {
+  const auto text_of = [](int rank) {
+    return std::string(static_cast<size_t>(13 * rank), 'a') + "é";
+  };
+  const std::vector<std::string> texts =
+      communicator->all_gather_text(text_of(communicator->rank()));
+  ASSERT_EQ(texts.size(), static_cast<size_t>(communicator->size()));
+  for (int rank = 0; rank < communicator->size(); ++rank)
+    EXPECT_EQ(texts[static_cast<size_t>(rank)], text_of(rank));
+  for (const std::string& text : communicator->all_gather_text("")) EXPECT_EQ(text, "");
+}
+
 TEST(MpiCommunicatorTest, refuses_parts_that_do_not_make_the_whole) {
   at::Tensor part = at::empty({3}, at::kFloat);
   EXPECT_THROW(
@@ -71,10 +83,3 @@ TEST(MpiCommunicatorTest, counts_the_ranks_of_this_host) {
 
 }  // namespace
 }  // namespace kessoku::runtime
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  const auto owner = kessoku::runtime::make_communicator();
-  kessoku::runtime::communicator = owner.get();
-  return RUN_ALL_TESTS();
-}

@@ -8,10 +8,10 @@
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
+#include "tests/distributed/mpi_test.h"
+
 namespace kessoku::runtime {
 namespace {
-
-Communicator* communicator = nullptr;
 
 /// Layers of a chain, so that the last ones' gradients are ready first.
 struct Chain {
@@ -101,10 +101,3 @@ TEST(GradientReducerTest, wire_bf16_rounds_each_rank_but_sums_in_f32) {
 
 }  // namespace
 }  // namespace kessoku::runtime
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  const auto owner = kessoku::runtime::make_communicator();
-  kessoku::runtime::communicator = owner.get();
-  return RUN_ALL_TESTS();
-}

@@ -5,9 +5,7 @@ utilities and torch.optim.AdamW, give the same losses, gradient norms, learning 
 """
 import fnmatch
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tomllib
 import unittest
@@ -23,9 +21,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers.utils import logging
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
-ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+from harness import ROOT, WORK, kessoku
+
 STEPS, LR = 10, 1e-4
 RUN_FILE = """
 name = "replay"
@@ -60,15 +57,6 @@ def make_dataset(folder: Path) -> None:
             small = generator.integers(0, 255, (3, 3, 3), dtype=np.uint8)
             Image.fromarray(small).resize(size, Image.BICUBIC).save(folder / name / f"{i}.png")
             (folder / name / f"{i}.txt").write_text(f"picture {i} of {name}")
-
-
-def kessoku(*arguments, ranks=0, expect=0) -> subprocess.CompletedProcess:
-    mpirun = ["mpirun", "--bind-to", "none", "--oversubscribe", "-n", str(ranks)] if ranks else []
-    done = subprocess.run([*mpirun, str(PROGRAM), *map(str, arguments)], capture_output=True, text=True,
-                          env=ENVIRONMENT, timeout=300)
-    if done.returncode != expect:
-        raise AssertionError(f"{arguments}: exit code {done.returncode}, not {expect}\n{done.stdout}\n{done.stderr}")
-    return done
 
 
 class Replay:
