@@ -50,8 +50,8 @@ struct Example {
   std::string caption;    ///< UTF-8
   uint32_t category = 0;  ///< index of the folder that holds the image
   uint32_t settings = 0;  ///< index into Dataset::settings
-  /// The caption's parts where they are not what stands between its ", ": see `caption_parts` in
-  /// data/caption.h. Most often empty.
+  /// The caption's parts where they are not what stands between its ", ": see
+  /// data/caption_parts.h. Most often empty.
   std::string caption_parts{};
   std::optional<Bucket> size{};  ///< that the dataset asks for; else the nearest bucket
   std::string latents{};  ///< a file with the image's latents, relative to the root; may be empty
