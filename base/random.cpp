@@ -5,13 +5,6 @@
 
 namespace kessoku {
 
-uint64_t mix_bits(uint64_t value) {
-  value += 0x9E3779B97F4A7C15ull;
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9ull;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBull;
-  return value ^ (value >> 31);
-}
-
 RandomStream::RandomStream(uint64_t seed, Purpose purpose, uint64_t index)
     : engine_(mix_bits(mix_bits(seed) ^ static_cast<uint64_t>(purpose)), index, 0) {}
 

@@ -27,6 +27,8 @@ enum class Purpose : uint32_t {
   kNoiseOffset = 15,
   kPyramidNoise = 16,
   kCrop = 17,
+  kBlockOrder = 18,
+  kSubstitute = 19,
 };
 
 /// A counter-based stream (Philox4x32-10, Salmon et al., SC'11) keyed by (seed, purpose, index):
@@ -51,6 +53,11 @@ class RandomStream {
 };
 
 /// Mixes 64 bits well (the finaliser of splitmix64).
-uint64_t mix_bits(uint64_t value);
+constexpr uint64_t mix_bits(uint64_t value) {
+  value += 0x9E3779B97F4A7C15ull;
+  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9ull;
+  value = (value ^ (value >> 27)) * 0x94D049BB133111EBull;
+  return value ^ (value >> 31);
+}
 
 }  // namespace kessoku

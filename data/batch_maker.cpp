@@ -80,13 +80,17 @@ BatchMaker::BatchMaker(const Store& store, const LoaderOptions& options)
   }
 }
 
+const Settings& BatchMaker::settings_of(const Draw& draw) const {
+  return store_.manifest().settings[store_.rows()[draw.example].settings];
+}
+
 std::string BatchMaker::caption_of(const Draw& draw) const {
-  const Category& category = store_.manifest().categories[store_.rows()[draw.example].category];
-  const double dropout = category.caption_dropout.value_or(options_.caption_dropout);
+  const Settings& settings = settings_of(draw);
+  const double dropout = settings.caption_dropout.value_or(options_.caption_dropout);
   if (RandomStream(options_.seed, Purpose::kCaptionDropout, draw.number).uniform() < dropout)
     return "";
   std::string caption = rename_words(store_.caption(draw.example), options_.caption_rename);
-  if (!options_.shuffle_tags) return caption;
+  if (!options_.shuffle_tags && !settings.shuffle_tags) return caption;
   return shuffle_tags(caption, RandomStream(options_.seed, Purpose::kTagOrder, draw.number));
 }
 
@@ -98,8 +102,7 @@ int64_t BatchMaker::variant_of(const Draw& draw) const {
 }
 
 bool BatchMaker::flipped(const Draw& draw) const {
-  const Category& category = store_.manifest().categories[store_.rows()[draw.example].category];
-  const double probability = category.flip.value_or(options_.flip);
+  const double probability = settings_of(draw).flip.value_or(options_.flip);
   return RandomStream(options_.seed, Purpose::kFlip, draw.number).uniform() < probability;
 }
 
@@ -161,10 +164,14 @@ Batch BatchMaker::make(uint64_t step, uint32_t micro, std::vector<Draw> draws) c
   batch.step = step;
   batch.micro = micro;
   batch.draws = std::move(draws);
-  batch.timesteps = at::empty({static_cast<int64_t>(batch.draws.size())}, at::kLong);
+  const auto size = static_cast<int64_t>(batch.draws.size());
+  batch.loss_scale = at::empty({size}, at::kFloat);
+  float* loss_scale = batch.loss_scale.mutable_data_ptr<float>();
+  batch.timesteps = at::empty({size}, at::kLong);
   int64_t* timestep = batch.timesteps.mutable_data_ptr<int64_t>();
   for (const Draw& draw : batch.draws) {
     batch.captions.push_back(caption_of(draw));
+    *loss_scale++ = static_cast<float>(settings_of(draw).loss_scale);
     RandomStream random(options_.seed, Purpose::kTimestep, draw.number);
     const auto range = static_cast<uint64_t>(options_.timesteps - options_.first_timestep);
     *timestep++ = options_.first_timestep + static_cast<int64_t>(random.below(range));

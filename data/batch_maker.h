@@ -15,6 +15,7 @@ class BatchMaker {
   Batch make(uint64_t step, uint32_t micro, std::vector<Draw> draws) const;
 
  private:
+  const Settings& settings_of(const Draw& draw) const;
   std::string caption_of(const Draw& draw) const;
   int64_t variant_of(const Draw& draw) const;
   bool flipped(const Draw& draw) const;

@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "data/quota.h"
+#include "data/wide.h"
 
 namespace kessoku::data {
 

@@ -20,11 +20,12 @@ struct Batch {
   std::vector<Draw> draws;            ///< B of them
   std::vector<std::string> captions;  ///< as drawn: renamed, dropped to "" …
   at::Tensor images;  ///< (B, 3, H, W) f32 in −1…1; defined if the store's images are asked for
-  at::Tensor latents;    ///< (B, C, h, w) f32, scaled as the UNet sees them
-  at::Tensor noise;      ///< as latents, unit normal unless the options say more; both are left
-                         ///< undefined when images are asked for
-  at::Tensor timesteps;  ///< (B) int64
-  at::Tensor input_ids;  ///< (B, 77·n) int64, if `encode_caption` is given
+  at::Tensor latents;     ///< (B, C, h, w) f32, scaled as the UNet sees them
+  at::Tensor noise;       ///< as latents, unit normal unless the options say more; both are left
+                          ///< undefined when images are asked for
+  at::Tensor timesteps;   ///< (B) int64
+  at::Tensor loss_scale;  ///< (B) f32: factors on the draws' losses
+  at::Tensor input_ids;   ///< (B, 77·n) int64, if `encode_caption` is given
 };
 
 struct LoaderOptions {
@@ -35,9 +36,9 @@ struct LoaderOptions {
   int rank = 0;
   int ranks = 1;
   bool images = false;         ///< images for training the VAE; else latents
-  double caption_dropout = 0;  ///< folders may override it
-  double flip = 0;             ///< needs images; folders may override it. Latents are never flipped
-  bool shuffle_tags = false;
+  double caption_dropout = 0;  ///< the dataset may override it
+  double flip = 0;  ///< needs images; the dataset may override it. Latents are never flipped
+  bool shuffle_tags = false;  ///< of all captions; else where the dataset asks for it
   std::vector<std::pair<std::string, std::string>> caption_rename;  ///< whole words, in order
   int64_t first_timestep = 0;  ///< timesteps are drawn evenly from this one …
   int64_t timesteps = 1000;    ///< … to before this one

@@ -1,32 +1,37 @@
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "base/random.h"
 
 namespace kessoku::data {
 
-/// A random order of 0 … size − 1 that needs no table: the swap-or-not shuffle (Hoang, Morris,
+/// Random orders of 0 … size − 1 that need no table: the swap-or-not shuffle (Hoang, Morris,
 /// Rogaway, CRYPTO 2012). Each round pairs every place with another one and swaps some of the
 /// pairs; it is a bijection for every size, without the cycle walking and the poor mixing of few
-/// bits that Feistel networks have.
+/// bits that Feistel networks have. One set of keys serves any number of orders, told apart by
+/// `salt`.
 class Permutation {
  public:
-  /// The identity on nothing.
+  /// The identity.
   Permutation() = default;
-  /// Takes its keys from `random`. `size` may be 0.
-  Permutation(uint64_t size, RandomStream random);
+  /// Takes its keys from `random`: enough of them for sizes up to `largest`.
+  Permutation(uint64_t largest, RandomStream random);
 
-  uint64_t size() const { return size_; }
-  /// Where `place` < size goes.
-  uint64_t operator()(uint64_t place) const;
+  struct Item {
+    uint64_t place;  ///< < size; becomes where it goes
+    uint64_t size;
+    uint64_t salt;  ///< well mixed
+  };
+  /// Several at once, which the processor overlaps.
+  void apply(std::span<Item> items) const;
 
  private:
   struct Round {
-    uint64_t partner_sum;  // x is paired with partner_sum − x modulo size
+    uint64_t partner_sum;  // · size / 2^64: x is paired with that − x modulo size
     uint64_t key;
   };
-  uint64_t size_ = 0;
   std::vector<Round> rounds_;
 };
 

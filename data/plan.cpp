@@ -2,46 +2,100 @@
 
 #include <map>
 
+#include "data/warnings.h"
+
 namespace kessoku::data {
 namespace {
 
-// Adds each folder's count to all folders above it.
-void sum_up(const std::vector<Category>& categories, std::vector<uint64_t>& counts) {
+void merge(Plan::Part& sum, const Plan::Part& part, bool first) {
+  sum.draws += part.draws;
+  sum.never_drawn += part.never_drawn;
+  sum.held_out += part.held_out;
+  sum.fewest_views = first ? part.fewest_views : std::min(sum.fewest_views, part.fewest_views);
+  sum.most_views = std::max(sum.most_views, part.most_views);
+}
+
+// Parts that were added up, and whether any of their examples has a share.
+struct Parts {
+  explicit Parts(size_t count) : parts(count), any(count, false) {}
+  void add(size_t index, const Plan::Part& part, bool has_share) {
+    if (has_share) {
+      merge(parts[index], part, !any[index]);
+      any[index] = true;
+    } else {
+      parts[index].held_out += part.held_out;
+    }
+  }
+  std::vector<Plan::Part> parts;
+  std::vector<bool> any;
+};
+
+// Adds each folder to all folders above it.
+Parts sum_up(const std::vector<Category>& categories, const Parts& own) {
   std::map<std::string_view, size_t> by_path;
   for (size_t i = 0; i < categories.size(); ++i) by_path[categories[i].path] = i;
-  const std::vector<uint64_t> own = counts;
+  Parts sums = own;
   for (size_t i = 0; i < categories.size(); ++i) {
     std::string_view path = categories[i].path;
     while (path != ".") {
       const size_t slash = path.rfind('/');
       path = slash == path.npos ? "." : path.substr(0, slash);
       if (const auto above = by_path.find(path); above != by_path.end())
-        counts[above->second] += own[i];
+        sums.add(above->second, own.parts[i], own.any[i]);
     }
   }
+  return sums;
 }
 
 }  // namespace
 
-Plan make_plan(const StoreManifest& manifest, const std::vector<Row>& rows, Sampler& sampler,
-               uint64_t draws, const std::function<void(const Draw&)>& each) {
+Plan make_plan(const StoreManifest& manifest, const std::vector<Row>& rows,
+               const Examples& examples, const Mixture& mixture, Sampler& sampler, uint64_t draws,
+               const std::function<void(const Draw&)>& each) {
   Plan plan;
   plan.draws = draws;
-  plan.category_draws.resize(manifest.categories.size());
-  plan.bucket_examples.resize(manifest.buckets.size());
-  for (const Row& row : rows) ++plan.bucket_examples[row.bucket];
-  std::vector<bool> seen(rows.size(), false);
+  std::vector<uint32_t> views(rows.size(), 0);
   for (uint64_t step = 0; step * sampler.global_batch() < draws; ++step) {
     for (const Draw& draw : sampler.step(step)) {
       if (draw.number >= draws) break;
-      ++plan.category_draws[rows[draw.example].category];
-      plan.examples_drawn += !seen[draw.example];
-      seen[draw.example] = true;
+      plan.examples_drawn += views[draw.example]++ == 0;
       if (each) each(draw);
     }
   }
-  sum_up(manifest.categories, plan.category_draws);
+  Parts own(manifest.categories.size()), buckets(manifest.buckets.size());
+  plan.bucket_examples.resize(manifest.buckets.size());
+  for (uint64_t i = 0; i < rows.size(); ++i) {
+    const ExampleKey key = examples.at(i);
+    const bool has_share = mixture.leaf_of(key).has_value();
+    const Plan::Part part{.draws = views[i],
+                          .never_drawn = has_share && views[i] == 0,
+                          .held_out = key.held_out,
+                          .fewest_views = views[i],
+                          .most_views = views[i]};
+    own.add(rows[i].category, part, has_share);
+    buckets.add(rows[i].bucket, part, has_share);
+    ++plan.bucket_examples[rows[i].bucket];
+  }
+  plan.folders = sum_up(manifest.categories, own).parts;
+  plan.own = std::move(own.parts);
+  plan.buckets = std::move(buckets.parts);
   return plan;
+}
+
+std::vector<std::string> plan_warnings(const StoreManifest& manifest, const Mixture& mixture,
+                                       const Plan& plan) {
+  std::vector<std::string> lines;
+  for (size_t i = 0; i < plan.own.size(); ++i) {
+    const uint64_t never = plan.own[i].never_drawn;
+    if (never == 0) continue;
+    lines.push_back(
+        fmt::format("folder \"{}\": {} of its {} images are never drawn within the run; each is "
+                    "due {:.2g} times",
+                    manifest.categories[i].path, never, mixture.own_examples[i],
+                    mixture.own_share[i] * static_cast<double>(plan.draws) /
+                        static_cast<double>(mixture.own_examples[i])));
+  }
+  return shortened(std::move(lines), "folders with images that are never drawn");
 }
 
 }  // namespace kessoku::data

@@ -9,14 +9,28 @@ namespace kessoku::data {
 
 /// What a run will draw, counted on its real schedule.
 struct Plan {
+  struct Part {
+    uint64_t draws = 0;
+    uint64_t never_drawn = 0;  ///< examples that the mixture gives a share, but this run none
+    uint64_t held_out = 0;     ///< examples kept for validation
+    uint64_t fewest_views = 0, most_views = 0;  ///< of an example that has a share
+  };
   uint64_t draws = 0;
-  std::vector<uint64_t> category_draws;   ///< by category: of its whole subtree
-  std::vector<uint64_t> bucket_examples;  ///< by bucket
-  uint64_t examples_drawn = 0;            ///< different ones
+  uint64_t examples_drawn = 0;  ///< different ones
+  std::vector<Part> folders;    ///< by category, of its whole subtree
+  std::vector<Part> own;        ///< by category, of its own images
+  std::vector<Part> buckets;    ///< by bucket
+  std::vector<uint64_t> bucket_examples;
 };
 
-/// Walks through the first `draws` draws; `each` sees every one of them in order.
-Plan make_plan(const StoreManifest& manifest, const std::vector<Row>& rows, Sampler& sampler,
-               uint64_t draws, const std::function<void(const Draw&)>& each = {});
+/// Walks through the first `draws` draws; `each` sees every one of them in order. Memory: 4 bytes
+/// an example.
+Plan make_plan(const StoreManifest& manifest, const std::vector<Row>& rows,
+               const Examples& examples, const Mixture& mixture, Sampler& sampler, uint64_t draws,
+               const std::function<void(const Draw&)>& each = {});
+
+/// Which images the run never draws, by folder.
+std::vector<std::string> plan_warnings(const StoreManifest& manifest, const Mixture& mixture,
+                                       const Plan& plan);
 
 }  // namespace kessoku::data

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "data/bucket_stream.h"
 #include "data/interleave.h"
+#include "data/warnings.h"
 
 namespace kessoku::data {
 namespace {
@@ -15,59 +16,58 @@ constexpr uint64_t kMaxPassDraws = uint64_t{1} << 40;
 
 uint64_t default_pass_draws(const Mixture& mixture) {
   double longest = 0;
-  for (size_t i = 0; i < mixture.own_share.size(); ++i) {
-    if (!(mixture.own_share[i] > 0)) continue;
-    longest =
-        std::max(longest, static_cast<double>(mixture.own_examples[i]) / mixture.own_share[i]);
-  }
+  for (const Leaf& leaf : mixture.leaves)
+    longest = std::max(longest, static_cast<double>(leaf.images) / leaf.share);
   // Rounding must not make 50 of 49 equal images.
   return static_cast<uint64_t>(std::min(std::ceil(longest * (1 - 1e-12)), double{kMaxPassDraws}));
-}
-
-// Sorts the indices in `order` by `key`, keeping the order of equals.
-template <typename Key>
-void counting_sort(std::vector<uint32_t>& order, size_t keys, Key key) {
-  std::vector<uint64_t> starts(keys + 1, 0);
-  for (const uint32_t index : order) ++starts[key(index) + 1];
-  std::partial_sum(starts.begin(), starts.end(), starts.begin());
-  std::vector<uint32_t> sorted(order.size());
-  for (const uint32_t index : order) sorted[starts[key(index)]++] = index;
-  order = std::move(sorted);
 }
 
 }  // namespace
 
 struct Sampler::Impl {
-  Impl(const std::vector<Row>& rows, size_t buckets, const Mixture& mixture,
-       const SamplerOptions& options);
+  Impl(const Examples& examples, const Mixture& mixture, const SamplerOptions& options);
 
-  void sort_examples(const std::vector<Row>& rows, size_t buckets, const Mixture& mixture);
-  void cut_segments(const std::vector<Row>& rows);
-  void shuffle_segment(uint32_t bucket, const Segment& segment);
+  void choose_pass(const Mixture& mixture);
+  void sort_examples(const Examples& examples, const Mixture& mixture);
+  void add_leaf(uint32_t leaf, uint64_t begin, std::span<const uint64_t> ends);
+  void shuffle_segment(uint32_t group, const Segment& segment);
   void deal_steps();
 
   using Texts = std::vector<std::string>;
   double passes(uint64_t steps) const;
-  void warn_of_passes(uint64_t steps, Texts& warnings) const;
-  void warn_of_buckets(uint64_t steps, const StoreManifest& manifest, Texts& warnings) const;
-  void warn_of_folders(uint64_t steps, const StoreManifest& manifest, Texts& warnings) const;
+  void warn_of_passes(Texts& warnings) const;
+  std::string name_of(size_t group, const StoreManifest& manifest) const;
+  void warn_of_groups(uint64_t steps, const StoreManifest& manifest, Texts& warnings) const;
+  Texts rare_folders(uint64_t steps, const StoreManifest& manifest) const;
 
   uint64_t seed;
   uint64_t global_batch;
   uint64_t pass_draws;
   bool pass_capped = false;
-  std::vector<Quota> leaves;          // by category
-  std::vector<uint64_t> leaf_images;  // by category
-  std::vector<uint32_t> order;        // examples, by bucket, leaf and place in the leaf
-  std::vector<BucketStream> streams;  // by bucket
-  std::vector<double> shares;         // by bucket
+  std::vector<Group> groups;
+  std::vector<Leaf> leaves;
+  std::vector<Quota> quotas;          // by leaf
+  std::vector<uint32_t> order;        // examples, by leaf, group and place on the circle
+  std::vector<BucketStream> streams;  // by group
+  std::vector<double> shares;         // by group
   std::optional<Interleave> turns;
+  std::vector<BucketStream::Place> places;  // of the step that is drawn
 };
 
-Sampler::Impl::Impl(const std::vector<Row>& rows, size_t buckets, const Mixture& mixture,
-                    const SamplerOptions& options)
-    : seed(options.seed), global_batch(options.global_batch), pass_draws(options.pass_draws) {
+Sampler::Impl::Impl(const Examples& examples, const Mixture& mixture, const SamplerOptions& options)
+    : seed(options.seed),
+      global_batch(options.global_batch),
+      pass_draws(options.pass_draws),
+      groups(examples.groups),
+      leaves(mixture.leaves) {
   if (global_batch == 0) throw UsageError("train.global_batch must be at least 1");
+  choose_pass(mixture);
+  for (uint32_t i = 0; i < groups.size(); ++i) streams.emplace_back(seed, i, quotas);
+  sort_examples(examples, mixture);
+  deal_steps();
+}
+
+void Sampler::Impl::choose_pass(const Mixture& mixture) {
   if (pass_draws > kMaxPassDraws) {
     throw UsageError(
         fmt::format("mixture.pass_draws = {} is too long; at most {}", pass_draws, kMaxPassDraws));
@@ -78,70 +78,76 @@ Sampler::Impl::Impl(const std::vector<Row>& rows, size_t buckets, const Mixture&
   }
   if (pass_draws == 0)
     throw UsageError("nothing is left to draw: no folder has a share of the mixture");
-  for (size_t i = 0; i < mixture.own_share.size(); ++i) {
-    const uint64_t images = mixture.own_examples[i];
-    const double multiplier = images == 0 ? 0
-                                          : static_cast<double>(pass_draws) * mixture.own_share[i] /
-                                                static_cast<double>(images);
-    leaves.emplace_back(multiplier, RandomStream(seed, Purpose::kLeafPhase, i).next64());
-  }
-  leaf_images = mixture.own_examples;
-  sort_examples(rows, buckets, mixture);
-  for (uint32_t b = 0; b < buckets; ++b) streams.emplace_back(seed, b, leaves);
-  cut_segments(rows);
-  deal_steps();
 }
 
-void Sampler::Impl::sort_examples(const std::vector<Row>& rows, size_t buckets,
-                                  const Mixture& mixture) {
-  if (rows.size() > UINT32_MAX) throw DataError("the store has more than 2^32 examples");
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].category >= leaves.size() || rows[i].bucket >= buckets) {
+// A counting sort by leaf and group.
+void Sampler::Impl::sort_examples(const Examples& examples, const Mixture& mixture) {
+  if (examples.size > UINT32_MAX) throw DataError("the store has more than 2^32 examples");
+  const auto cell_of = [&](uint64_t example) -> std::optional<uint64_t> {
+    const ExampleKey key = examples.at(example);
+    if (key.group >= groups.size()) {
       throw DataError(
-          fmt::format("example {} is of category {} and bucket {}, but there are {} and {}", i,
-                      rows[i].category, rows[i].bucket, leaves.size(), buckets));
+          fmt::format("example {} is of group {} of {}", example, key.group, groups.size()));
     }
-    if (leaves[rows[i].category].drawn()) order.push_back(static_cast<uint32_t>(i));
+    const std::optional<uint32_t> leaf = mixture.leaf_of(key);
+    if (!leaf) return std::nullopt;
+    return *leaf * groups.size() + key.group;
+  };
+  std::vector<uint64_t> ends(groups.size() * leaves.size() + 1, 0);
+  for (uint64_t i = 0; i < examples.size; ++i) {
+    if (const auto cell = cell_of(i)) ++ends[*cell + 1];
   }
-  if (order.empty())
+  std::partial_sum(ends.begin(), ends.end(), ends.begin());
+  if (ends.back() == 0)
     throw UsageError("nothing is left to draw: no example has a share of the mixture");
-  counting_sort(order, leaves.size(), [&](uint32_t i) { return rows[i].category; });
-  counting_sort(order, buckets, [&](uint32_t i) { return rows[i].bucket; });
-}
-
-void Sampler::Impl::cut_segments(const std::vector<Row>& rows) {
-  std::vector<uint64_t> places(leaves.size(), 0);
-  for (uint64_t begin = 0, end = 0; begin < order.size(); begin = end) {
-    const Row& row = rows[order[begin]];
-    const auto same = [&](uint32_t i) {
-      return rows[i].category == row.category && rows[i].bucket == row.bucket;
-    };
-    while (end < order.size() && same(order[end])) ++end;
-    const uint64_t first = places[row.category];
-    places[row.category] += end - begin;
-    const Segment segment{row.category, first, places[row.category], begin};
-    streams[row.bucket].add(segment);
-    shuffle_segment(row.bucket, segment);
+  order.resize(ends.back());
+  for (uint64_t i = 0; i < examples.size; ++i) {
+    if (const auto cell = cell_of(i)) order[ends[*cell]++] = static_cast<uint32_t>(i);
+  }
+  for (uint32_t leaf = 0; leaf < leaves.size(); ++leaf) {
+    // `ends` holds the ends of the cells now, not their beginnings.
+    const std::span own = std::span(ends).subspan(leaf * groups.size(), groups.size());
+    const uint64_t begin = leaf == 0 ? 0 : own.data()[-1];
+    add_leaf(leaf, begin, own);
   }
 }
 
-void Sampler::Impl::shuffle_segment(uint32_t bucket, const Segment& segment) {
-  RandomStream random(seed, Purpose::kLeafOrder, uint64_t{segment.leaf} << 32 | bucket);
+// `ends`: of the leaf's examples in `order`, by group.
+void Sampler::Impl::add_leaf(uint32_t leaf, uint64_t begin, std::span<const uint64_t> ends) {
+  std::vector<uint64_t> parts;
+  std::vector<std::pair<uint32_t, Segment>> segments;
+  for (uint32_t group = 0; group < ends.size(); begin = ends[group++]) {
+    if (ends[group] == begin) continue;
+    const auto part = static_cast<uint32_t>(parts.size());
+    parts.push_back(ends[group] - begin);
+    segments.push_back({group, {leaf, part, parts.back(), begin}});
+  }
+  const double pass = static_cast<double>(pass_draws) * leaves[leaf].share;
+  quotas.emplace_back(pass, parts, RandomStream(seed, Purpose::kLeafPhase, leaf).next64());
+  for (const auto& [group, segment] : segments) {
+    streams[group].add(segment);
+    shuffle_segment(group, segment);
+  }
+}
+
+void Sampler::Impl::shuffle_segment(uint32_t group, const Segment& segment) {
+  uint64_t state =
+      RandomStream(seed, Purpose::kLeafOrder, uint64_t{segment.leaf} << 32 | group).next64();
   uint32_t* examples = order.data() + segment.offset;
-  for (uint64_t left = segment.last - segment.first; left > 1; --left) {
-    std::swap(examples[left - 1], examples[random.below(left)]);
+  for (uint64_t left = segment.images; left > 1; --left) {
+    // 64 bits for numbers below 2^32: the bias is at most 2^-32.
+    const auto other = static_cast<uint64_t>((uint128{mix_bits(state++)} * left) >> 64);
+    std::swap(examples[left - 1], examples[other]);
   }
 }
 
 void Sampler::Impl::deal_steps() {
-  uint128 total = 0;
+  double total = 0;
   for (const BucketStream& stream : streams) total += stream.pass_share();
-  int excess = 0;
-  while (total >> excess >= uint128{1} << 61) ++excess;
   std::vector<uint64_t> weights;
   for (const BucketStream& stream : streams) {
-    shares.push_back(static_cast<double>(stream.pass_share()) / static_cast<double>(total));
-    const auto weight = static_cast<uint64_t>(stream.pass_share() >> excess);
+    shares.push_back(stream.pass_share() / total);
+    const auto weight = static_cast<uint64_t>(shares.back() * 0x1p61);
     weights.push_back(std::max<uint64_t>(weight, stream.pass_share() > 0));
   }
   turns.emplace(weights);
@@ -152,83 +158,88 @@ double Sampler::Impl::passes(uint64_t steps) const {
          static_cast<double>(pass_draws);
 }
 
-void Sampler::Impl::warn_of_passes(uint64_t steps, Texts& warnings) const {
-  if (pass_capped) {
-    warnings.push_back(fmt::format(
-        "the rarest image's share is below 1 in {}: it is not drawn in every pass", kMaxPassDraws));
-  }
-  if (passes(steps) < 1) {
-    warnings.push_back(fmt::format(
-        "a pass over the mixture is {} draws, the run {}: within it shares hold on average, not "
-        "exactly; mixture.pass_draws sets shorter passes",
-        pass_draws, steps * global_batch));
-  }
+void Sampler::Impl::warn_of_passes(Texts& warnings) const {
+  if (!pass_capped) return;
+  warnings.push_back(fmt::format(
+      "the rarest image's share is below 1 in {}: it is not drawn in every pass", kMaxPassDraws));
 }
 
-void Sampler::Impl::warn_of_buckets(uint64_t steps, const StoreManifest& manifest,
-                                    Texts& warnings) const {
-  for (size_t b = 0; b < streams.size(); ++b) {
-    const uint64_t images = streams[b].images();
+std::string Sampler::Impl::name_of(size_t group, const StoreManifest& manifest) const {
+  const auto& [bucket, family] = groups[group];
+  std::string name = bucket < manifest.buckets.size() ? to_string(manifest.buckets[bucket])
+                                                      : fmt::format("{}", bucket);
+  if (!family.empty()) name += fmt::format(" of batch_id \"{}\"", family);
+  return name;
+}
+
+void Sampler::Impl::warn_of_groups(uint64_t steps, const StoreManifest& manifest,
+                                   Texts& warnings) const {
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const uint64_t images = streams[i].images();
     if (images == 0) continue;
-    const std::string name =
-        b < manifest.buckets.size() ? to_string(manifest.buckets[b]) : fmt::format("{}", b);
-    if (turns->count(b, steps) == 0) {
-      warnings.push_back(
-          fmt::format("bucket {} starves: its {} images come in no step of the run", name, images));
+    if (turns->count(i, steps) == 0) {
+      warnings.push_back(fmt::format("bucket {} starves: its {} images come in no step of the run",
+                                     name_of(i, manifest), images));
     } else if (images < global_batch) {
       warnings.push_back(
           fmt::format("bucket {} starves: it has {} images for a global batch of {}, so they "
                       "repeat within its steps, about one step in {:.0f}",
-                      name, images, global_batch, 1 / shares[b]));
+                      name_of(i, manifest), images, global_batch, 1 / shares[i]));
     }
   }
 }
 
-void Sampler::Impl::warn_of_folders(uint64_t steps, const StoreManifest& manifest,
-                                    Texts& warnings) const {
+Sampler::Impl::Texts Sampler::Impl::rare_folders(uint64_t steps,
+                                                 const StoreManifest& manifest) const {
+  Texts lines;
   for (size_t i = 0; i < leaves.size(); ++i) {
-    const double views = static_cast<double>(leaves[i].fixed()) * 0x1p-64 * passes(steps);
-    if (!leaves[i].drawn() || views >= 1) continue;
-    const std::string name =
-        i < manifest.categories.size() ? manifest.categories[i].path : fmt::format("{}", i);
-    warnings.push_back(
-        fmt::format("folder \"{}\": the run draws each of its {} images {:.2g} times on average, "
-                    "so some never",
-                    name, leaf_images[i], views));
+    const double views = quotas[i].multiplier() * passes(steps);
+    if (views >= 1) continue;
+    const uint32_t category = leaves[i].category;
+    const std::string name = category < manifest.categories.size()
+                                 ? manifest.categories[category].path
+                                 : fmt::format("{}", category);
+    lines.push_back(fmt::format(
+        "folder \"{}\": the run draws each of {} images {:.2g} times on average, so some never",
+        name, leaves[i].images, views));
   }
+  return lines;
 }
 
-Sampler::Sampler(const std::vector<Row>& rows, size_t buckets, const Mixture& mixture,
-                 const SamplerOptions& options)
-    : impl_(std::make_unique<Impl>(rows, buckets, mixture, options)) {}
+Sampler::Sampler(const Examples& examples, const Mixture& mixture, const SamplerOptions& options)
+    : impl_(std::make_unique<Impl>(examples, mixture, options)) {}
 Sampler::Sampler(Sampler&&) noexcept = default;
 Sampler::~Sampler() = default;
 
 std::vector<Draw> Sampler::step(uint64_t step) {
   const Interleave::Turn turn = impl_->turns->at(step);
-  BucketStream& stream = impl_->streams[turn.part];
-  std::vector<Draw> draws;
-  draws.reserve(impl_->global_batch);
-  for (uint64_t i = 0; i < impl_->global_batch; ++i) {
-    const BucketStream::Place place = stream.at(turn.index * impl_->global_batch + i);
-    draws.push_back({step * impl_->global_batch + i, place.pass, impl_->order[place.example],
-                     static_cast<uint32_t>(turn.part)});
+  const uint64_t count = impl_->global_batch;
+  impl_->places.resize(count);
+  impl_->streams[turn.part].read(turn.index * count, impl_->places);
+  std::vector<Draw> draws(count);
+  for (uint64_t i = 0; i < count; ++i) {
+    const BucketStream::Place& place = impl_->places[i];
+    draws[i] = {step * count + i, place.pass, impl_->order[place.example],
+                impl_->groups[turn.part].bucket};
   }
   return draws;
 }
 
 uint64_t Sampler::global_batch() const { return impl_->global_batch; }
 uint64_t Sampler::pass_draws() const { return impl_->pass_draws; }
-const std::vector<double>& Sampler::bucket_share() const { return impl_->shares; }
-
-std::vector<std::string> Sampler::warnings(uint64_t steps) const { return warnings(steps, {}); }
+const std::vector<Group>& Sampler::groups() const { return impl_->groups; }
+const std::vector<double>& Sampler::group_share() const { return impl_->shares; }
 
 std::vector<std::string> Sampler::warnings(uint64_t steps, const StoreManifest& manifest) const {
   std::vector<std::string> warnings;
-  impl_->warn_of_passes(steps, warnings);
-  impl_->warn_of_buckets(steps, manifest, warnings);
-  impl_->warn_of_folders(steps, manifest, warnings);
+  impl_->warn_of_passes(warnings);
+  impl_->warn_of_groups(steps, manifest, warnings);
   return warnings;
+}
+
+std::vector<std::string> Sampler::rare_folders(uint64_t steps,
+                                               const StoreManifest& manifest) const {
+  return shortened(impl_->rare_folders(steps, manifest), "folders that are drawn so rarely");
 }
 
 }  // namespace kessoku::data

@@ -11,7 +11,7 @@ namespace kessoku::data {
 /// One use of one example.
 struct Draw {
   uint64_t number;   ///< d = step · G + place: all that is random about the draw is keyed by it
-  uint64_t pass;     ///< of its bucket's stream
+  uint64_t pass;     ///< of its group's stream
   uint32_t example;  ///< index into Store::rows()
   uint32_t bucket;   ///< index into the manifest's buckets
 };
@@ -24,19 +24,19 @@ struct SamplerOptions {
 
 /// The distributed weighted sampler: which example draw d is, as a pure function of (seed, store,
 /// mixture, G). See docs/mixture.md and laws 2 to 4 of the design. All draws of a step share one
-/// bucket.
+/// bucket (and, if the dataset has families of batches, one of them: a group).
 ///
-/// Steps are dealt to the buckets in proportion to their shares (data/interleave.h). Each bucket
-/// has an endless stream of draws, of which each of its steps takes the next G; the stream is the
+/// Steps are dealt to the groups in proportion to their shares (data/interleave.h). Each group has
+/// an endless stream of draws, of which each of its steps takes the next G; the stream is the
 /// concatenation of its passes. How often an image is drawn in a pass has a closed form
-/// (data/quota.h), and so have the order within a pass (data/permutation.h) and the lengths of all
-/// passes before, so any step is found without walking. Memory: 4 bytes an example.
+/// (data/quota.h), and so have the order within a pass (data/spread.h, data/permutation.h) and the
+/// lengths of all passes before, so any step is found without walking. Memory: 4 bytes an example,
+/// and some 100 a folder, multiplier and group.
 class Sampler {
  public:
-  /// `buckets` is their number in the manifest. Throws UsageError for a global batch of 0 or a pass
-  /// length out of range, DataError for rows that do not fit the mixture or the buckets.
-  Sampler(const std::vector<Row>& rows, size_t buckets, const Mixture& mixture,
-          const SamplerOptions& options);
+  /// `examples` are those of which `mixture` was made. Throws UsageError for a global batch of 0 or
+  /// a pass length out of range, DataError for examples that do not fit their groups.
+  Sampler(const Examples& examples, const Mixture& mixture, const SamplerOptions& options);
   Sampler(Sampler&&) noexcept;
   ~Sampler();
 
@@ -46,13 +46,14 @@ class Sampler {
 
   uint64_t global_batch() const;
   uint64_t pass_draws() const;
-  /// Share of the steps that each bucket takes.
-  const std::vector<double>& bucket_share() const;
-  /// Starved buckets and images that the run will hardly see, for a run of `steps`; `manifest`
-  /// gives the names.
+  const std::vector<Group>& groups() const;
+  /// Share of the steps that each group takes.
+  const std::vector<double>& group_share() const;
+  /// Starved groups, and a pass that had to be cut short, for a run of `steps`; `manifest` gives
+  /// the names.
   std::vector<std::string> warnings(uint64_t steps, const StoreManifest& manifest) const;
-  /// The same with numbers for names.
-  std::vector<std::string> warnings(uint64_t steps) const;
+  /// Folders whose images a run of `steps` draws less than once on average.
+  std::vector<std::string> rare_folders(uint64_t steps, const StoreManifest& manifest) const;
 
  private:
   struct Impl;

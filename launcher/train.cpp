@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "data/hold_out.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
 #include "runtime/agreement.h"
@@ -121,9 +122,11 @@ ExitCode train(const TrainOptions& options) {
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);
   const data::Store store(config.data.store);
+  const data::Examples examples = data::examples_of(
+      store.manifest(), store.rows(), data::hold_out(store, config.validation.fraction));
   const data::Mixture mixture =
-      data::resolve_mixture(store.manifest().categories, store.rows(), config.mixture.rules);
-  data::Sampler sampler(store.rows(), store.manifest().buckets.size(), mixture,
+      data::resolve_mixture(store.manifest().categories, examples, config.mixture.rules);
+  data::Sampler sampler(examples, mixture,
                         {config.seed, config.train.global_batch, config.mixture.pass_draws});
   model::StableDiffusion model = model::load_model(resolve_model(model_options(config)));
   runtime::set_training_schedule(config, model.schedule);

@@ -75,6 +75,8 @@ void announce(const RunConfig& config, const RunFolder& folder, const data::Stor
   for (const std::string& warning : mixture.warnings) text += "warning: " + warning + "\n";
   for (const std::string& warning : sampler.warnings(config.train.steps, store.manifest()))
     text += "warning: " + warning + "\n";
+  for (const std::string& warning : sampler.rare_folders(config.train.steps, store.manifest()))
+    text += "warning: " + warning + "\n";
   if (!config.trains("vae")) {
     const std::string cut = warning_of(measure_captions(store, tokenizer, config), config);
     if (!cut.empty()) text += "warning: " + cut + "\n";

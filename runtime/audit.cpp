@@ -24,7 +24,8 @@ void Audit::add(const data::Batch& batch, const at::Tensor& losses) {
   model::Parameters tensors;
   const model::Parameters held{{"images", batch.images},       {"latents", batch.latents},
                                {"noise", batch.noise},         {"timesteps", batch.timesteps},
-                               {"input_ids", batch.input_ids}, {"loss", losses.detach()}};
+                               {"input_ids", batch.input_ids}, {"loss_scale", batch.loss_scale},
+                               {"loss", losses.detach()}};
   for (const auto& [name, tensor] : held) {
     if (tensor.defined()) tensors.push_back({name, gather(tensor)});
   }

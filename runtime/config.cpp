@@ -123,6 +123,8 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
                  file);
   require(c.sample.size.empty() || c.sample.size.size() == 2, file,
           "sample.size must be [width, height]");
+  require(c.validation.fraction >= 0 && c.validation.fraction < 1, file,
+          "validation.fraction must be at least 0 and below 1");
   require(c.metrics.port <= 65535, file, "metrics.port must be at most 65535");
 }
 

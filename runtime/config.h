@@ -124,6 +124,10 @@ struct RunConfig {
     std::vector<int64_t> size;  ///< [width, height] in pixels; empty = the model's own
   } sample;
 
+  struct Validation {
+    double fraction = 0;  ///< of each folder's images, never drawn, told by their content; 0 = none
+  } validation;
+
   struct Metrics {
     std::string address = "127.0.0.1";  ///< where /metrics listens
     int64_t port = 9460;                ///< + local rank; 0 = any free port; below 0 = off

@@ -78,6 +78,7 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("sample", "cfg", c.sample.cfg);
   visit("sample", "solver", c.sample.solver);
   visit("sample", "size", c.sample.size);
+  visit("validation", "fraction", c.validation.fraction);
   visit("metrics", "address", c.metrics.address);
   visit("metrics", "port", c.metrics.port);
   visit("metrics", "file_sd", c.metrics.file_sd);

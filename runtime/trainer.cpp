@@ -108,7 +108,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     clock.lap(Phase::kData);
     finish_step();  // of the step before: its weights travelled until now
     clock.lap(Phase::kCommunication);
-    const at::Tensor losses = objective_.losses(batch);
+    const at::Tensor losses = objective_.losses(batch) * batch.loss_scale;
     const at::Tensor loss = losses.sum() / draws;
     scalar[kLoss] += loss.item<double>();
     counter_.add(batch.draws, scalar + kScalars);

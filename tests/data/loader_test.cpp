@@ -21,9 +21,9 @@ using testing::StartsWith;
 constexpr uint64_t kSeed = 42;
 
 Sampler make_sampler(const Store& store, uint64_t global_batch) {
-  const Mixture mixture = resolve_mixture(store.manifest().categories, store.rows(), {});
-  return Sampler(store.rows(), store.manifest().buckets.size(), mixture,
-                 {.seed = kSeed, .global_batch = global_batch});
+  const Examples examples = examples_of(store.manifest(), store.rows());
+  const Mixture mixture = resolve_mixture(store.manifest().categories, examples, {});
+  return Sampler(examples, mixture, {.seed = kSeed, .global_batch = global_batch});
 }
 
 std::span<const float> values(const at::Tensor& tensor) {
@@ -186,6 +186,20 @@ TEST_F(LoaderTest, CaptionsAreDroppedAtTheRunsRateUnlessTheFolderHasItsOwn) {
     }
   }
   EXPECT_NEAR(dropped / draws, 0.3, 5 * std::sqrt(0.21 / draws));
+}
+
+TEST_F(LoaderTest, DrawsCarryTheLossScaleOfTheirImage) {
+  Loader loader(store_, make_sampler(store_, 8), options(20, 8));
+  std::set<float> seen;
+  for (int step = 0; step < 20; ++step) {
+    const Batch batch = loader.next();
+    for (size_t p = 0; p < 8; ++p) {
+      const bool never = store_.rows()[batch.draws[p].example].category == 3;
+      EXPECT_EQ(values(batch.loss_scale)[p], never ? 0.5f : 1.0f);
+      seen.insert(values(batch.loss_scale)[p]);
+    }
+  }
+  EXPECT_EQ(seen.size(), 2);
 }
 
 TEST_F(LoaderTest, CaptionsAreRenamedAndShuffled) {

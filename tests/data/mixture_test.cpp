@@ -17,7 +17,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 Mixture resolve(const TestTree& tree, const MixtureRules& rules = {}) {
-  return resolve_mixture(tree.categories, tree.rows, rules);
+  return resolve_mixture(tree.categories, tree.examples(), rules);
 }
 
 std::string usage_error(const TestTree& tree, const MixtureRules& rules) {
@@ -97,6 +97,72 @@ TEST(Mixture, AFoldersOwnImagesAreOneMoreChildOfWeightOne) {
   EXPECT_THAT(named.own_share[1], DoubleNear(0.7, 1e-12));
 }
 
+double share_of(const Mixture& mixture, uint32_t category, double multiply) {
+  const auto leaf = mixture.leaf_of({category, 0, multiply});
+  return leaf ? mixture.leaves[*leaf].share / static_cast<double>(mixture.leaves[*leaf].images) : 0;
+}
+
+TEST(Mixture, ImagesMayHaveMultipliersOfTheirOwn) {
+  TestTree tree = make_tree({{"a", 4, 2.0}, {"b", 6}});
+  tree.multiply = {2, 2, 5, 0, 1, 1, 1, 1, 1, 1};
+  const Mixture natural = resolve(tree);
+  EXPECT_THAT(natural.own_share[1], DoubleNear(9.0 / 15, 1e-12));
+  EXPECT_THAT(share_of(natural, 1, 5), DoubleNear(5.0 / 15, 1e-12));
+  EXPECT_THAT(share_of(natural, 1, 2), DoubleNear(2.0 / 15, 1e-12));
+  EXPECT_THAT(share_of(natural, 2, 1), DoubleNear(1.0 / 15, 1e-12));
+  EXPECT_EQ(natural.leaf_of({1, 0, 0.0}), std::nullopt);
+  EXPECT_THAT(natural.warnings, Contains(HasSubstr("multiply 0 for 1 of its 4 images")));
+  const Mixture ruled = resolve(tree, {{"a", 1.0}, {"b", 3.0}});
+  EXPECT_THAT(ruled.own_share[1], DoubleNear(0.25, 1e-12));
+  EXPECT_THAT(share_of(ruled, 1, 5), DoubleNear(0.25 * 5 / 9, 1e-12)) << "relative in the folder";
+  EXPECT_THAT(share_of(ruled, 1, 2), DoubleNear(0.25 * 2 / 9, 1e-12));
+}
+
+TEST(Mixture, HeldOutImagesLeaveTheirWeightToTheOthersOfTheirFolder) {
+  TestTree tree = make_tree({{"a", 4, 2.0}, {"b", 2}});
+  tree.held_out = {0, 2};
+  for (const MixtureRules& rules : {MixtureRules{}, MixtureRules{{"a", 4.0}}}) {
+    const Mixture mixture = resolve(tree, rules);
+    EXPECT_THAT(mixture.own_share[1], DoubleNear(0.8, 1e-12));
+    EXPECT_THAT(share_of(mixture, 1, 2), DoubleNear(0.4, 1e-12));
+    EXPECT_EQ(mixture.leaf_of({1, 0, 2.0, true}), std::nullopt);
+    EXPECT_EQ(mixture.own_examples[1], 4);
+  }
+}
+
+TEST(Mixture, WeightsOfZeroAreNamed) {
+  const TestTree tree = make_tree({{"a", 5}, {"a/b", 5}, {"c", 3}});
+  EXPECT_THAT(resolve(tree, {{"c", 0.0}, {"a/.", 0.0}}).warnings,
+              testing::ElementsAre(HasSubstr("\"a/.\" has weight 0"),
+                                   HasSubstr("\"c\" has weight 0: its 3 images")));
+}
+
+// The worked example of anime_screenshot_pipeline's README.
+TEST(Mixture, TheDatasetMayGiveFoldersWeights) {
+  TestTree tree = make_tree({{"1_character", 0},
+                             {"1_character/class1", 5},
+                             {"1_character/class2", 50},
+                             {"others", 0},
+                             {"others/class1", 500},
+                             {"others/class3", 5}});
+  const double weights[] = {1, 3, 4, 6, 1, 4, 1};
+  for (size_t i = 0; i < tree.categories.size(); ++i) tree.categories[i].weight = weights[i];
+  EXPECT_THAT(resolve(tree).own_share,
+              testing::ElementsAre(0, 0, DoubleNear(0.3, 1e-12), DoubleNear(0.45, 1e-12), 0,
+                                   DoubleNear(0.2, 1e-12), DoubleNear(0.05, 1e-12)));
+  EXPECT_THAT(resolve(tree, {{"1_character", 1.0}}).category_share[1], DoubleNear(0.5, 1e-12))
+      << "the run file has the last word";
+}
+
+TEST(Mixture, OwnImagesHaveTheWeightThatTheDatasetGivesTheirFolder) {
+  TestTree tree = make_tree({{"a", 5}, {"a/b", 5}});
+  tree.categories[0].weight = 1;
+  tree.categories[1].weight = 3;
+  tree.categories[2].weight = 1;
+  EXPECT_THAT(resolve(tree).own_share[1], DoubleNear(0.75, 1e-12));
+  EXPECT_THAT(resolve(tree, {{"a/.", 1.0}}).own_share[1], DoubleNear(0.5, 1e-12));
+}
+
 TEST(Mixture, TheLastMatchingRuleWins) {
   const TestTree tree = make_tree({{"a", 5}, {"b", 5}});
   EXPECT_THAT(resolve(tree, {{"a", 9.0}, {"*", 1.0}}).own_share[1], DoubleNear(0.5, 1e-12));
@@ -153,6 +219,9 @@ TEST(Mixture, ADamagedStoreIsRefused) {
   tree.rows[2].category = 99;
   EXPECT_THROW(resolve(tree), DataError);
   tree.rows[2].category = 1;
+  tree.multiply = {1, 1, std::nan(""), 1, 1};
+  EXPECT_THROW(resolve(tree), DataError);
+  tree.multiply.clear();
   tree.categories[1].multiply = -2;
   EXPECT_THROW(resolve(tree), DataError);
 }

@@ -10,9 +10,9 @@
 
 namespace kessoku::data {
 
-/// Folders "a" (16 images, dropout left to the run), "never" (8, dropout 0) and "always" (8,
-/// dropout 1) in two buckets. Moments of 4 latent channels at an eighth of the size; all
-/// log-variances are those of a standard deviation of 0.5.
+/// Folders "a" (16 images, dropout left to the run), "never" (8, dropout 0, loss scale 0.5) and
+/// "always" (8, dropout 1) in two buckets. Moments of 4 latent channels at an eighth of the size;
+/// all log-variances are those of a standard deviation of 0.5.
 class TestStore {
  public:
   static constexpr double kScale = 0.25;
@@ -25,10 +25,8 @@ class TestStore {
     manifest.kept = kept;
     manifest.encoder = {.digest = "test", .scaling_factor = kScale};
     manifest.buckets = {{32, 32}, {64, 16}};
-    manifest.categories = {{.path = "."},
-                           {.path = "a"},
-                           {.path = "always", .caption_dropout = 1.0},
-                           {.path = "never", .caption_dropout = 0.0}};
+    manifest.categories = {{.path = "."}, {.path = "a"}, {.path = "always"}, {.path = "never"}};
+    manifest.settings = {{}, {.caption_dropout = 1.0}, {.caption_dropout = 0.0, .loss_scale = 0.5}};
     ShardWriter writer(shard(), kept);
     write_bucket(writer, manifest.buckets[0], 0, kept);
     write_bucket(writer, manifest.buckets[1], 16, kept);
@@ -53,6 +51,7 @@ class TestStore {
       row.caption = fmt::format("picture {}, Bfan2, tag1, tag2, tag3", i);
       row.source = fmt::format("{:02}.png", i);
       row.category = category_of(i);
+      row.settings = row.category - 1;
       row.provenance = {
           static_cast<uint32_t>(bucket.width), static_cast<uint32_t>(bucket.height), {}, i};
       rows.push_back(row);

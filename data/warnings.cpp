@@ -1,0 +1,16 @@
+#include "data/warnings.h"
+
+#include <fmt/format.h>
+
+namespace kessoku::data {
+
+std::vector<std::string> shortened(std::vector<std::string> lines, const std::string& what) {
+  constexpr size_t kMost = 10;
+  if (lines.size() <= kMost + 1) return lines;
+  const size_t more = lines.size() - kMost;
+  lines.resize(kMost);
+  lines.push_back(fmt::format("… and {} more {}", more, what));
+  return lines;
+}
+
+}  // namespace kessoku::data

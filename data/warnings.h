@@ -1,0 +1,11 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace kessoku::data {
+
+/// The first lines, and how many more there are: "… and 47 more {what}".
+std::vector<std::string> shortened(std::vector<std::string> lines, const std::string& what);
+
+}  // namespace kessoku::data
