@@ -7,7 +7,8 @@ namespace kessoku::launcher {
 namespace fs = std::filesystem;
 
 ModelOptions model_options(const runtime::RunConfig& config) {
-  return {config.model.path, config.model.config, config.model.vae, config.model.ema};
+  return {config.model.path, config.model.config, config.model.vae, config.model.ema,
+          config.data.front_end};
 }
 
 void add_vae_options(CLI::App& command, ModelOptions& options) {
@@ -30,6 +31,7 @@ model::ModelSource resolve_model(const ModelOptions& options) {
                             .vae = options.vae,
                             .tokenizer = default_tokenizer(),
                             .ema = options.ema};
+  if (!options.front_end.empty()) source.front_end = model::parse_front_end(options.front_end);
   if (fs::is_directory(path) && !fs::exists(path / "config.json")) {
     source.path = resolve_model_folder(path);
   }
@@ -38,10 +40,9 @@ model::ModelSource resolve_model(const ModelOptions& options) {
 
 fs::path find_tokenizer(const ModelOptions& options) {
   const fs::path model = options.path, config = options.config;
-  if (fs::is_directory(model)) {
-    return fs::exists(model / "tokenizer") ? model / "tokenizer" : fs::path();
+  for (const fs::path& folder : {model, model / "checkpoints/latest", config}) {
+    if (!folder.empty() && fs::is_directory(folder / "tokenizer")) return folder / "tokenizer";
   }
-  if (!config.empty() && fs::exists(config / "tokenizer")) return config / "tokenizer";
   return default_tokenizer();
 }
 

@@ -12,6 +12,7 @@ struct ModelOptions {
   std::string path;  ///< a model folder, a lone weight file, or a run folder
   std::string config, vae;
   bool ema = false;
+  std::string front_end;  ///< of the tokenizer; empty: as its folder says
 };
 
 ModelOptions model_options(const runtime::RunConfig& config);
@@ -25,7 +26,8 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 /// tokenizer get CLIP's, where there is one. Throws UsageError if there is no such model.
 model::ModelSource resolve_model(const ModelOptions& options);
 
-/// The tokenizer's folder of such a model, without looking at its weights; empty if there is none.
+/// The tokenizer's folder of such a model, without looking at its weights, which need not be there;
+/// empty if there is none.
 std::filesystem::path find_tokenizer(const ModelOptions& options);
 
 /// The diffusers folder that `path` means: itself, or, if it is a run folder, its newest

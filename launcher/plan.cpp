@@ -69,9 +69,12 @@ class ScheduleFile {
 /// What of the captions is cut off, where the model's tokenizer is at hand.
 void warn_of_long_captions(const runtime::RunConfig& config, const data::Store& store,
                            json& warnings) {
-  const fs::path tokenizer = find_tokenizer(model_options(config));
-  if (config.trains("vae") || tokenizer.empty()) return;
-  const auto lengths = runtime::measure_captions(store, model::Tokenizer::load(tokenizer), config);
+  const fs::path folder = find_tokenizer(model_options(config));
+  if (config.trains("vae") || folder.empty()) return;
+  std::optional<model::FrontEnd> front_end;
+  if (!config.data.front_end.empty()) front_end = model::parse_front_end(config.data.front_end);
+  const auto lengths =
+      runtime::measure_captions(store, model::Tokenizer::load(folder, front_end), config);
   const std::string warning = runtime::warning_of(lengths, config);
   if (!warning.empty()) warnings.push_back(warning);
 }

@@ -131,7 +131,7 @@ ExitCode run_sample(const SampleOptions& options) {
   if (first.model.empty())
     throw UsageError("sample: which model? kessoku sample MODEL --prompt TEXT");
   const model::ModelSource source =
-      resolve_model({first.model, first.config, first.vae, first.ema});
+      resolve_model({first.model, first.config, first.vae, first.ema, first.front_end});
   const model::StableDiffusion model = model::load_model(source);
   require_model(pictures, model, options);
   for (PictureSettings& picture : pictures) picture.model = lasting_path(source.path);

@@ -107,6 +107,9 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
   setting("--config", "config", "Model folder whose configs and tokenizer a lone file takes");
   setting("--vae", "vae", "Folder or file of a VAE to use instead of the model's");
   flag("--ema", "ema", "true", "Take the moving averages of a lone file's UNet");
+  setting("--front-end", "front_end",
+          "What is done to prompts before they are tokenized: hf or openai (default: as the model "
+          "says)");
   command.add_option("--prompt", options.prompts, "What to draw; may be given several times")
       ->take_all()
       ->expected(1)
@@ -129,6 +132,8 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
   setting("--clip-skip", "clip_skip", "Layers left out at the text encoder's end")
       ->default_str(usual_text("clip_skip"));
   setting("--chunks", "chunks", "Of 75 pieces a prompt may have (default: as many as it needs)");
+  flag("--fill-chunks", "fill_chunks", "true",
+       "Always as many as --chunks, as with data.max_token_length");
   flag("--plain", "weights", "false", "Prompts are plain text: no (word:1.2), [word], BREAK");
 
   setting("--init", "init", "Picture to begin with");

@@ -16,6 +16,7 @@ std::string to_string(FrontEnd front_end) {
 }
 
 FrontEnd parse_front_end(const std::string& name) {
+  if (name == "hf") return FrontEnd::kHfFast;
   for (const FrontEnd front_end : {FrontEnd::kHfFast, FrontEnd::kOpenAi}) {
     if (to_string(front_end) == name) return front_end;
   }

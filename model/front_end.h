@@ -13,7 +13,7 @@ enum class FrontEnd {
 
 const std::vector<std::string>& front_end_names();
 std::string to_string(FrontEnd front_end);
-/// Throws UsageError, naming the choices, on another name.
+/// "hf" is "hf-fast", too. Throws UsageError, naming the choices, on another name.
 FrontEnd parse_front_end(const std::string& name);
 
 }  // namespace kessoku::model

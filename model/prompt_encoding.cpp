@@ -49,7 +49,8 @@ class ChunkWriter {
     if (filled_ > 0) begin_chunk();
   }
 
-  WeightedTokens finish(int64_t most_chunks) {
+  WeightedTokens finish(int64_t least_chunks, int64_t most_chunks) {
+    while (tokens_.chunks() < least_chunks) begin_chunk();
     if (tokens_.chunks() > most_chunks) {
       const size_t kept = static_cast<size_t>(most_chunks) * kContext;
       for (size_t i = kept; i < tokens_.ids.size(); i += kContext) {
@@ -97,7 +98,8 @@ WeightedTokens tokenize_prompt(const Tokenizer& tokenizer, const std::string& pr
     if (run.new_chunk) writer.break_chunk();
     for (const int64_t id : pieces_of(tokenizer, run.text)) writer.add(id, run.weight);
   }
-  return writer.finish(options.chunks > 0 ? options.chunks : kMostChunks);
+  return writer.finish(options.fill ? options.chunks : 1,
+                       options.chunks > 0 ? options.chunks : kMostChunks);
 }
 
 at::Tensor encode_prompts(const StableDiffusion& model, const std::vector<std::string>& prompts,

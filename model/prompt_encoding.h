@@ -9,6 +9,7 @@ struct PromptOptions {
   bool weights = true;    ///< read (word:1.2), [word], BREAK; else the prompt is plain text
   int64_t clip_skip = 0;  ///< layers left out at the encoder's end, as diffusers counts them
   int64_t chunks = 0;     ///< of 75 pieces, at most; 0 = as many as the prompt needs, up to 16
+  bool fill = false;      ///< always `chunks` of them, as captions are trained
 };
 
 /// A prompt as chunks of 77 ids (start, 75 pieces, end, padding) with a weight each.

@@ -43,9 +43,10 @@ void require_vocabulary(const path& where, const StableDiffusion& model) {
 StableDiffusion load_model(const ModelSource& source) {
   const StoredModel stored = open_model(source);
   require_whole(stored);
-  StableDiffusion model{
-      load_network<UNet>(*stored.unet), load_network<TextEncoder>(*stored.text_encoder),
-      load_network<Vae>(*stored.vae), Tokenizer::load(stored.tokenizer), stored.schedule};
+  StableDiffusion model{load_network<UNet>(*stored.unet),
+                        load_network<TextEncoder>(*stored.text_encoder),
+                        load_network<Vae>(*stored.vae),
+                        Tokenizer::load(stored.tokenizer, source.front_end), stored.schedule};
   require_vocabulary(source.path, model);
   return model;
 }
@@ -56,6 +57,13 @@ Vae load_vae(const ModelSource& source) {
   const StoredModel stored = open_model(source);
   if (!stored.vae) throw UsageError(fmt::format("{}: holds no VAE", source.path.string()));
   return load_network<Vae>(*stored.vae);
+}
+
+TextEncoder load_text_encoder(const ModelSource& source) {
+  const StoredModel stored = open_model(source);
+  if (!stored.text_encoder)
+    throw UsageError(fmt::format("{}: holds no text encoder", source.path.string()));
+  return load_network<TextEncoder>(*stored.text_encoder);
 }
 
 StableDiffusion create_model(const std::string& preset, uint64_t seed,

@@ -220,13 +220,19 @@ void require_whole(const StoredModel& model) {
     throw UsageError(fmt::format("{}: not a whole model: it holds no {}{}", where, part,
                                  is_vae ? "; name one with --vae (in a run file model.vae)" : ""));
   }
-  if (model.tokenizer.empty()) {
-    throw UsageError(fmt::format(
-        "{}: comes without a tokenizer: name a model folder that has one with --config (in a run "
-        "file model.config), or run scripts/setup.sh, which makes models/clip-tokenizer",
-        where));
-  }
+  require_tokenizer(model.path, model.tokenizer);
   require_fit(model);
+}
+
+void require_tokenizer(const path& model, const path& tokenizer) {
+  if (!tokenizer.empty()) return;
+  throw UsageError(fmt::format(
+      "{}: comes without a tokenizer: {}, or run scripts/setup.sh, which makes "
+      "models/clip-tokenizer",
+      model.string(),
+      fs::is_directory(model)
+          ? "put one into it as tokenizer/"
+          : "name a model folder that has one with --config (in a run file model.config)"));
 }
 
 StoredModel open_model(const ModelSource& source) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "model/front_end.h"
 #include "model/noise_schedule.h"
 #include "model/stored_weights.h"
 #include "model/text_encoder.h"
@@ -15,6 +16,7 @@ struct ModelSource {
   std::filesystem::path vae;        ///< folder or file whose VAE replaces the model's
   std::filesystem::path tokenizer;  ///< folder of one for models that bring none
   bool ema = false;                 ///< the moving averages of a lone file's UNet, not its weights
+  std::optional<FrontEnd> front_end{};  ///< the tokenizer's, if not as its folder says
 };
 
 template <typename Config>
@@ -42,6 +44,9 @@ StoredModel open_model(const ModelSource& source);
 /// Throws UsageError, saying which option helps, if a part or the tokenizer is missing; DataError
 /// if the networks do not go together.
 void require_whole(const StoredModel& model);
+
+/// Throws UsageError, saying what to do, if a model has no `tokenizer`.
+void require_tokenizer(const std::filesystem::path& model, const std::filesystem::path& tokenizer);
 
 /// The metadata of the lone files that we write: their configs, as JSON of "unet", "text_encoder",
 /// "vae" and "scheduler".

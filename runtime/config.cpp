@@ -67,6 +67,7 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
           file,
           fmt::format("data.max_token_length = {}: choose one of 75, 150, 225",
                       c.data.max_token_length));
+  require_one_of(c.data.front_end, {"", "hf", "hf-fast", "openai"}, "data.front_end", file);
   require_probability(c.data.flip, "data.flip", file);
   require(c.data.threads >= 1, file, "data.threads must be at least 1");
   require(c.data.prefetch >= 1, file, "data.prefetch must be at least 1");

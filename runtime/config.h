@@ -29,6 +29,7 @@ struct RunConfig {
         0;  ///< probability of the empty caption; cond_dropout.txt overrides it
     std::vector<std::pair<std::string, std::string>> caption_rename;  ///< [from, to], whole words
     int64_t max_token_length = 75;  ///< of a caption: 75, or 150 or 225 in chunks of 75
+    std::string front_end;          ///< the tokenizer's: "hf" | "openai"; empty = as the model says
     bool shuffle_tags = false;      ///< new order of the comma-separated tags at each draw
     double flip = 0;                ///< probability of a mirrored picture; flip_p.txt overrides it
     int64_t threads = 1;            ///< that read ahead, a rank

@@ -18,6 +18,7 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("data", "caption_dropout", c.data.caption_dropout);
   visit("data", "caption_rename", c.data.caption_rename);
   visit("data", "max_token_length", c.data.max_token_length);
+  visit("data", "front_end", c.data.front_end);
   visit("data", "shuffle_tags", c.data.shuffle_tags);
   visit("data", "flip", c.data.flip);
   visit("data", "threads", c.data.threads);

@@ -92,6 +92,7 @@ void visit_settings(Settings& s, const Visit& visit) {
   visit("eta", s.request.eta, Range{0, 1});
   visit("clip_skip", s.request.text.clip_skip, Range{0, 100});
   visit("chunks", s.request.text.chunks, Range{0, 16});
+  visit("fill_chunks", s.request.text.fill, kAny);
   visit("weights", s.request.text.weights, kAny);
   visit("init", s.init, kAny);
   visit("init_digest", s.init_digest, kAny);
@@ -110,6 +111,7 @@ void visit_settings(Settings& s, const Visit& visit) {
   visit("config", s.config, kAny);
   visit("vae", s.vae, kAny);
   visit("ema", s.ema, kAny);
+  visit("front_end", s.front_end, kAny);
   visit("model_digest", s.model_digest, kAny);
   visit("kessoku", s.kessoku, kAny);
 }
@@ -184,6 +186,7 @@ void set_setting(PictureSettings& settings, const std::string& key, const std::s
       parse(value, field);
       check_range(field, range);
       if (key == "solver") check_solver(value);
+      if (key == "front_end" && !value.empty()) model::parse_front_end(value);
     } catch (const UsageError& error) {
       throw UsageError(fmt::format("{} {}: {}", key, value, error.what()));
     }

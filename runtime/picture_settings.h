@@ -29,6 +29,7 @@ struct PictureSettings {
   std::string config;          ///< model folder whose configs and tokenizer a lone file takes
   std::string vae;             ///< used instead of the model's
   bool ema = false;            ///< the moving averages of a lone file's UNet
+  std::string front_end;       ///< of the tokenizer; empty = as the model says
   std::string model_digest;
   std::string kessoku;  ///< the version that made it
 };

@@ -29,7 +29,10 @@ std::vector<PictureSettings> pictures_of(const RunConfig& config,
     model::PictureRequest& request = settings.request;
     request.prompt = prompt;
     request.negative = config.sample.negative;
-    request.text.clip_skip = config.train.clip_skip;
+    request.text = {.clip_skip = config.train.clip_skip,
+                    .chunks = config.data.caption_chunks(),
+                    .fill = true};  // as captions are trained
+    settings.front_end = config.data.front_end;
     request.seed = config.seed + pictures.size() - 1;
     request.width = config.sample.size.empty() ? width * downscale : config.sample.size[0];
     request.height = config.sample.size.empty() ? height * downscale : config.sample.size[1];
