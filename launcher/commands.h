@@ -18,6 +18,7 @@ void add_plan_command(CLI::App& app);
 void add_train_command(CLI::App& app, ExitCode& result);
 /// `result` becomes kStopped when it was asked to stop before the last picture.
 void add_sample_command(CLI::App& app, ExitCode& result);
+void add_tokens_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 
 }  // namespace kessoku::launcher

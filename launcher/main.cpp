@@ -69,6 +69,7 @@ int main(int argc, char** argv) {
   kessoku::launcher::add_sample_command(app, result);
   kessoku::launcher::add_forward_command(app);
   kessoku::launcher::add_convert_command(app);
+  kessoku::launcher::add_tokens_command(app);
   kessoku::launcher::add_report_command(app);
 
   try {

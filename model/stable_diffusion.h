@@ -29,6 +29,8 @@ StableDiffusion load_model(const std::filesystem::path& path);
 
 /// Only the VAE of a model, or one by itself.
 Vae load_vae(const ModelSource& source);
+/// Only the text encoder of a model, or one by itself.
+TextEncoder load_text_encoder(const ModelSource& source);
 
 /// A model with fresh weights, a pure function of `seed`. `preset` is "tiny" or "sd15"; the
 /// tokenizer's files are read from `tokenizer_folder` (vocab.json, merges.txt).

@@ -27,9 +27,10 @@ class Tokenizer {
   static constexpr int64_t kContext = 77;                ///< ids of a chunk
   static constexpr int64_t kChunkPieces = kContext - 2;  ///< without start and end
 
-  /// Reads vocab.json and merges.txt in `folder`, or tokenizer.json, and beside them which tokens
-  /// are special and which one pads. Throws UsageError if none is there, DataError if malformed.
-  /// `front_end`: by default the one that the folder was saved with, "hf-fast" if it says nothing.
+  /// Reads vocab.json and merges.txt in `folder`, or its tokenizer.json (or `folder` is one), and
+  /// beside them which tokens are special and which one pads. Throws UsageError if none is there,
+  /// DataError if malformed. `front_end`: by default the one that the folder was saved with,
+  /// "hf-fast" if it says nothing.
   static Tokenizer load(const std::filesystem::path& folder,
                         std::optional<FrontEnd> front_end = std::nullopt);
   Tokenizer(Tokenizer&&) noexcept;

@@ -131,10 +131,12 @@ FrontEnd front_end_of(const json& name, const fs::path& folder) {
 
 }  // namespace
 
-TokenizerFiles read_tokenizer_files(const fs::path& folder) {
+TokenizerFiles read_tokenizer_files(const fs::path& place) {
+  const bool is_file = fs::is_regular_file(place);
+  const fs::path folder = is_file ? place.parent_path() : place;
   const fs::path vocabulary = folder / "vocab.json";
   const fs::path merges = folder / "merges.txt";
-  const fs::path combined = folder / "tokenizer.json";
+  const fs::path combined = is_file ? place : folder / "tokenizer.json";
   const auto finish = [&](Bpe bpe, const json& added) {
     const json config = parse_object(folder / "tokenizer_config.json");
     SpecialTokens specials = read_special_tokens(
@@ -143,7 +145,7 @@ TokenizerFiles read_tokenizer_files(const fs::path& folder) {
     return TokenizerFiles{std::move(bpe), std::move(specials.tokens), specials.pad_id,
                           front_end_of(front_end, folder)};
   };
-  if (fs::exists(vocabulary) && fs::exists(merges)) {
+  if (!is_file && fs::exists(vocabulary) && fs::exists(merges)) {
     return finish(Bpe(pieces_by_id(parse_json(vocabulary), vocabulary.string()),
                       read_merges_txt(merges), folder.string()),
                   json());

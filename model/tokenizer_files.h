@@ -15,10 +15,11 @@ struct TokenizerFiles {
   FrontEnd front_end;  ///< as saved by us; "hf-fast" where nothing is said
 };
 
-/// Reads vocab.json and merges.txt in `folder`, or, if they are not there, tokenizer.json; and
-/// special_tokens_map.json and tokenizer_config.json, if they are there. Throws UsageError if there
-/// is no tokenizer, DataError, naming file and entry, if one is malformed.
-TokenizerFiles read_tokenizer_files(const std::filesystem::path& folder);
+/// Reads a folder's vocab.json and merges.txt, or, if they are not there, its tokenizer.json, or a
+/// file of that kind; and special_tokens_map.json and tokenizer_config.json beside them, if they
+/// are there. Throws UsageError if there is no tokenizer, DataError, naming file and entry, if one
+/// is malformed.
+TokenizerFiles read_tokenizer_files(const std::filesystem::path& place);
 
 /// Writes vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json, as
 /// transformers reads them.

@@ -1,0 +1,187 @@
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "data/store.h"
+#include "launcher/commands.h"
+#include "launcher/describe_words.h"
+#include "launcher/model_folder.h"
+#include "model/stable_diffusion.h"
+
+namespace kessoku::launcher {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr uint64_t kLargestFile = uint64_t{1} << 30;
+constexpr size_t kMostWords = 500;  // their pairs are compared
+
+struct TokensOptions {
+  ModelOptions model;
+  std::vector<std::string> texts;
+  std::string file, store;
+  int64_t chunks = 1;
+  bool compare = false, json = false;
+};
+
+/// A tokenizer by itself, in a folder or as tokenizer.json.
+bool is_lone_tokenizer(const fs::path& path) {
+  return path.extension() == ".json" || fs::exists(path / "vocab.json") ||
+         fs::exists(path / "tokenizer.json");
+}
+
+model::Tokenizer load_tokenizer(const ModelOptions& options) {
+  if (!fs::exists(options.path))
+    throw UsageError(fmt::format("{}: no such file or folder", options.path));
+  fs::path place = options.path;
+  std::optional<model::FrontEnd> front_end;
+  if (!options.front_end.empty()) front_end = model::parse_front_end(options.front_end);
+  if (!is_lone_tokenizer(place)) {
+    place = find_tokenizer(options);
+    model::require_tokenizer(options.path, place);
+  }
+  return model::Tokenizer::load(place, front_end);
+}
+
+/// The lines of --file, empty ones too: one result a line.
+std::vector<std::string> read_texts(const TokensOptions& options) {
+  std::vector<std::string> texts = options.texts;
+  if (options.file.empty()) return texts;
+  const std::string content = read_file(options.file, kLargestFile);
+  for (std::string_view rest = content; !rest.empty();) {
+    const size_t length = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, length);
+    rest.remove_prefix(std::min(length + 1, rest.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    texts.emplace_back(line);
+  }
+  return texts;
+}
+
+/// Text by text: a file may have many.
+void tokenize(const TokensOptions& options, const model::Tokenizer& tokenizer) {
+  const std::vector<std::string> texts = read_texts(options);
+  if (texts.empty() && options.file.empty())
+    throw UsageError("tokens: give a TEXT, or --file FILE");
+  if (options.json) fmt::print("[");
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const model::TokenizedText tokens = tokenizer.tokenize(texts[i], options.chunks);
+    if (options.json) {
+      const json entry{{"text", texts[i]},
+                       {"ids", tokens.ids},
+                       {"pieces", tokens.pieces},
+                       {"truncated", tokens.truncated}};
+      fmt::print("{}{}", i == 0 ? "" : ",\n",
+                 entry.dump(-1, ' ', false, json::error_handler_t::replace));
+      continue;
+    }
+    fmt::print("{}\n  {} tokens: {}\n", texts[i], tokens.pieces.size(), join_pieces(tokens.pieces));
+    if (tokens.truncated > 0) fmt::print("  {} more are cut off\n", tokens.truncated);
+  }
+  if (options.json) fmt::print("]\n");
+}
+
+std::vector<std::string> words_to_compare(const TokensOptions& options,
+                                          const model::Tokenizer& tokenizer) {
+  std::vector<std::string> words;
+  const auto add = [&](const std::vector<std::string>& more) {
+    for (const std::string& word : more) {
+      if (!word.empty() && std::ranges::find(words, word) == words.end()) words.push_back(word);
+      if (words.size() > kMostWords)
+        throw UsageError(fmt::format("tokens --compare: takes up to {} words", kMostWords));
+    }
+  };
+  add(read_texts(options));
+  if (!options.store.empty()) {
+    const data::Store store(options.store);
+    std::vector<std::string> captions;
+    for (size_t i = 0; i < store.size(); ++i) captions.push_back(store.caption(i));
+    add(model::find_trigger_words(captions, tokenizer));
+  }
+  if (words.size() < 2) {
+    throw UsageError(fmt::format(
+        "tokens --compare: {}",
+        options.store.empty() ? "give two trigger words or more, or --store STORE"
+                              : "fewer than two words of the captions look like trigger words; "
+                                "give them as arguments"));
+  }
+  return words;
+}
+
+/// Nothing, with a warning, if the model comes without one.
+std::optional<model::TextEncoder> load_encoder(const ModelOptions& options) {
+  std::string reason = "a tokenizer by itself";
+  if (!is_lone_tokenizer(options.path)) {
+    const model::ModelSource source = resolve_model(options);
+    if (model::open_model(source).text_encoder) return model::load_text_encoder(source);
+    reason = "holds no text encoder";
+  }
+  spdlog::warn("{}: {}: the words are compared by their tokens alone", options.path, reason);
+  return std::nullopt;
+}
+
+void compare(const TokensOptions& options, const model::Tokenizer& tokenizer) {
+  const std::vector<std::string> words = words_to_compare(options, tokenizer);
+  const std::optional<model::TextEncoder> encoder = load_encoder(options.model);
+  const auto report = model::compare_trigger_words(words, tokenizer, encoder ? &*encoder : nullptr);
+  if (options.json) {
+    fmt::print("{}\n", describe_words(words, tokenizer, report)
+                           .dump(1, ' ', false, json::error_handler_t::replace));
+  } else {
+    print_words(words, tokenizer, report);
+  }
+  for (const std::string& warning : warnings_of(words, report)) spdlog::warn("{}", warning);
+}
+
+void run_tokens(const TokensOptions& options) {
+  if (!options.compare && !options.store.empty())
+    throw UsageError("tokens: --store goes with --compare");
+  const model::Tokenizer tokenizer = load_tokenizer(options.model);
+  if (options.compare) {
+    compare(options, tokenizer);
+  } else {
+    tokenize(options, tokenizer);
+  }
+}
+
+}  // namespace
+
+void add_tokens_command(CLI::App& app) {
+  auto options = std::make_shared<TokensOptions>();
+  CLI::App* command =
+      app.add_subcommand("tokens", "Show how captions are tokenized; compare trigger words");
+  command
+      ->add_option("MODEL", options->model.path,
+                   "Model folder, lone weight file, run folder, or a tokenizer's folder or "
+                   "tokenizer.json")
+      ->required();
+  command->add_option("TEXT", options->texts, "Captions, or with --compare trigger words");
+  command->add_option("--file", options->file, "File of texts, one a line");
+  command->add_option("--front-end", options->model.front_end,
+                      "What is done to texts first: hf or openai (default: as the model says)");
+  command->add_option("--chunks", options->chunks, "Chunks of 75 tokens that a text may have")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--config", options->model.config,
+                      "Model folder whose configs and tokenizer a lone weight file takes");
+  command->add_flag("--compare", options->compare,
+                    "Warn about trigger words that share nearly all tokens or that the text "
+                    "encoder can hardly tell apart, and propose others");
+  command->add_option("--store", options->store,
+                      "With --compare: also the words of this store's captions that look like "
+                      "trigger words");
+  command->add_flag("--json", options->json, "Print JSON");
+  command->footer(
+      "Examples: kessoku tokens models/sd15 \"Bfan1 and Bfan2 on a stage\"\n"
+      "          kessoku tokens models/sd15 --file captions.txt --json\n"
+      "          kessoku tokens models/sd15 --compare Bscreen Bfan1 Bfan2\n"
+      "          kessoku tokens models/sd15 --compare --store stores/bocchi-512");
+  command->callback([options] { run_tokens(*options); });
+}
+
+}  // namespace kessoku::launcher
