@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/zip_archive.h"
 #include "model/torch_tensors.h"
-#include "model/zip_archive.h"
 
 namespace kessoku::model {
 

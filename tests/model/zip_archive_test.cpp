@@ -1,4 +1,4 @@
-#include "model/zip_archive.h"
+#include "base/zip_archive.h"
 
 #include <gmock/gmock.h>
 
@@ -6,7 +6,7 @@
 #include "tests/model/hand_made.h"
 #include "tests/temporary_folder.h"
 
-namespace kessoku::model {
+namespace kessoku {
 namespace {
 
 using namespace kessoku::testing;
@@ -96,4 +96,4 @@ TEST_F(ZipArchive, RefusesWhatPyTorchDoesNotWrite) {
 }
 
 }  // namespace
-}  // namespace kessoku::model
+}  // namespace kessoku

@@ -1,4 +1,4 @@
-#include "model/zip_archive.h"
+#include "base/zip_archive.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 
-namespace kessoku::model {
+namespace kessoku {
 
 namespace {
 
@@ -90,7 +90,7 @@ class DirectoryReader {
     const Place place = find_place(at, at + kCentralHeaderBytes + name_length, extra);
     if ((flags & kEncrypted) != 0) fail(fmt::format("holds \"{}\" encrypted", shorten(name)));
     if (method != 0 || place.packed != place.size) {
-      fail(fmt::format("holds \"{}\" compressed; torch.save does not, so save it again with that",
+      fail(fmt::format("holds \"{}\" compressed; save it again without (torch.save, numpy.savez)",
                        shorten(name)));
     }
     at += kCentralHeaderBytes + uint64_t{name_length} + extra + comment;
@@ -162,4 +162,4 @@ std::map<std::string_view, ZipMember> read_zip_directory(const MappedFile& file)
   return DirectoryReader(file).read();
 }
 
-}  // namespace kessoku::model
+}  // namespace kessoku
