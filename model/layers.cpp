@@ -33,7 +33,15 @@ at::Tensor Conv2d::operator()(const at::Tensor& x) const {
     return at::linear(x.permute({0, 2, 3, 1}), weight.view({weight.size(0), weight.size(1)}), bias)
         .permute({0, 3, 1, 2});
   }
-  return at::conv2d(x, weight, bias, {stride, stride}, {padding, padding});
+  const auto convolve = [&](const at::Tensor& input) {
+    return at::conv2d(input, weight, bias, {stride, stride}, {padding, padding});
+  };
+  // oneDNN reorders weights to suit the activations at every call: slow from NCHW to channels-last.
+  // Where there are more weights than activations, it is the activations that give way.
+  if (x.is_cpu() && weight.numel() > x.numel()) {
+    return to_channels_last(convolve(x.contiguous()));
+  }
+  return convolve(x);
 }
 
 Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, bool with_bias)
