@@ -29,6 +29,7 @@ enum class Purpose : uint32_t {
   kCrop = 17,
   kBlockOrder = 18,
   kSubstitute = 19,
+  kMask = 20,
 };
 
 /// A counter-based stream (Philox4x32-10, Salmon et al., SC'11) keyed by (seed, purpose, index):

@@ -66,6 +66,13 @@ BatchMaker::BatchMaker(const Store& store, const LoaderOptions& options)
     : store_(store), options_(options), kind_(choose_kind(store, options.images)) {
   check_probability("caption_dropout", options.caption_dropout);
   check_probability("flip", options.flip);
+  if (options.masks) {
+    if (!store.keeps(Kind::kImages)) {
+      throw UsageError(
+          "training an inpainting model needs images beside the latents, which the store does not "
+          "keep; prepare it with --keep moments,images");
+    }
+  }
   if (options.flip > 0 && !options.images) {
     throw UsageError(
         "data.flip needs a store of images: latents cannot be mirrored; set data.flip = 0");
@@ -107,14 +114,25 @@ bool BatchMaker::flipped(const Draw& draw) const {
 }
 
 void BatchMaker::fill_images(Batch& batch) const {
-  const std::vector<int64_t> shape = store_.shape(batch.draws.front().example, kind_);
+  const std::vector<int64_t> shape = store_.shape(batch.draws.front().example, Kind::kImages);
   batch.images = at::empty(with_batch(batch.draws.size(), shape), at::kFloat);
   const at::Tensor row = at::empty(shape, at::kByte);
   float* out = batch.images.mutable_data_ptr<float>();
   for (const Draw& draw : batch.draws) {
-    store_.read(draw.example, kind_, variant_of(draw), row);
-    copy_pixels(row, flipped(draw), out);
+    store_.read(draw.example, Kind::kImages, variant_of(draw), row);
+    copy_pixels(row, options_.images && flipped(draw), out);  // latents are never flipped
     out += row.numel();
+  }
+}
+
+void BatchMaker::fill_masks(Batch& batch) const {
+  const int64_t height = batch.images.size(2), width = batch.images.size(3);
+  batch.masks = at::empty({batch.images.size(0), 1, height, width}, at::kFloat);
+  float* out = batch.masks.mutable_data_ptr<float>();
+  for (const Draw& draw : batch.draws) {
+    const auto size = static_cast<size_t>(height * width);
+    fill_mask(options_.seed, draw.number, height, width, *options_.masks, {out, size});
+    out += size;
   }
 }
 
@@ -180,6 +198,10 @@ Batch BatchMaker::make(uint64_t step, uint32_t micro, std::vector<Draw> draws) c
     fill_images(batch);
   } else {
     fill_latents(batch);
+  }
+  if (options_.masks) {
+    fill_images(batch);
+    fill_masks(batch);
   }
   if (options_.encode_caption) fill_input_ids(batch);
   return batch;

@@ -20,6 +20,7 @@ class BatchMaker {
   int64_t variant_of(const Draw& draw) const;
   bool flipped(const Draw& draw) const;
   void fill_images(Batch& batch) const;
+  void fill_masks(Batch& batch) const;
   void fill_latents(Batch& batch) const;
   void fill_input_ids(Batch& batch) const;
 

@@ -4,10 +4,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "data/mask.h"
 #include "data/noise.h"
 #include "data/sampler.h"
 
@@ -20,6 +22,7 @@ struct Batch {
   std::vector<Draw> draws;            ///< B of them
   std::vector<std::string> captions;  ///< as drawn: renamed, dropped to "" …
   at::Tensor images;  ///< (B, 3, H, W) f32 in −1…1; defined if the store's images are asked for
+  at::Tensor masks;   ///< (B, 1, H, W) f32, 1 where an inpainting model repaints; if asked for
   at::Tensor latents;     ///< (B, C, h, w) f32, scaled as the UNet sees them
   at::Tensor noise;       ///< as latents, unit normal unless the options say more; both are left
                           ///< undefined when images are asked for
@@ -35,8 +38,9 @@ struct LoaderOptions {
   uint64_t micro_batch = 4;  ///< B
   int rank = 0;
   int ranks = 1;
-  bool images = false;         ///< images for training the VAE; else latents
-  double caption_dropout = 0;  ///< the dataset may override it
+  bool images = false;               ///< images for training the VAE; else latents
+  std::optional<MaskOptions> masks;  ///< images and masks too, for training an inpainting model
+  double caption_dropout = 0;        ///< the dataset may override it
   double flip = 0;  ///< needs images; the dataset may override it. Latents are never flipped
   bool shuffle_tags = false;  ///< of all captions; else where the dataset asks for it
   std::vector<std::pair<std::string, std::string>> caption_rename;  ///< whole words, in order

@@ -8,10 +8,12 @@
 #include "data/hold_out.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
+#include "model/inpainting.h"
 #include "runtime/agreement.h"
 #include "runtime/announce.h"
 #include "runtime/checkpoint.h"
 #include "runtime/checkpoint_writer.h"
+#include "runtime/parameter_settings.h"
 #include "runtime/preview.h"
 #include "runtime/run_folder.h"
 #include "runtime/run_monitor.h"
@@ -53,25 +55,17 @@ void use_threads(const RunConfig& config, const runtime::Communicator& communica
       true);  // moments of words that no caption holds decay into denormals
 }
 
-model::Parameters trained_parameters(const RunConfig& config, const model::StableDiffusion& model) {
-  model::Parameters all;
-  const auto add = [&](const std::string& part, const model::Parameters& parameters) {
-    if (!config.trains(part)) return;
-    for (const model::Parameter& parameter : parameters)
-      all.push_back({part + "." + parameter.name, parameter.tensor});
-  };
-  add("unet", model.unet.parameters());
-  add("text_encoder", model.text_encoder.used_parameters(config.train.clip_skip));
-  add("vae", model.vae.parameters());
-  return all;
-}
-
 /// What is not trained only computes in the run's precision; the trainer sees to the rest.
-void round_untrained(const RunConfig& config, model::StableDiffusion& model) {
-  const at::ScalarType dtype = runtime::dtype_of(config);
-  if (!config.trains("unet")) model::convert_parameters(model.unet.parameters(), dtype);
-  if (!config.trains("text_encoder"))
-    model::convert_parameters(model.text_encoder.parameters(), dtype);
+void round_untrained(const RunConfig& config, const model::Parameters& trained,
+                     const model::StableDiffusion& model) {
+  const auto is_trained = [&](const model::Parameter& parameter) {
+    return std::ranges::any_of(
+        trained, [&](const model::Parameter& one) { return one.tensor.is_same(parameter.tensor); });
+  };
+  for (model::Parameters parameters : {model.unet.parameters(), model.text_encoder.parameters()}) {
+    std::erase_if(parameters, is_trained);
+    model::convert_parameters(parameters, runtime::dtype_of(config));
+  }
 }
 
 void use_gradient_checkpointing(bool on, model::StableDiffusion& model) {
@@ -92,6 +86,7 @@ data::LoaderOptions loader_options(const RunConfig& config, const model::StableD
   options.rank = communicator.rank();
   options.ranks = communicator.size();
   options.images = config.trains("vae");
+  if (config.train.inpainting) options.masks = {config.train.whole_masks};
   options.caption_dropout = config.data.caption_dropout;
   options.flip = config.data.flip;
   options.shuffle_tags = config.data.shuffle_tags;
@@ -111,6 +106,7 @@ data::LoaderOptions loader_options(const RunConfig& config, const model::StableD
 /// The data's way through the house: store → sampler → loader → step → log, samples, checkpoints.
 ExitCode train(const TrainOptions& options) {
   const runtime::StopSignal stop;
+  const Stopwatch since_start;
   const RunConfig config = runtime::load_config(options.run_file, options.overrides);
   const std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
   const bool first = communicator->rank() == 0;
@@ -129,18 +125,19 @@ ExitCode train(const TrainOptions& options) {
   data::Sampler sampler(examples, mixture,
                         {config.seed, config.train.global_batch, config.mixture.pass_draws});
   model::StableDiffusion model = model::load_model(resolve_model(model_options(config)));
+  if (config.train.inpainting) model::widen_for_inpainting(model);
   runtime::set_training_schedule(config, model.schedule);
   runtime::require_fit(config, store, model);
   use_gradient_checkpointing(config.train.gradient_checkpointing, model);
-  round_untrained(config, model);
+  const model::Parameters trained = runtime::trained_parameters(config, model);
+  round_untrained(config, trained, model);
 
   const auto objective = config.trains("vae")
                              ? runtime::make_autoencoder_objective(model.vae, config)
                              : runtime::make_denoising_objective(model, config);
-  runtime::Trainer trainer(config, trained_parameters(config, model), *objective,
-                           runtime::DrawCounter(store.manifest().categories, store.rows()),
-                           runtime::Audit(folder.path, config.audit.batches, *communicator),
-                           *communicator);
+  runtime::Trainer trainer(
+      config, trained, *objective, runtime::DrawCounter(store.manifest().categories, store.rows()),
+      runtime::Audit(folder.path, config.audit.batches, *communicator), *communicator);
   const runtime::RunIdentity identity{config.seed, config.train.global_batch, store.digest()};
   if (folder.resume_from) runtime::load_checkpoint(*folder.resume_from, identity, trainer);
   runtime::require_same_start(config, folder, store, trainer.flat(), *communicator);
@@ -181,7 +178,9 @@ ExitCode train(const TrainOptions& options) {
   runtime::Wishes wishes;
   bool checkpoint_due = false;
   while (trainer.steps_done() < config.train.steps && !wishes.stop) {
-    wishes.stop = stop.requested();
+    wishes.stop =
+        stop.requested() || (config.train.stop_after_hours > 0 &&
+                             since_start.seconds() > 3600 * config.train.stop_after_hours);
     wishes.checkpoint = first && config.checkpoint.every_minutes > 0 &&
                         since_checkpoint.seconds() > 60 * config.checkpoint.every_minutes;
     wishes.writer = writer.own_state();

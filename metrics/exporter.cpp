@@ -122,6 +122,11 @@ void Exporter::Impl::observe_run(const StepRecord& record) {
   raise_to(counter("kessoku_draws_total", "Draws of the run so far"),
            static_cast<double>(record.draws));
   gauge("kessoku_loss", "Mean loss of the last step's global batch").Set(record.loss);
+  if (record.validation_loss) {
+    gauge("kessoku_validation_loss",
+          "Mean loss of the examples that are held out, when last measured")
+        .Set(*record.validation_loss);
+  }
   gauge("kessoku_grad_norm", "Gradient norm of the last step, before clipping")
       .Set(record.grad_norm);
   gauge("kessoku_learning_rate", "Learning rate of the last step").Set(record.lr);

@@ -35,6 +35,17 @@ Curve curve_of(const std::vector<StepRecord>& records, double StepRecord::*value
   return curve;
 }
 
+/// Where it was measured.
+Curve validation_curve(const std::vector<StepRecord>& records) {
+  Curve curve;
+  for (const StepRecord& record : records) {
+    if (!record.validation_loss) continue;
+    curve.x.push_back(static_cast<double>(record.step));
+    curve.y.push_back(*record.validation_loss);
+  }
+  return curve;
+}
+
 /// A fiftieth of the run: wide enough to show the trend, narrow enough to show when it turned.
 double window_of(size_t points) { return std::max(1.0, static_cast<double>(points) / 50); }
 
@@ -120,6 +131,7 @@ double smoothed_loss(const std::vector<StepRecord>& records) {
 std::string curves_json(const std::vector<StepRecord>& records) {
   const Json curves = {
       {"loss", raw_and_smooth(records, &StepRecord::loss)},
+      {"validation_loss", to_json(decimate(validation_curve(records), kMostPoints))},
       {"grad_norm", raw_and_smooth(records, &StepRecord::grad_norm)},
       {"lr", {{"raw", to_json(decimate(curve_of(records, &StepRecord::lr), kMostPoints))}}},
       {"samples_per_second", raw_and_smooth(records, &StepRecord::samples_per_second)},

@@ -21,8 +21,8 @@ Curve decimate(const Curve& curve, size_t most);
 Curve smooth(const Curve& curve, double window);
 
 /// All curves of the page as one JSON object, safe inside a <script> element: `{"loss": {"raw": {x,
-/// y}, "smooth": {x, y}}, …, "phases": {"x": […], "data": […], …, "other": […]}}`. No curve has
-/// more than 2,000 points.
+/// y}, "smooth": {x, y}}, …, "validation_loss": {x, y}, "phases": {"x": […], "data": […], …,
+/// "other": […]}}`. No curve has more than 2,000 points.
 std::string curves_json(const std::vector<StepRecord>& records);
 
 /// The last value of the smoothed loss, as the page's curve shows it; NaN without records.

@@ -3,7 +3,7 @@
   const curves = JSON.parse(document.getElementById("curves").textContent);
   const phaseColors = {
     forward: "#56b4e9", backward: "#0072b2", optimizer: "#009e73", communication: "#cc79a7", data: "#e69f00",
-    checkpoint: "#d55e00", sample: "#e5d834", other: "#999999",
+    checkpoint: "#d55e00", sample: "#e5d834", validation: "#7f3c8d", other: "#999999",
   };
   const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
   const tick = (value) => {
@@ -18,7 +18,7 @@
     if (!canvas) return;
     const style = getComputedStyle(document.documentElement);
     const [ink, soft, line] = ["--ink", "--soft", "--line"].map((name) => style.getPropertyValue(name).trim());
-    const steps = datasets[0].data;
+    const steps = datasets[datasets.length - 1].data;
     drawn.push(new Chart(canvas, {
       type: "line",
       data: { datasets },
@@ -54,7 +54,11 @@
     for (const [id, label, options] of [
       ["loss", "loss"], ["grad_norm", "gradient norm"], ["samples_per_second", "draws a second", { fromZero: true }],
     ]) {
+      const validated = id === "loss" ? points(curves.validation_loss) : [];
       draw(id, [
+        ...(validated.length ? [{
+          label: "validation", data: validated, borderColor: "#d55e00", backgroundColor: "#d55e00", pointRadius: 2,
+        }] : []),
         { label: "smoothed", data: points(curves[id].smooth), borderColor: accent, backgroundColor: accent, borderWidth: 2 },
         { label, data: points(curves[id].raw), borderColor: faint, backgroundColor: faint, borderWidth: 1 },
       ], options);

@@ -12,7 +12,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::array<const char*, kPhases> kPhaseNames = {
-    "data", "forward", "backward", "communication", "optimizer", "checkpoint", "sample"};
+    "data",      "forward",    "backward", "communication",
+    "optimizer", "checkpoint", "sample",   "validation"};
 
 uint64_t count(const Json& object, const char* key) {
   const auto found = object.find(key);
@@ -44,15 +45,16 @@ const char* to_string(Phase phase) { return kPhaseNames.at(static_cast<size_t>(p
 std::string to_json(const StepRecord& record) {
   Json phases = Json::object();
   for (size_t i = 0; i < kPhases; ++i) phases[kPhaseNames[i]] = record.phase_seconds[i];
-  const Json line = {{"step", record.step},
-                     {"draws", record.draws},
-                     {"loss", record.loss},
-                     {"grad_norm", record.grad_norm},
-                     {"lr", record.lr},
-                     {"samples_per_second", record.samples_per_second},
-                     {"seconds", record.seconds},
-                     {"phases", std::move(phases)},
-                     {"categories", record.category_draws}};
+  Json line = {{"step", record.step},
+               {"draws", record.draws},
+               {"loss", record.loss},
+               {"grad_norm", record.grad_norm},
+               {"lr", record.lr},
+               {"samples_per_second", record.samples_per_second},
+               {"seconds", record.seconds},
+               {"phases", std::move(phases)},
+               {"categories", record.category_draws}};
+  if (record.validation_loss) line["validation_loss"] = *record.validation_loss;
   // A folder's name need not be UTF-8. nlohmann-json writes a number that is not finite as null.
   return line.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -68,6 +70,9 @@ StepRecord step_record_from_json(std::string_view line) {
   record.lr = number(object, "lr");
   record.samples_per_second = number(object, "samples_per_second");
   record.seconds = number(object, "seconds");
+  if (object.contains("validation_loss")) {
+    record.validation_loss = number(object, "validation_loss");
+  }
   const Json phases = object_at(object, "phases");
   for (size_t i = 0; i < kPhases; ++i) {
     if (phases.contains(kPhaseNames[i])) record.phase_seconds[i] = number(phases, kPhaseNames[i]);

@@ -3,14 +3,24 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace kessoku::metrics {
 
 /// Where a step's time goes.
-enum class Phase { kData, kForward, kBackward, kCommunication, kOptimizer, kCheckpoint, kSample };
-inline constexpr size_t kPhases = 7;
+enum class Phase {
+  kData,
+  kForward,
+  kBackward,
+  kCommunication,
+  kOptimizer,
+  kCheckpoint,
+  kSample,
+  kValidation
+};
+inline constexpr size_t kPhases = 8;
 /// "data", "forward", …: the names in log.jsonl, labels and the report.
 const char* to_string(Phase phase);
 
@@ -25,6 +35,8 @@ struct StepRecord {
   double seconds = 0;                              ///< of this step
   std::array<double, kPhases> phase_seconds{};     ///< of rank 0
   std::map<std::string, uint64_t> category_draws;  ///< of this step, by top-level folder
+  /// Mean over the examples that are held out, if it was measured after this step.
+  std::optional<double> validation_loss;
 };
 
 /// The record as one line of JSON, without the line's end. JSON has no NaN and no infinity: such

@@ -53,9 +53,9 @@ json model_index(const ModelOutput& model, const json& schedule) {
   if (model.text_encoder) index["text_encoder"] = {"transformers", "CLIPTextModel"};
   if (model.unet) index["unet"] = {"diffusers", "UNet2DConditionModel"};
   if (model.vae) index["vae"] = {"diffusers", "AutoencoderKL"};
-  constexpr int64_t kInpaintingExtra = 5;  // the mask, and the latents of the rest of the picture
+  // Latents, the mask, and the latents of the rest of the picture.
   if (model.unet && model.vae &&
-      model.unet->config.in_channels == model.vae->config.latent_channels + kInpaintingExtra) {
+      model.unet->config.in_channels == 2 * model.vae->config.latent_channels + 1) {
     index["_class_name"] = "StableDiffusionInpaintPipeline";
   }
   return index;

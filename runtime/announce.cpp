@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "model/inpainting.h"
 #include "runtime/caption_lengths.h"
 
 namespace kessoku::runtime {
@@ -35,6 +36,18 @@ void require_fit(const RunConfig& config, const data::Store& store,
     throw UsageError(
         fmt::format("{}: keeps no moments or latents: prepare it with --keep moments {}", path,
                     prepare_options(config)));
+  }
+  if (config.train.inpainting && !store.keeps(data::Kind::kImages)) {
+    throw UsageError(
+        fmt::format("{}: keeps no images, which train.inpainting needs to hide parts of them: "
+                    "prepare it with --keep moments,images {}",
+                    path, prepare_options(config)));
+  }
+  if (!config.train.inpainting && model::is_inpainting_model(model)) {
+    throw UsageError(
+        fmt::format("{} is an inpainting model, whose UNet sees a mask too: set train.inpainting = "
+                    "true",
+                    config.model.path));
   }
   const int64_t layers = model.text_encoder.config().num_hidden_layers;
   if (config.train.clip_skip > layers) {

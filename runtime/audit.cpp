@@ -22,10 +22,10 @@ void Audit::add(const data::Batch& batch, const at::Tensor& losses) {
   if (batch.step >= batches_) return;
   step_ = batch.step + 1;
   model::Parameters tensors;
-  const model::Parameters held{{"images", batch.images},       {"latents", batch.latents},
-                               {"noise", batch.noise},         {"timesteps", batch.timesteps},
-                               {"input_ids", batch.input_ids}, {"loss_scale", batch.loss_scale},
-                               {"loss", losses.detach()}};
+  const model::Parameters held{{"images", batch.images},         {"masks", batch.masks},
+                               {"latents", batch.latents},       {"noise", batch.noise},
+                               {"timesteps", batch.timesteps},   {"input_ids", batch.input_ids},
+                               {"loss_scale", batch.loss_scale}, {"loss", losses.detach()}};
   for (const auto& [name, tensor] : held) {
     if (tensor.defined()) tensors.push_back({name, gather(tensor)});
   }

@@ -79,6 +79,7 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require(!c.trains("vae") || c.train.target.size() == 1, file,
           "train.target: the vae is trained alone");
   require(c.train.steps >= 1, file, "train.steps must be at least 1");
+  require(c.train.stop_after_hours >= 0, file, "train.stop_after_hours must not be negative");
   require(c.train.global_batch >= 1, file, "train.global_batch must be at least 1");
   require(c.train.micro_batch >= 1, file, "train.micro_batch must be at least 1");
   require_one_of(c.train.precision, {"fp32", "bf16", "fp16"}, "train.precision", file);
@@ -97,6 +98,9 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require(c.train.pyramid_levels >= 0 && c.train.pyramid_levels <= 10, file,
           "train.pyramid_levels must be between 0 and 10");
   require_probability(c.train.pyramid_discount, "train.pyramid_discount", file);
+  require_probability(c.train.whole_masks, "train.whole_masks", file);
+  require(!c.train.inpainting || !c.trains("vae"), file,
+          "train.inpainting is about the UNet; train.target trains the vae");
   const std::vector<int64_t>& timesteps = c.train.timesteps;
   require(timesteps.empty() ||
               (timesteps.size() == 2 && timesteps[0] >= 0 && timesteps[0] < timesteps[1]),
@@ -109,6 +113,10 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
               (c.optimizer.end_lr >= 0 && c.optimizer.end_lr < c.optimizer.lr),
           file, "optimizer.end_lr must be at least 0 and below optimizer.lr");
   require(c.optimizer.lr >= 0, file, "optimizer.lr must not be negative");
+  for (const auto& [pattern, scale] : c.optimizer.lr_scale) {
+    require(scale >= 0, file,
+            fmt::format("optimizer.lr_scale: the factor of \"{}\" must not be negative", pattern));
+  }
   require(c.optimizer.betas.size() == 2, file, "optimizer.betas must be two numbers");
   for (double beta : c.optimizer.betas) {
     require(beta >= 0 && beta < 1, file, "optimizer.betas must be at least 0 and below 1");

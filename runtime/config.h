@@ -48,8 +48,10 @@ struct RunConfig {
   struct Train {
     std::vector<std::string> target{"unet", "text_encoder"};  ///< or ["vae"]
     uint64_t steps = 1000;                                    ///< optimizer steps
-    uint64_t global_batch = 4;                                ///< draws a step, over all ranks
-    uint64_t micro_batch = 4;             ///< draws a rank holds at once, at most
+    double stop_after_hours =
+        0;                      ///< of this start of the run: then stop with a checkpoint; 0 = off
+    uint64_t global_batch = 4;  ///< draws a step, over all ranks
+    uint64_t micro_batch = 4;   ///< draws a rank holds at once, at most
     std::string precision = "fp32";       ///< of weights and activations: "fp32" | "bf16" | "fp16"
     bool gradient_checkpointing = false;  ///< activations computed again in backward, not kept
     std::string device = "auto";          ///< "auto" | "cpu"
@@ -64,6 +66,8 @@ struct RunConfig {
     double noise_offset = 0;         ///< deviation of the noise that a whole channel shares
     int64_t pyramid_levels = 0;      ///< of ever coarser noise; 0 = off
     double pyramid_discount = 0.3;   ///< weight of a level, to the power of its number
+    bool inpainting = false;    ///< the UNet also sees a mask and what it leaves of the picture
+    double whole_masks = 0.25;  ///< probability that such a mask covers all of it
     std::vector<int64_t> timesteps;  ///< [first, one past the last] drawn; empty = all
   } train;
 
@@ -83,6 +87,9 @@ struct RunConfig {
     double weight_decay = 0.01;
     std::vector<std::string>
         no_decay;  ///< parameter names with * (e.g. "*.bias") that are not decayed
+    std::vector<std::string> freeze;  ///< parameter names with * that are not trained
+    std::vector<std::pair<std::string, double>>
+        lr_scale;  ///< [name with *, factor on the learning rate]; the last that matches counts
     std::vector<double> betas{0.9, 0.999};
     double eps = 1e-8;
     double grad_clip = 1.0;  ///< global norm; 0 = off

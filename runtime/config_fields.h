@@ -27,6 +27,7 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("mixture", "", c.mixture.rules);
   visit("train", "target", c.train.target);
   visit("train", "steps", c.train.steps);
+  visit("train", "stop_after_hours", c.train.stop_after_hours);
   visit("train", "global_batch", c.train.global_batch);
   visit("train", "micro_batch", c.train.micro_batch);
   visit("train", "precision", c.train.precision);
@@ -42,6 +43,8 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("train", "noise_offset", c.train.noise_offset);
   visit("train", "pyramid_levels", c.train.pyramid_levels);
   visit("train", "pyramid_discount", c.train.pyramid_discount);
+  visit("train", "inpainting", c.train.inpainting);
+  visit("train", "whole_masks", c.train.whole_masks);
   visit("train", "timesteps", c.train.timesteps);
   visit("vae", "l2_weight", c.vae.l2_weight);
   visit("vae", "gradient_weight", c.vae.gradient_weight);
@@ -52,6 +55,8 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("optimizer", "text_encoder_lr", c.optimizer.text_encoder_lr);
   visit("optimizer", "weight_decay", c.optimizer.weight_decay);
   visit("optimizer", "no_decay", c.optimizer.no_decay);
+  visit("optimizer", "freeze", c.optimizer.freeze);
+  visit("optimizer", "lr_scale", c.optimizer.lr_scale);
   visit("optimizer", "betas", c.optimizer.betas);
   visit("optimizer", "eps", c.optimizer.eps);
   visit("optimizer", "grad_clip", c.optimizer.grad_clip);

@@ -27,8 +27,9 @@ class ConfigReader {
     const toml::table* table = *section ? root_[section].as_table() : &root_;
     if (table == nullptr) return;
     if constexpr (std::is_same_v<Field, data::MixtureRules>) {
-      read_rules(*table, field);
-    } else if (const toml::node* node = table->get(key)) {
+      if (*key == '\0') return read_rules(*table, field);
+    }
+    if (const toml::node* node = table->get(key)) {
       read(*node, *section ? fmt::format("{}.{}", section, key) : key, field);
     }
   }
@@ -87,11 +88,15 @@ class ConfigReader {
     field.clear();
     for (const toml::node& item : *node.as_array()) read(item, key, field.emplace_back());
   }
+  template <typename Second>
   void read(const toml::node& node, const std::string& key,
-            std::pair<std::string, std::string>& field) const {
+            std::pair<std::string, Second>& field) const {
     const toml::array* pair = node.as_array();
-    if (pair == nullptr || pair->size() != 2)
-      fail(node, key, R"(must be pairs: [["from", "to"], ...])");
+    if (pair == nullptr || pair->size() != 2) {
+      fail(node, key,
+           std::is_same_v<Second, double> ? R"(must be pairs: [["name", 0.5], ...])"
+                                          : R"(must be pairs: [["from", "to"], ...])");
+    }
     read(*pair->get(0), key, field.first);
     read(*pair->get(1), key, field.second);
   }

@@ -24,11 +24,13 @@ class ConfigWriter {
       text_ += fmt::format("\n[{}]\n", section_);
     }
     if constexpr (std::is_same_v<Field, data::MixtureRules>) {
-      for (const auto& [pattern, weight] : field)
-        text_ += fmt::format("{} = {}\n", quoted(pattern), number(weight));
-    } else {
-      text_ += fmt::format("{} = {}\n", key, value(field));
+      if (*key == '\0') {
+        for (const auto& [pattern, weight] : field)
+          text_ += fmt::format("{} = {}\n", quoted(pattern), number(weight));
+        return;
+      }
     }
+    text_ += fmt::format("{} = {}\n", key, value(field));
   }
   std::string text() const { return text_; }
 
@@ -42,8 +44,9 @@ class ConfigWriter {
   static std::string value(uint64_t field) { return fmt::format("{}", field); }
   static std::string value(int64_t field) { return fmt::format("{}", field); }
   static std::string value(const std::string& field) { return quoted(field); }
-  static std::string value(const std::pair<std::string, std::string>& field) {
-    return fmt::format("[{}, {}]", quoted(field.first), quoted(field.second));
+  template <typename Second>
+  static std::string value(const std::pair<std::string, Second>& field) {
+    return fmt::format("[{}, {}]", quoted(field.first), value(field.second));
   }
   template <typename Item>
   static std::string value(const std::vector<Item>& field) {

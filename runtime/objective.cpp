@@ -1,13 +1,16 @@
 #include "runtime/objective.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/abs.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/mean.h>
 #include <ATen/ops/square.h>
 
 #include "base/random.h"
+#include "model/inpainting.h"
 #include "model/text_conditioning.h"
 
 namespace kessoku::runtime {
@@ -26,8 +29,9 @@ class DenoisingObjective : public Objective {
 
   at::Tensor losses(const data::Batch& batch) override {
     const at::Tensor context = model::encode_text(model_.text_encoder, batch.input_ids, clip_skip_);
-    const at::Tensor noisy = schedule_.add_noise(batch.latents, batch.noise, batch.timesteps);
-    const at::Tensor predicted = model_.unet.forward(noisy, batch.timesteps, context);
+    at::Tensor seen = schedule_.add_noise(batch.latents, batch.noise, batch.timesteps);
+    if (batch.masks.defined()) seen = at::cat({seen, inpainting_channels(batch)}, 1);
+    const at::Tensor predicted = model_.unet.forward(seen, batch.timesteps, context);
     const at::Tensor target = schedule_.target(batch.latents, batch.noise, batch.timesteps);
     const at::Tensor losses = mean_per_draw(at::square(predicted - target));
     if (min_snr_gamma_ == 0) return losses;
@@ -35,6 +39,15 @@ class DenoisingObjective : public Objective {
   }
 
  private:
+  /// The mask at the latents' size, and the mean latents of what it leaves of the pictures.
+  at::Tensor inpainting_channels(const data::Batch& batch) const {
+    const at::NoGradGuard no_grad;
+    const model::VaeConfig& vae = model_.vae.config();
+    const at::Tensor moments = model_.vae.encode(model::masked_images(batch.images, batch.masks));
+    const at::Tensor latents = moments.chunk(2, 1)[0].to(at::kFloat) * vae.scaling_factor;
+    return at::cat({model::mask_of_latents(batch.masks, vae.downscale()), latents}, 1);
+  }
+
   const model::StableDiffusion& model_;
   model::NoiseSchedule schedule_;
   int64_t clip_skip_;

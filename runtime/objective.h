@@ -15,7 +15,8 @@ class Objective {
 };
 
 /// Denoising (Ho et al., 2020): the squared error of the UNet's prediction, mean over the latent's
-/// elements, weighed by the timestep's SNR if `config.train.min_snr_gamma` says so.
+/// elements, over all of the picture also where it is to be repainted in part; weighed by the
+/// timestep's SNR if `config.train.min_snr_gamma` says so.
 std::unique_ptr<Objective> make_denoising_objective(const model::StableDiffusion& model,
                                                     const RunConfig& config);
 

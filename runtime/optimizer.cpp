@@ -6,24 +6,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
-#include <fnmatch.h>
 
 namespace kessoku::runtime {
-
-namespace {
-
-double peak_lr(const RunConfig::Optimizer& config, const std::string& name) {
-  const bool text = name.starts_with("text_encoder.");
-  return text && config.text_encoder_lr >= 0 ? config.text_encoder_lr : config.lr;
-}
-
-bool decays(const RunConfig::Optimizer& config, const std::string& name) {
-  return std::none_of(
-      config.no_decay.begin(), config.no_decay.end(),
-      [&](const std::string& pattern) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0; });
-}
-
-}  // namespace
 
 AdamW::AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned,
              bool keep_copy)
@@ -52,13 +36,12 @@ std::vector<AdamW::Segment> AdamW::segments_of(const Range& range) const {
     const int64_t end = std::min(
         range.end, i + 1 < parameters.size() ? parameters[i + 1].offset : flat_.values().numel());
     if (begin >= end) continue;
-    const double lr = peak_lr(config_, parameters[i].name);
-    const double weight_decay = decays(config_, parameters[i].name) ? config_.weight_decay : 0;
+    const ParameterSettings settings = settings_of(config_, parameters[i].name);
     Segment* last = segments.empty() ? nullptr : &segments.back();
-    if (last != nullptr && last->lr == lr && last->weight_decay == weight_decay) {
+    if (last != nullptr && last->settings == settings) {
       last->range.end = end;
     } else {
-      segments.push_back({{begin, end}, lr, weight_decay});
+      segments.push_back({{begin, end}, settings});
     }
   }
   return segments;
@@ -78,8 +61,9 @@ void AdamW::step(size_t index, double factor) {
     at::_fused_adamw_({range_weights.narrow(0, begin, numel)},
                       {flat_.gradients().narrow(0, segment.range.begin, numel)}, {own(exp_avg_)},
                       {own(exp_avg_sq_)},
-                      /*max_exp_avg_sqs=*/{}, {steps}, segment.lr * factor, config_.betas[0],
-                      config_.betas[1], segment.weight_decay, config_.eps, /*amsgrad=*/false,
+                      /*max_exp_avg_sqs=*/{}, {steps}, segment.settings.lr * factor,
+                      config_.betas[0], config_.betas[1], segment.settings.weight_decay,
+                      config_.eps, /*amsgrad=*/false,
                       /*maximize=*/false);
   }
   if (master_.defined()) values_of(range).copy_(range_weights);

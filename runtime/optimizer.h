@@ -2,6 +2,7 @@
 
 #include "runtime/config.h"
 #include "runtime/flat_parameters.h"
+#include "runtime/parameter_settings.h"
 #include "runtime/partition.h"
 
 namespace kessoku::runtime {
@@ -38,8 +39,7 @@ class AdamW {
   /// A contiguous run of one range with equal settings.
   struct Segment {
     Range range;  ///< of the flat buffer
-    double lr;    ///< peak
-    double weight_decay;
+    ParameterSettings settings;
   };
   std::vector<Segment> segments_of(const Range& range) const;
   at::Tensor values_of(const Range& range) const;

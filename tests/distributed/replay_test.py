@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel, compute_snr
 from diffusers.utils.logging import disable_progress_bar
+from harness import ROOT, WORK, kessoku, log_of
 from PIL import Image
 from safetensors.torch import load_file
 from transformers.utils import logging
@@ -59,71 +60,99 @@ def make_dataset(folder: Path) -> None:
             (folder / name / f"{i}.txt").write_text(f"picture {i} of {name}")
 
 
-class Replay:
+def widen(unet) -> None:
+    """Makes an inpainting UNet of an ordinary one: the mask and the masked latents do not matter yet."""
+    narrow = unet.conv_in
+    unet.conv_in = torch.nn.Conv2d(2 * narrow.in_channels + 1, narrow.out_channels, 3, padding=1)
+    with torch.no_grad():
+        unet.conv_in.weight.zero_()[:, :narrow.in_channels] = narrow.weight
+        unet.conv_in.bias.copy_(narrow.bias)
+
+
+class Replay(torch.nn.Module):
     """What a run did, done again by diffusers and torch, as its config.toml says."""
 
     def __init__(self, run: Path):
+        super().__init__()
         self.run = run
         self.config = tomllib.loads((run / "config.toml").read_text())
-        self.train, self.options = self.config["train"], self.config["optimizer"]
+        self.options, self.target = self.config["optimizer"], self.config["train"]["target"]
         pipeline = StableDiffusionPipeline.from_pretrained(self.config["model"]["path"], safety_checker=None)
         self.unet, self.text_encoder = pipeline.unet.train(), pipeline.text_encoder.train()
+        self.vae = pipeline.vae
+        if self.config["train"]["inpainting"]:
+            widen(self.unet)
         # What was trained is what the checkpoint's file says.
         self.schedule = DDPMScheduler.from_pretrained(run / "checkpoints/latest/scheduler")
-        self.parameters = {f"{part}.{name}": parameter for part, module in
-                           (("unet", self.unet), ("text_encoder", self.text_encoder))
-                           for name, parameter in module.named_parameters() if part in self.train["target"]}
-        groups = [{"params": [parameter], **self.group(name)} for name, parameter in self.parameters.items()]
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(self.is_trained(name))
+        self.trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        groups = [{"params": [parameter], **self.group(name)} for name, parameter in self.trained.items()]
         self.optimizer = torch.optim.AdamW(groups, lr=self.options["lr"], betas=self.options["betas"],
                                            eps=self.options["eps"])
         name = self.options["schedule"]
         self.lr_schedule = get_scheduler(
             "constant_with_warmup" if name == "constant" else name, self.optimizer,
-            num_warmup_steps=self.options["warmup_steps"], num_training_steps=self.train["steps"],
+            num_warmup_steps=self.options["warmup_steps"], num_training_steps=self.config["train"]["steps"],
             num_cycles=self.options["schedule_cycles"], power=self.options["schedule_power"])
         decay = self.config["ema"]["decay"]
-        self.ema = EMAModel(self.parameters.values(), decay=decay) if decay else None
+        self.ema = EMAModel(self.trained.values(), decay=decay) if decay else None
         self.lr_sum = 0
+
+    def is_trained(self, name: str) -> bool:
+        frozen = any(fnmatch.fnmatchcase(name, pattern) for pattern in self.options["freeze"])
+        return name.split(".")[0] in self.target and not frozen
 
     def group(self, name: str) -> dict:
         lr = self.options["lr"]
         if name.startswith("text_encoder.") and self.options["text_encoder_lr"] >= 0:
             lr = self.options["text_encoder_lr"]
+        scales = [scale for pattern, scale in self.options["lr_scale"] if fnmatch.fnmatchcase(name, pattern)]
+        lr *= scales[-1] if scales else 1
         decays = not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.options["no_decay"])
         return {"lr": lr, "weight_decay": self.options["weight_decay"] if decays else 0}
 
-    def losses(self, batch: dict) -> torch.Tensor:
+    def forward(self, batch: dict) -> torch.Tensor:
+        """One loss a draw."""
         timesteps = batch["timesteps"]
         noisy = self.schedule.add_noise(batch["latents"], batch["noise"], timesteps)
+        if "masks" in batch:
+            noisy = torch.cat([noisy, self.inpainting_channels(batch)], 1)
         context = self.text_encoder(batch["input_ids"]).last_hidden_state
         predicted = self.unet(noisy, timesteps, context).sample
         velocity = self.schedule.config.prediction_type == "v_prediction"
         target = self.schedule.get_velocity(batch["latents"], batch["noise"], timesteps) if velocity else batch["noise"]
         losses = (predicted - target).square().mean((1, 2, 3))
-        gamma = self.train["min_snr_gamma"]
+        gamma = self.config["train"]["min_snr_gamma"]
         if gamma:
             snr = compute_snr(self.schedule, timesteps)
             losses = losses * snr.clamp_max(gamma) / (snr + 1 if velocity else snr)
         return losses
+
+    @torch.no_grad()
+    def inpainting_channels(self, batch: dict) -> torch.Tensor:
+        seen = batch["images"] * (batch["masks"] < 0.5)
+        latents = self.vae.encode(seen).latent_dist.mean * self.vae.config.scaling_factor
+        return torch.cat([torch.nn.functional.interpolate(batch["masks"], latents.shape[-2:]), latents], 1)
 
     def step(self, losses: torch.Tensor) -> float:
         """Returns the gradient's norm."""
         self.optimizer.zero_grad()
         losses.mean().backward()
         limit = self.options["grad_clip"]
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit or float("inf"))
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), limit or float("inf"))
         self.lr_sum += self.lr_schedule.get_last_lr()[0]
         self.optimizer.step()
         self.lr_schedule.step()
         if self.ema:
-            self.ema.step(self.parameters.values())
+            self.ema.step(self.trained.values())
         return norm.item()
 
     def weights(self) -> dict:
         """As they are published: the average, if there is one."""
         if self.ema:
-            self.ema.copy_to(self.parameters.values())
-        return {name: parameter.detach() for name, parameter in self.parameters.items()}
+            self.ema.copy_to(self.trained.values())
+        return {name: parameter.detach() for name, parameter in self.trained.items()}
 
 
 def published(run: Path) -> dict:
@@ -131,6 +160,22 @@ def published(run: Path) -> dict:
     weights = {f"unet.{k}": v for k, v in load_file(latest / "unet/diffusion_pytorch_model.safetensors").items()}
     text_encoder = load_file(latest / "text_encoder/model.safetensors")
     return weights | {f"text_encoder.{k.removeprefix('text_model.')}": v for k, v in text_encoder.items()}
+
+
+def replay_with_ddp(rank: int, ranks: int, run: Path, out: Path) -> None:
+    """One process of DistributedDataParallel, on its part of each batch. Process 0 leaves what it saw in `out`."""
+    torch.distributed.init_process_group("gloo", f"file://{out}.rendezvous", rank=rank, world_size=ranks)
+    replay = Replay(run)
+    parallel = torch.nn.parallel.DistributedDataParallel(replay)
+    losses, norms = [], []
+    for step in range(1, STEPS + 1):
+        batch = load_file(run / f"audit/step-{step:08}.safetensors")
+        own = parallel({name: tensor.chunk(ranks)[rank] for name, tensor in batch.items()})
+        norms.append(replay.step(own))
+        losses.append(own.detach())
+    if rank == 0:
+        torch.save({"losses": losses, "norms": norms, "weights": replay.weights(), "lr_sum": replay.lr_sum}, out)
+    torch.distributed.destroy_process_group()
 
 
 class ReplayTest(unittest.TestCase):
@@ -147,7 +192,7 @@ class ReplayTest(unittest.TestCase):
         shutil.copytree(ROOT / "models/demo-base", cls.model)
         shutil.copytree(ROOT / "models/clip-tokenizer", cls.model / "tokenizer", dirs_exist_ok=True)
         kessoku("prepare", WORK / "data", "--out", cls.store, "--model", cls.model, "--resolution", 64,
-                "--keep", "moments")
+                "--keep", "moments,images")
         cls.run_file.write_text(RUN_FILE.format(model=cls.model, store=cls.store, steps=STEPS, lr=LR))
 
     def replay(self, name: str, settings: dict, ranks: int = 0) -> list:
@@ -155,33 +200,46 @@ class ReplayTest(unittest.TestCase):
         run = WORK / name
         overrides = [a for key, value in settings.items() for a in ("--set", f"{key}={json.dumps(value)}")]
         kessoku("train", self.run_file, "--out", run, *overrides, ranks=ranks)
-        log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        log = log_of(run)
         self.assertEqual(len(log), STEPS)
         replay, batches = Replay(run), []
         for record in log:
             batch = load_file(run / f"audit/step-{record['step']:08}.safetensors")
-            losses = replay.losses(batch)
-            torch.testing.assert_close(losses.detach(), batch["loss"], rtol=1e-4, atol=1e-6)
+            losses = replay(batch)
+            torch.testing.assert_close(losses.detach(), batch["loss"], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(losses.mean().item(), record["loss"], rtol=1e-5)
             np.testing.assert_allclose(replay.lr_schedule.get_last_lr()[0], record["lr"], rtol=1e-6)
             np.testing.assert_allclose(replay.step(losses), record["grad_norm"], rtol=1e-4)
             batches.append(batch)
-        self.compare_weights(replay, published(run))
+        self.compare_weights(run, replay.weights(), replay.lr_sum)
         return batches
 
-    def compare_weights(self, replay: Replay, ours: dict) -> None:
+    def compare_weights(self, run: Path, theirs: dict, lr_sum: float) -> None:
         """Weights agree to a hundredth of the summed learning rates, but where gradients are rounding errors: there a
         step of Adam is lr in either direction."""
-        expected = {name.replace("text_encoder.text_model.", "text_encoder."): w for name, w in replay.weights().items()}
-        difference = torch.cat([(ours[name] - weight).abs().flatten() for name, weight in expected.items()])
-        far = difference > replay.lr_sum / 100
-        print(f"{replay.run.name}: {far.sum()} of {len(far)} weights differ by more than a hundredth of the summed "
-              f"learning rates, at most by {difference.max().item() / replay.lr_sum:.3f} of them", flush=True)
-        self.assertLess(difference.max().item(), 2 * replay.lr_sum)
+        ours = published(run)
+        difference = torch.cat([(ours[name.replace(".text_model.", ".")] - weight).abs().flatten()
+                                for name, weight in theirs.items()])
+        far = difference > lr_sum / 100
+        print(f"{run.name}: {far.sum()} of {len(far)} weights differ by more than a hundredth of the summed learning "
+              f"rates, at most by {difference.max().item() / lr_sum:.3f} of them", flush=True)
+        self.assertLess(difference.max().item(), 2 * lr_sum)
         self.assertLess(far.float().mean().item(), 1e-3)
 
     def test_plain_over_ranks(self):
         self.replay("plain", {}, ranks=2)
+
+    def test_plain_with_distributed_data_parallel(self):
+        run, seen = WORK / "ddp", WORK / "ddp.pt"
+        kessoku("train", self.run_file, "--out", run, ranks=2)
+        # Forked, for imports take longer than the replay.
+        torch.multiprocessing.start_processes(replay_with_ddp, (2, run, seen), nprocs=2, start_method="fork")
+        theirs = torch.load(seen)
+        for record, losses, norm in zip(log_of(run), theirs["losses"], theirs["norms"], strict=True):
+            batch = load_file(run / f"audit/step-{record['step']:08}.safetensors")
+            torch.testing.assert_close(losses, batch["loss"][:4], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(norm, record["grad_norm"], rtol=1e-4)
+        self.compare_weights(run, theirs["weights"], theirs["lr_sum"])
 
     def test_gradient_clipping_with_accumulation(self):
         self.replay("clip", {"optimizer.grad_clip": 0.05, "train.micro_batch": 1})
@@ -226,6 +284,54 @@ class ReplayTest(unittest.TestCase):
         self.replay("restarts", {"optimizer.schedule": "cosine_with_restarts", "optimizer.schedule_cycles": 2})
         self.replay("polynomial", {"optimizer.schedule": "polynomial", "optimizer.schedule_power": 2.0})
 
+    def test_freezing_and_learning_rates_by_name(self):
+        self.replay("by-name", {"optimizer.freeze": ["unet.down_blocks.*", "text_encoder.*embedding*"],
+                                "optimizer.lr_scale": [["*.attn2.*", 0.1], ["*.attn2.to_out.*", 0.5], ["unet.conv_out.*", 2.0]]},
+                    ranks=2)
+        base = load_file(self.model / "unet/diffusion_pytorch_model.safetensors")
+        trained = load_file(WORK / "by-name/checkpoints/latest/unet/diffusion_pytorch_model.safetensors")
+        for name, weight in base.items():
+            self.assertEqual(torch.equal(weight, trained[name]), name.startswith("down_blocks."), name)
+
+    def test_stops_after_hours_with_a_checkpoint(self):
+        run = WORK / "hours"
+        errors = kessoku("train", self.run_file, "--out", run, "--set", "train.stop_after_hours=1e-7", ranks=2, expect=75).stderr
+        self.assertIn("stopped at step 1 of 10", errors)
+        kessoku("train", self.run_file, "--out", run)
+        self.assertEqual([record["step"] for record in log_of(run)], list(range(1, STEPS + 1)))
+
+    def test_inpainting(self):
+        settings = {"train.inpainting": True, "train.whole_masks": 0.3, "train.target": ["unet"]}
+        batches = self.replay("inpainting", settings, ranks=2)
+        masks = torch.cat([batch["masks"].mean((1, 2, 3)) for batch in batches])
+        self.assertGreater((masks == 1).sum(), 10)  # of 80, a third
+        self.assertLess((masks == 1).sum(), 40)
+        self.assertGreater(masks.min(), 0.01)
+        # Stopped in between and gone on with.
+        overrides = [a for key, value in settings.items() for a in ("--set", f"{key}={json.dumps(value)}")]
+        for steps in (4, STEPS):
+            kessoku("train", self.run_file, "--out", WORK / "halves", *overrides, "--set", f"train.steps={steps}", ranks=2)
+        first, second = WORK / "inpainting", WORK / "halves"
+        self.assertEqual([r["loss"] for r in log_of(first)], [r["loss"] for r in log_of(second)])
+        for name, weight in published(first).items():
+            self.assertTrue(torch.equal(weight, published(second)[name]), name)
+        # Diffusers knows it for what it is (and paints with 9 channels alone: pipeline_parity); so does kessoku.
+        latest = first / "checkpoints/latest"
+        pipeline = DiffusionPipeline.from_pretrained(latest, safety_checker=None)
+        self.assertEqual(type(pipeline).__name__, "StableDiffusionInpaintPipeline")
+        image, mask = Image.new("RGB", (64, 64), (200, 30, 90)), Image.new("L", (64, 64), 0)
+        mask.paste(255, (16, 16, 48, 48))
+        image.save(WORK / "image.png")
+        mask.save(WORK / "mask.png")
+        kessoku("sample", latest, "--prompt", "picture 1", "--init", WORK / "image.png", "--mask", WORK / "mask.png",
+                "--keep-original", "--steps", 2, "--out", WORK / "painted")
+        painted = np.asarray(Image.open(WORK / "painted/00000.png"))
+        self.assertEqual(painted[2, 2].tolist(), [200, 30, 90])
+        # It can be trained further, and says what it is.
+        more = ("train", self.run_file, "--out", WORK / "more", "--set", f"model.path={latest}", "--set", "train.steps=1")
+        self.assertIn("train.inpainting", kessoku(*more, expect=64).stderr)
+        kessoku(*more, "--set", "train.inpainting=true")
+
     def test_ema(self):
         self.replay("ema", {"ema.decay": 0.9})
 
@@ -248,6 +354,11 @@ class ReplayTest(unittest.TestCase):
                                 ("train.pyramid_levels=11", "train.pyramid_levels"),
                                 ("train.beta_range=[0.1]", "train.beta_range"),
                                 ("optimizer.schedule=step", "cosine_with_restarts"),
+                                ("optimizer.freeze=['unet.dwon_blocks.*']", "unet.dwon_blocks.*"),
+                                ("optimizer.freeze=['*']", "nothing"),
+                                ("optimizer.lr_scale=[['unet.*', -1]]", "optimizer.lr_scale"),
+                                ("optimizer.lr_scale=[['unet.*']]", "must be pairs"),
+                                ("train.whole_masks=2", "train.whole_masks"),
                                 ("train.min_snr_gama=5", "did you mean train.min_snr_gamma")):
             with self.subTest(settings):
                 errors = kessoku("train", self.run_file, "--out", WORK / "x", "--set", settings, expect=64).stderr
@@ -256,4 +367,4 @@ class ReplayTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])

@@ -20,7 +20,7 @@ StepRecord example() {
   record.lr = 1e-6;
   record.samples_per_second = 12.5;
   record.seconds = 0.32;
-  record.phase_seconds = {0.01, 0.1, 0.15, 0.02, 0.03, 0.005, 0.005};
+  record.phase_seconds = {0.01, 0.1, 0.15, 0.02, 0.03, 0.005, 0.005, 0.004};
   record.category_draws = {{"fanart", 1}, {"screenshots", 3}};
   return record;
 }
@@ -30,7 +30,7 @@ TEST(StepRecordTest, HasTheKeysOfTheRunLog) {
   const auto expected = nlohmann::json::parse(R"({
     "step": 7, "draws": 28, "loss": 0.125, "grad_norm": 1.5, "lr": 1e-6, "samples_per_second": 12.5, "seconds": 0.32,
     "phases": {"data": 0.01, "forward": 0.1, "backward": 0.15, "communication": 0.02, "optimizer": 0.03,
-               "checkpoint": 0.005, "sample": 0.005},
+               "checkpoint": 0.005, "sample": 0.005, "validation": 0.004},
     "categories": {"fanart": 1, "screenshots": 3}})");
   EXPECT_EQ(json, expected);
 }
@@ -44,6 +44,14 @@ TEST(StepRecordTest, ComesBackBitForBit) {
   EXPECT_EQ(back.loss, record.loss);
   EXPECT_EQ(back.phase_seconds, record.phase_seconds);
   EXPECT_EQ(back.category_draws, record.category_draws);
+}
+
+TEST(StepRecordTest, TellsTheValidationLossOnlyWhereItWasMeasured) {
+  StepRecord record = example();
+  EXPECT_EQ(step_record_from_json(to_json(record)).validation_loss, std::nullopt);
+  record.validation_loss = 0.25;
+  EXPECT_EQ(nlohmann::json::parse(to_json(record))["validation_loss"], 0.25);
+  EXPECT_EQ(step_record_from_json(to_json(record)).validation_loss, 0.25);
 }
 
 TEST(StepRecordTest, NumbersThatAreNotFiniteAreNullInJson) {
