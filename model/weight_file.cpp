@@ -41,12 +41,14 @@ bool has_tar_magic(std::string_view text) {
   throw DataError(fmt::format("{}: {}", file.path().string(), what));
 }
 
-/// A header's length and `{`, with the spaces that some readers allow before it.
+/// A header's length and `{`, with the spaces that some readers allow before it. To be asked first: a
+/// length may begin with "PK", as archives do, or with 0x80, as pickles do.
 bool looks_like_safetensors(std::string_view text) {
-  constexpr size_t kLengthBytes = 8;
-  if (text.size() <= kLengthBytes) return false;
-  const size_t first = text.find_first_not_of(' ', kLengthBytes);
-  return first != std::string_view::npos && text[first] == '{';
+  uint64_t length = 0;
+  if (text.size() <= sizeof(length)) return false;
+  std::memcpy(&length, text.data(), sizeof(length));
+  const size_t first = text.find_first_not_of(' ', sizeof(length));
+  return length <= kMaxSafetensorsHeader && first != text.npos && text[first] == '{';
 }
 
 }  // namespace
@@ -132,11 +134,13 @@ WeightFile open_weight_file(const std::filesystem::path& path) {
   MappedFile file(path);
   const std::string_view text = text_of(file);
   WeightTable table;
-  if (text.starts_with("PK")) {
+  if (looks_like_safetensors(text)) {
+    table = parse_safetensors(file);
+  } else if (text.starts_with("PK")) {
     table = parse_torch_zip(file);
   } else if (is_legacy_torch_file(file)) {
     table = parse_legacy_torch_file(file);
-  } else if (looks_like_safetensors(text) || path.extension() == ".safetensors") {
+  } else if (path.extension() == ".safetensors") {
     table = parse_safetensors(file);
   } else {
     throw_unknown_format(file);

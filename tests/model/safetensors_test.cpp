@@ -159,6 +159,15 @@ TEST_F(Safetensors, BelievesNoLengthBeyondTheFile) {
   EXPECT_THROW(SafetensorsFile{folder_.path() / "none"}, UsageError);
 }
 
+TEST_F(Safetensors, IsNotTakenForAnotherFormatByItsLength) {
+  for (const size_t length : {0x80, 0x4B50}) {  // as a pickle begins, and an archive: "PK"
+    std::string header = R"({"x":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}})";
+    header.resize(length, ' ');
+    write(header, 3);
+    EXPECT_THAT(open_weight_file(file()).names(), ElementsAre("x")) << length;
+  }
+}
+
 TEST_F(Safetensors, NamesTheTensorThatIsNotThere) {
   write_safetensors(file(), Parameters{});
   EXPECT_THAT([&] { SafetensorsFile(file()).tensor("conv_in.weight"); },
