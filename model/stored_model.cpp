@@ -110,18 +110,21 @@ json folder_configs(const path& folder) {
 }
 
 /// The configs of a lone file: `defaults`, those in its metadata, those of `folder`; the last that
-/// there are count.
+/// there are count. The file itself says whether the UNet is one for inpainting.
 Preset lone_configs(Preset defaults, const WeightFile& file, const WeightLayout& layout,
                     const path& folder) {
   Preset configs = std::move(defaults);
-  const std::string first = "input_blocks.0.0.weight";
-  if (layout.unet && layout.unet->ldm && file.contains(layout.unet->prefix + first)) {
-    // Inpainting models have 9 channels, those that follow instructions 8.
-    const std::vector<int64_t>& shape = file.entry(layout.unet->prefix + first).shape;
-    if (shape.size() == 4 && (shape[1] == 8 || shape[1] == 9)) configs.unet.in_channels = shape[1];
-  }
   read_configs(configs, embedded_configs(file), file.path().string());
   if (!folder.empty()) read_configs(configs, folder_configs(folder), folder.string());
+  const std::string first = "input_blocks.0.0.weight";
+  if (layout.unet && layout.unet->ldm && file.contains(layout.unet->prefix + first)) {
+    // An inpainting model has these besides; the folder may well be an ordinary model's.
+    const std::vector<int64_t>& shape = file.entry(layout.unet->prefix + first).shape;
+    const int64_t more = 2 * configs.unet.out_channels + 1;
+    const int64_t instructed = 2 * configs.unet.out_channels;  // instruct-pix2pix
+    if (shape.size() == 4 && (shape[1] == more || shape[1] == instructed))
+      configs.unet.in_channels = shape[1];
+  }
   return configs;
 }
 
