@@ -116,6 +116,21 @@ void report(const SampleOptions& options, const std::vector<MadePicture>& made,
   fmt::print("{}\n", document.dump(1));
 }
 
+/// One model makes all pictures.
+model::StableDiffusion load_model_of(const std::vector<PictureSettings>& pictures,
+                                     const model::ModelSource& source) {
+  const auto key = [](const PictureSettings& p) {
+    return std::tie(p.config, p.vae, p.ema, p.front_end, p.dtype);
+  };
+  for (const PictureSettings& picture : pictures) {
+    if (key(picture) == key(pictures.front())) continue;
+    throw UsageError(
+        "sample: all pictures of a call are made with the same config, vae, ema, front_end and "
+        "dtype: make one after the other");
+  }
+  return model::load_model(source);
+}
+
 /// A path that goes on meaning the same: `latest` moves, the checkpoint that it points to stays.
 std::string lasting_path(const fs::path& model) {
   return model.filename() == "latest" && fs::is_symlink(model)
@@ -132,8 +147,13 @@ ExitCode run_sample(const SampleOptions& options) {
     throw UsageError("sample: which model? kessoku sample MODEL --prompt TEXT");
   const model::ModelSource source =
       resolve_model({first.model, first.config, first.vae, first.ema, first.front_end});
-  const model::StableDiffusion model = model::load_model(source);
+  const model::StableDiffusion model = load_model_of(pictures, source);
   require_model(pictures, model, options);
+  if (first.dtype == "bf16") {
+    for (const auto* parameters :
+         {&model.unet.parameters(), &model.text_encoder.parameters(), &model.vae.parameters()})
+      model::convert_parameters(*parameters, at::kBFloat16);
+  }
   for (PictureSettings& picture : pictures) picture.model = lasting_path(source.path);
   note_other_versions(pictures);
   complete(pictures, model);

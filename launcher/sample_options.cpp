@@ -163,6 +163,8 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
   setting("--batch", "batch",
           "Pictures at a time; part of what a picture is a function of "
           "(default: by size, at most 8)");
+  setting("--dtype", "dtype", "fp32 or bf16: what weights and activations are computed in")
+      ->default_str(usual_text("dtype"));
   setting("--threads", "threads", "CPU threads (default: all cores)");
   setting(
       "--latents", "latents",

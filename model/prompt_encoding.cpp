@@ -122,7 +122,8 @@ at::Tensor encode_prompts(const StableDiffusion& model, const std::vector<std::s
   const auto count = static_cast<int64_t>(prompts.size());
   const at::Tensor states =
       encode_text(model.text_encoder, at::tensor(ids, at::kLong).view({count, -1}).to(device),
-                  options.clip_skip);
+                  options.clip_skip)
+          .to(at::kFloat);
   std::vector<at::Tensor> weighed;
   for (size_t i = 0; i < all.size(); ++i) {
     const at::Tensor own = states[static_cast<int64_t>(i)];

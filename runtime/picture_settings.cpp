@@ -112,6 +112,7 @@ void visit_settings(Settings& s, const Visit& visit) {
   visit("vae", s.vae, kAny);
   visit("ema", s.ema, kAny);
   visit("front_end", s.front_end, kAny);
+  visit("dtype", s.dtype, kAny);
   visit("model_digest", s.model_digest, kAny);
   visit("kessoku", s.kessoku, kAny);
 }
@@ -186,6 +187,8 @@ void set_setting(PictureSettings& settings, const std::string& key, const std::s
       parse(value, field);
       check_range(field, range);
       if (key == "solver") check_solver(value);
+      if (key == "dtype" && value != "fp32" && value != "bf16")
+        throw UsageError("must be fp32 or bf16");
       if (key == "front_end" && !value.empty()) model::parse_front_end(value);
     } catch (const UsageError& error) {
       throw UsageError(fmt::format("{} {}: {}", key, value, error.what()));

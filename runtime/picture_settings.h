@@ -30,6 +30,7 @@ struct PictureSettings {
   std::string vae;             ///< used instead of the model's
   bool ema = false;            ///< the moving averages of a lone file's UNet
   std::string front_end;       ///< of the tokenizer; empty = as the model says
+  std::string dtype = "fp32";  ///< of weights and activations: "fp32" | "bf16"
   std::string model_digest;
   std::string kessoku;  ///< the version that made it
 };

@@ -238,6 +238,19 @@ class PipelineParity(unittest.TestCase):
             self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "other.png", "--strength", 0.5,
                                      "--solver", "ddim", *arguments), expected)
 
+    def test_bf16_errs_no_more_than_diffusers_in_bf16(self):
+        start = noise((1, 4, 12, 10))
+        exact = run_pipeline(self.plain, "ddim", height=48, width=40, latents=start)
+        half = type(self.plain).from_pretrained(WORK / "plain", torch_dtype=torch.bfloat16, safety_checker=None,
+                                                requires_safety_checker=False)
+        theirs = run_pipeline(half, "ddim", height=48, width=40, latents=start.bfloat16())
+        ours = picture(WORK / "plain", "--prompt", PROMPT, "--size", "40x48", "--solver", "ddim", "--dtype", "bf16")
+        error, limit = (np.sqrt(np.mean((made - exact) ** 2)) for made in (ours, theirs))
+        self.assertGreater(error, 0, "in fp32 all the same")
+        self.assertLessEqual(error, 1.1 * limit)
+        sample("--from", WORK / "out/00000.png", "--out", WORK / "again")
+        np.testing.assert_array_equal(pixels(WORK / "again/00000.png"), ours)
+
     # --- inpainting
 
     def compare_inpainting(self, parts, folder, solver, strength, mask="mask.png", **size):
