@@ -45,8 +45,8 @@ port = 0
 
 
 def run_tests():
-    """The main function of a script; what it leaves are gigabytes, which only a failure is worth."""
-    tests = unittest.main(module="__main__", argv=sys.argv[:1], exit=False)
+    """The main function of a script (tests may be named after its two arguments); what it leaves are gigabytes, which only a failure is worth."""
+    tests = unittest.main(module="__main__", argv=[sys.argv[0], *sys.argv[3:]], exit=False)
     if not tests.result.wasSuccessful():
         sys.exit(1)
     shutil.rmtree(WORK)
