@@ -6,11 +6,13 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace kessoku::data {
 
 namespace {
 
+constexpr uint64_t kMostListBytes = 1 << 20;
 constexpr int64_t kSmallest = 32;
 constexpr int64_t kLargest = 4096;
 constexpr int64_t kStep = 64;  ///< what SD 1.x needs: 8 in the VAE, 8 in the UNet
@@ -229,18 +231,24 @@ std::vector<Bucket> parse_buckets(const std::string& text, int64_t resolution) {
   if (text == "everydream" || text == "everydream2") return bucket_table(resolution);
   if (text == "everydream1") return everydream1_buckets(resolution);
   if (text == "kohya") return kohya_buckets(resolution);
+  std::error_code gone;
+  const bool in_file = std::filesystem::is_regular_file(text, gone);
+  const std::string list = in_file ? read_file(text, kMostListBytes) : text;
+  const std::string ends = in_file ? ",\n" : ",";
   Table table;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    const size_t first = std::min(text.find_first_not_of(' ', begin), end);
-    std::string part = text.substr(first, end - first);
-    part.erase(part.find_last_not_of(' ') + 1);
+  for (size_t begin = 0; begin <= list.size();) {
+    const size_t end = std::min(list.find_first_of(ends, begin), list.size());
+    const size_t first = std::min(list.find_first_not_of(" \t\r", begin), end);
+    std::string part = list.substr(first, end - first);
+    part.erase(part.find_last_not_of(" \t\r") + 1);
+    begin = end + 1;
+    if (in_file && part.empty()) continue;
     table.push_back(parse_bucket_size(part));
     if (std::ranges::count(table, table.back()) > 1) {
       throw UsageError(fmt::format("--buckets: {} stands there twice", part));
     }
-    begin = end + 1;
   }
+  if (table.empty()) throw UsageError(fmt::format("--buckets: {}: names no size", text));
   return table;
 }
 

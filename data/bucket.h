@@ -33,8 +33,9 @@ std::vector<Bucket> everydream1_buckets(int64_t resolution);
 /// of 64 from 256 on.
 std::vector<Bucket> kohya_buckets(int64_t resolution);
 
-/// The buckets that --buckets names: "everydream", "everydream1", "kohya", or a list
-/// "512x512,640x384". Throws UsageError naming the part that is wrong.
+/// The buckets that --buckets names: "everydream", "everydream1", "kohya", a list
+/// "512x512,640x384", or a file that holds one, by commas or lines. Throws UsageError naming the
+/// part that is wrong.
 std::vector<Bucket> parse_buckets(const std::string& text, int64_t resolution);
 
 /// Index of the bucket of exactly this size, or else of that with the least |w/h − W/H|; ties go to

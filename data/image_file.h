@@ -2,18 +2,14 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <string_view>
 
+#include "data/colour.h"
 #include "data/turn.h"
 
 namespace kessoku::data {
-
-/// 8-bit sRGB.
-using Colour = std::array<uint8_t, 3>;
-constexpr Colour kWhite{255, 255, 255};
 
 /// An encoded image of which only the header was read: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or
 /// HEIF, whatever its name says. Of an image of several frames or pages the first counts.

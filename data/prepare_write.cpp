@@ -1,208 +1,213 @@
 #include "data/prepare_write.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/isfinite.h>
-#include <ATen/ops/stack.h>
 #include <fmt/format.h>
-
-#include <future>
 
 #include "base/checksum.h"
 #include "base/error.h"
 #include "data/parallel.h"
+#include "data/row_maker.h"
+#include "data/shard_plan.h"
+#include "data/store_folder.h"
 
 namespace kessoku::data {
 
 namespace {
 
-constexpr int64_t kPixelsAtOnce = int64_t{1} << 20;  ///< of a batch for the encoder
-constexpr size_t kMostAtOnce = 32;
-
-/// A row's tensors on their way to the shard.
-using RowTensors = std::map<Kind, at::Tensor>;
-
-/// (3, H, W) u8
-at::Tensor to_planes(Image& image) {
-  return at::from_blob(image.pixels.data(), {image.height, image.width, 3}, at::kByte)
-      .permute({2, 0, 1})
-      .contiguous();
-}
-
-class RowMaker {
+class ShardFiller {
  public:
-  RowMaker(const Dataset& dataset, const PrepareOptions& options, const std::vector<Bucket>& table,
-           const Store* old, int threads, Part& part)
+  ShardFiller(const Dataset& dataset, const PrepareOptions& options, const KnownRows& known,
+              const Plan& plan)
       : dataset_(dataset),
         options_(options),
-        table_(table),
-        old_(old),
-        threads_(threads),
-        part_(part) {}
+        known_(known),
+        maker_(dataset, options),
+        shard_(plan_shard(dataset, options, plan)) {}
 
-  /// Pixels of the rows that are not reused, decoded in parallel; undefined for those that are.
-  std::vector<at::Tensor> decode(std::span<Planned*> rows) const {
-    std::vector<at::Tensor> pixels(rows.size());
-    parallel_for(rows.size(), threads_, [&](size_t i) {
-      if (!rows[i]->reuse) pixels[i] = decode(*rows[i]);
-    });
-    return pixels;
-  }
-
-  std::vector<RowTensors> make(std::span<Planned*> rows, std::vector<at::Tensor> pixels) {
-    std::vector<RowTensors> made(rows.size());
-    std::vector<at::Tensor> fresh;
-    std::vector<size_t> places;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      if (rows[i]->reuse && copy(*rows[i], made[i])) {
-        ++part_.reused;
-        continue;
-      }
-      ++part_.encoded;
-      fresh.push_back(pixels[i].defined() ? pixels[i] : decode(*rows[i]));
-      places.push_back(i);
-    }
-    const at::Tensor moments = fresh.empty() || !options_.encode ? at::Tensor() : encode(fresh);
-    for (size_t k = 0; k < places.size(); ++k) {
-      RowTensors& row = made[places[k]];
-      for (const Kind kind : options_.keep) {
-        row[kind] = kind == Kind::kImages ? fresh[k]
-                    : kind == Kind::kMoments
-                        ? half(moments[static_cast<int64_t>(k)], *rows[places[k]])
-                        : half(moments[static_cast<int64_t>(k)].chunk(2)[0], *rows[places[k]]);
-      }
-    }
-    return made;
+  Part fill(const std::string& row_settings) {
+    open(row_settings);
+    make(copy_known());
+    finish();
+    return std::move(part_);
   }
 
  private:
-  const std::string& source(const Planned& row) const {
-    return dataset_.examples[row.example].source;
+  void open(const std::string& row_settings) {
+    for (size_t w = 0; w < known_.works().size(); ++w) {
+      const InterruptedWork& work = known_.works()[w];
+      if (work.plan != shard_.digest || work.layout.kept != shard_.layout.kept) continue;
+      writer_ = ShardWriter::resume(work.shard, shard_.layout);
+      journal_ = writer_ ? WorkJournal::resume(work) : nullptr;
+      resumed_ = w + 1;
+      if (journal_) return;
+    }
+    resumed_ = 0;
+    writer_ = std::make_unique<ShardWriter>(free_shard_path(options_.store, options_.rank),
+                                            shard_.layout);
+    journal_ = std::make_unique<WorkJournal>(*writer_, row_settings, shard_.digest);
   }
 
-  at::Tensor decode(Planned& row) const {
-    if (row.image) {
-      const at::Tensor planes = to_planes(*row.image);
-      row.image.reset();
-      return planes;
-    }
-    const std::string encoded = read_image_file(dataset_.root / source(row));
-    if (checksum(std::as_bytes(std::span(encoded))) != row.provenance.content_hash) {
-      throw DataError(
-          fmt::format("{}: changed while the store was prepared; run it again", source(row)));
-    }
-    FittedImage fitted = fit_image(encoded, source(row), {.table = table_});
-    return to_planes(fitted.variants[0]);
+  bool in_place(const PlacedRow& row) const {
+    const KnownRows::Place& place = *row.planned->known;
+    if (resumed_ == 0 || place.origin != resumed_) return false;
+    const WorkEntry& entry = known_.works()[resumed_ - 1].entries[place.row];
+    return entry.group == row.group && entry.row == row.row;
   }
 
-  /// False if the old store is damaged here: then the row is made anew.
-  bool copy(const Planned& row, RowTensors& out) {
-    try {
-      for (const Kind kind : options_.keep) {
-        out[kind] =
-            at::empty(old_->shape(*row.reuse, kind), kind == Kind::kImages ? at::kByte : at::kHalf);
-        old_->read(*row.reuse, kind, 0, out[kind]);
+  /// Calls `work` for each row on all threads, and `take(row, what it gave)` one at a time.
+  template <typename Work, typename Take>
+  void for_each(const char* stage, const std::vector<PlacedRow*>& rows, const Work& work,
+                const Take& take) {
+    uint64_t done = 0;
+    std::mutex mutex;
+    if (options_.on_progress && !rows.empty()) options_.on_progress(stage, 0, rows.size());
+    parallel_for(rows.size(), options_.threads, [&](size_t i) {
+      const auto result = work(*rows[i]);
+      const std::lock_guard lock(mutex);
+      take(*rows[i], result);
+      ++done;
+      if (options_.on_progress) options_.on_progress(stage, done, rows.size());
+    });
+  }
+
+  /// Returns what is left to be made.
+  std::vector<PlacedRow*> copy_known() {
+    std::vector<PlacedRow*> rest, found;
+    for (PlacedRow& row : shard_.rows) (row.planned->known ? found : rest).push_back(&row);
+    const auto damage_of = [&](PlacedRow& row) -> std::string {
+      try {
+        copy(row);
+        return {};
+      } catch (const DataError& error) {
+        return error.what();
       }
-      return true;
-    } catch (const DataError& error) {
-      part_.warnings.push_back(fmt::format("encoded again: {}", error.what()));
-      return false;
-    }
+    };
+    for_each("copy", found, damage_of, [&](PlacedRow& row, const std::string& damage) {
+      if (damage.empty()) {
+        ++part_.reused;
+      } else {
+        part_.warnings.push_back(fmt::format("made again: {}", damage));
+        rest.push_back(&row);
+      }
+    });
+    std::ranges::sort(rest);  // as they lie in memory, hence in the shard
+    return rest;
   }
 
-  at::Tensor encode(const std::vector<at::Tensor>& pixels) const {
-    const at::Tensor moments =
-        options_.encode(at::stack(pixels).to(at::kFloat).div(127.5).sub(1)).cpu();
-    if (moments.dim() != 4 || moments.size(0) != static_cast<int64_t>(pixels.size()) ||
-        moments.size(1) % 2 != 0) {
-      throw std::logic_error("prepare_store: `encode` must give (B, 2C, h, w)");
+  void copy(PlacedRow& row) {
+    const KnownRows::Place& place = *row.planned->known;
+    const bool there = in_place(row);
+    for (const Kind kind : options_.keep) {
+      std::vector<std::byte> bytes(
+          row_bytes(kind, shard_.layout.groups[row.group].shapes.at(kind)));
+      for (int64_t v = 0; v < options_.fit.variants; ++v) {
+        known_.read(place, kind, v, bytes);
+        if (there) {
+          writer_->take(row.group, row.row, kind, v, checksum(bytes));
+        } else {
+          writer_->write(row.group, row.row, kind, v, bytes);
+        }
+      }
     }
-    return moments;
+    finish_row(row, known_.provenance(place), known_.variants(place), there);
   }
 
-  at::Tensor half(const at::Tensor& values, const Planned& row) const {
-    const at::Tensor result = values.to(at::kHalf).contiguous();
-    if (!at::isfinite(result).all().item<bool>()) {
-      throw DataError(fmt::format(
-          "{}: the VAE gives numbers beyond half precision; are its weights sound?", source(row)));
+  void make(const std::vector<PlacedRow*>& rows) {
+    std::vector<const PlacedRow*> bad;
+    const auto make_one = [&](PlacedRow& row) {
+      std::optional<MadeRow> made = maker_.make(*row.planned);
+      if (made) write(row, *made);
+      return made.has_value();
+    };
+    for_each("encode", rows, make_one, [&](PlacedRow& row, bool good) {
+      if (good) {
+        ++part_.encoded;
+      } else {
+        bad.push_back(&row);
+      }
+    });
+    std::ranges::sort(bad);
+    for (const PlacedRow* row : bad) part_.skipped.push_back(maker_.explain(*row->planned));
+  }
+
+  void write(PlacedRow& row, MadeRow& made) {
+    for (size_t v = 0; v < made.tensors.size(); ++v) {
+      for (const auto& [kind, tensor] : made.tensors[v]) {
+        writer_->write(row.group, row.row, kind, static_cast<int64_t>(v),
+                       {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
+      }
     }
-    return result;
+    finish_row(row, made.provenance, std::move(made.variants), false);
+  }
+
+  void finish_row(PlacedRow& row, const Provenance& provenance, std::vector<Variant> variants,
+                  bool journalled) {
+    if (!journalled) {
+      WorkEntry entry{row.group, row.row, provenance, variants, {}};
+      for (const Kind kind : options_.keep) {
+        for (int64_t v = 0; v < options_.fit.variants; ++v)
+          entry.checksums.push_back(writer_->checksum_of(row.group, row.row, kind, v));
+      }
+      journal_->append(entry);
+    }
+    row.there = true;
+    row.provenance = provenance;
+    if (variants.size() > 1) row.variants = std::move(variants);
+  }
+
+  /// Publishes nothing: the shard is whole and on disk, but only the manifest makes it count.
+  void finish() {
+    std::vector<std::vector<RowInfo>> infos(shard_.layout.groups.size());
+    for (const PlacedRow& row : shard_.rows) {
+      if (!row.there) continue;
+      ++part_.rows;
+      const Example& example = dataset_.examples[row.planned->example];
+      infos[row.group].push_back({example.caption, example.source, example.category,
+                                  example.settings, example.caption_parts, row.provenance,
+                                  row.variants});
+    }
+    if (part_.rows == 0) return;
+    part_.shard = part_.rows == shard_.rows.size() ? writer_->finish(infos) : close_gaps(infos);
+  }
+
+  /// Images that could not be decoded left gaps: the other rows move into another part, and the
+  /// first one stays until all is published.
+  StoreManifest::Shard close_gaps(std::vector<std::vector<RowInfo>>& infos) {
+    ShardLayout layout{shard_.layout.kept, shard_.layout.variants, {}};
+    std::vector<uint32_t> group_of(infos.size());
+    for (uint32_t g = 0; g < infos.size(); ++g) {
+      if (infos[g].empty()) continue;
+      group_of[g] = static_cast<uint32_t>(layout.groups.size());
+      layout.groups.push_back(shard_.layout.groups[g]);
+      layout.groups.back().rows = infos[g].size();
+    }
+    std::erase_if(infos, [](const auto& group) { return group.empty(); });
+    ShardWriter writer(writer_->path(), layout, ".compact");
+    std::vector<uint64_t> next(layout.groups.size());
+    for (const PlacedRow& row : shard_.rows) {
+      if (!row.there) continue;
+      const uint32_t group = group_of[row.group];
+      writer_->copy(row.group, row.row, writer, group, next[group]++);
+    }
+    return writer.finish(infos);
   }
 
   const Dataset& dataset_;
   const PrepareOptions& options_;
-  const std::vector<Bucket>& table_;
-  const Store* old_;
-  int threads_;
-  Part& part_;
+  const KnownRows& known_;
+  RowMaker maker_;
+  ShardPlan shard_;
+  std::unique_ptr<ShardWriter> writer_;
+  std::unique_ptr<WorkJournal> journal_;
+  size_t resumed_ = 0;  ///< the work that goes on, as KnownRows::Place::origin; 0: none
+  Part part_;
 };
-
-std::vector<RowInfo> row_infos(const Dataset& dataset, const std::vector<Planned*>& rows) {
-  std::vector<RowInfo> infos;
-  for (const Planned* row : rows) {
-    const Example& example = dataset.examples[row->example];
-    infos.push_back({example.caption, example.source, example.category, example.settings,
-                     example.caption_parts, row->provenance});
-  }
-  return infos;
-}
-
-std::map<Kind, std::vector<int64_t>> shapes_of(const RowTensors& row) {
-  std::map<Kind, std::vector<int64_t>> shapes;
-  for (const auto& [kind, tensor] : row) shapes[kind] = tensor.sizes().vec();
-  return shapes;
-}
-
-/// The next rows are decoded while the last ones are encoded.
-void write_bucket(const Bucket& bucket, const std::vector<RowInfo>& infos,
-                  std::vector<Planned*>& rows, RowMaker& maker, ShardWriter& writer,
-                  const std::function<void(uint64_t)>& on_rows) {
-  const auto at_once = static_cast<size_t>(std::clamp<int64_t>(
-      kPixelsAtOnce / (bucket.width * bucket.height), 1, static_cast<int64_t>(kMostAtOnce)));
-  const auto batch = [&](size_t begin) {
-    return begin < rows.size()
-               ? std::span(rows).subspan(begin, std::min(at_once, rows.size() - begin))
-               : std::span<Planned*>();
-  };
-  const auto ahead = [&](size_t begin) {
-    return std::async(std::launch::async,
-                      [&maker, next = batch(begin)] { return maker.decode(next); });
-  };
-  auto pixels = ahead(0);
-  for (size_t begin = 0; begin < rows.size(); begin += at_once) {
-    std::vector<at::Tensor> ready = pixels.get();
-    pixels = ahead(begin + at_once);
-    const std::vector<RowTensors> made = maker.make(batch(begin), std::move(ready));
-    if (begin == 0) writer.begin_bucket(bucket, infos, shapes_of(made[0]));
-    for (size_t i = 0; i < made.size(); ++i) {
-      for (const auto& [kind, tensor] : made[i]) {
-        writer.write(begin + i, kind,
-                     {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
-      }
-    }
-    on_rows(made.size());
-  }
-}
 
 }  // namespace
 
-void write_shard(const std::filesystem::path& path, const Dataset& dataset,
-                 const PrepareOptions& options, const std::vector<Bucket>& table, const Store* old,
-                 int threads, Plan& plan, Part& part) {
-  std::vector<std::vector<Planned*>> by_bucket(table.size());
-  for (Planned& row : plan.rows) by_bucket[row.bucket].push_back(&row);
-  RowMaker maker(dataset, options, table, old, threads, part);
-  ShardWriter writer(path, options.keep);
-  uint64_t done = 0;
-  for (size_t b = 0; b < table.size(); ++b) {
-    if (by_bucket[b].empty()) continue;
-    write_bucket(table[b], row_infos(dataset, by_bucket[b]), by_bucket[b], maker, writer,
-                 [&](uint64_t rows) {
-                   done += rows;
-                   if (options.on_progress) options.on_progress(done, plan.rows.size());
-                 });
-  }
-  part.shard = writer.finish();
+Part write_shard(const Dataset& dataset, const PrepareOptions& options, const KnownRows& known,
+                 const std::string& row_settings, const Plan& plan) {
+  if (plan.rows.empty()) return {};
+  return ShardFiller(dataset, options, known, plan).fill(row_settings);
 }
 
 }  // namespace kessoku::data

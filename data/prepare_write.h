@@ -1,15 +1,15 @@
 #pragma once
 
-#include "data/prepare_check.h"
 #include "data/prepare_part.h"
+#include "data/prepare_plan.h"
 
 namespace kessoku::data {
 
-/// Writes this rank's rows as shard `path`, bucket by bucket: what the plan reuses is copied from
-/// `old`, the rest is encoded. `part` takes the counts and the shard's entry. Throws DataError if
-/// an image has changed since the plan was made.
-void write_shard(const std::filesystem::path& path, const Dataset& dataset,
-                 const PrepareOptions& options, const std::vector<Bucket>& table, const Store* old,
-                 int threads, Plan& plan, Part& part);
+/// Writes this rank's rows as a shard: what the plan knows is copied or, in a part that was
+/// interrupted, left where it is; the rest is decoded and encoded, and each row is journalled when
+/// it is written. Returns the counts, the images that cannot be decoded, and the shard's entry. If
+/// it throws, what is done is kept for the next time. `row_settings` as of row_settings().
+Part write_shard(const Dataset& dataset, const PrepareOptions& options, const KnownRows& known,
+                 const std::string& row_settings, const Plan& plan);
 
 }  // namespace kessoku::data

@@ -9,25 +9,9 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/system_error.h"
 
 namespace kessoku::data {
-
-void throw_write_error(const std::filesystem::path& path, const char* what, int error) {
-  const std::string message =
-      fmt::format("{}: cannot {}: {}", path.string(), what, std::strerror(error));
-  switch (error) {
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-      throw UsageError(message + "; make room and run it again: what is done is kept");
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      throw UsageError(message + "; choose a folder that may be written");
-    default:
-      throw Error(ExitCode::kInternal, message);
-  }
-}
 
 RawFile::RawFile(const std::filesystem::path& path, Mode mode) : path_(path) {
   descriptor_ = ::open(path.c_str(), (mode == Mode::kRead ? O_RDONLY : O_RDWR) | O_CLOEXEC);
@@ -59,7 +43,7 @@ void RawFile::write(uint64_t at, std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {
     const ssize_t put = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(at));
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw_write_error(path_, "write", errno);
+    if (put < 0) throw_system("write", path_);
     bytes = bytes.subspan(static_cast<size_t>(put));
     at += static_cast<uint64_t>(put);
   }
@@ -68,14 +52,14 @@ void RawFile::write(uint64_t at, std::span<const std::byte> bytes) const {
 void RawFile::reserve(uint64_t bytes) const {
   if (bytes == 0 || ::fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) == 0) return;
   if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) {
-    throw_write_error(path_, fmt::format("take {} bytes", bytes).c_str(), errno);
+    throw_system(fmt::format("take {} bytes of disk space", bytes).c_str(), path_);
   }
 }
 
 void RawFile::begin_flush() const { ::sync_file_range(descriptor_, 0, 0, SYNC_FILE_RANGE_WRITE); }
 
 void RawFile::flush() const {
-  if (::fsync(descriptor_) != 0) throw_write_error(path_, "flush to disk", errno);
+  if (::fsync(descriptor_) != 0) throw_system("flush to disk", path_);
 }
 
 }  // namespace kessoku::data

@@ -22,14 +22,14 @@ class RawFile {
   uint64_t size() const { return size_; }
   /// Throws DataError if the file is shorter than that.
   void read(uint64_t at, std::span<std::byte> out) const;
-  /// Throws UsageError if the disk is full or cannot be written.
+  /// Throws Error (kCannotWrite).
   void write(uint64_t at, std::span<const std::byte> bytes) const;
-  /// Takes disk space for the first `bytes` bytes now, where the file system can. Throws UsageError
-  /// if there is not so much.
+  /// Takes disk space for the first `bytes` bytes now, where the file system can. Throws Error
+  /// (kCannotWrite) if there is not so much.
   void reserve(uint64_t bytes) const;
   /// Begins to bring what was written to the disk, and does not wait for it.
   void begin_flush() const;
-  /// Waits until all that was written is on the disk.
+  /// Waits until all that was written is on the disk. Throws Error (kCannotWrite).
   void flush() const;
 
  private:
@@ -37,9 +37,5 @@ class RawFile {
   int descriptor_ = -1;
   uint64_t size_ = 0;
 };
-
-/// Throws UsageError for what a person can mend (no space, no right to write), Error (kInternal)
-/// for the rest: "path: cannot WHAT: the system's reason". `error` is an errno.
-[[noreturn]] void throw_write_error(const std::filesystem::path& path, const char* what, int error);
 
 }  // namespace kessoku::data

@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 
+#include "data/column.h"
 #include "data/store.h"
 
 namespace kessoku::data {
@@ -18,12 +19,16 @@ struct Payload {
   std::vector<uint64_t> checksums{};  ///< (rows, variants)
 };
 
-/// Everything in a bucket's group but the rows themselves.
+/// Everything in a bucket's group but the rows themselves. Texts and what is seldom asked for stay
+/// in the file.
 struct BucketColumns {
-  std::vector<std::string> captions, caption_parts, sources;
+  uint64_t rows = 0;
+  TextColumn captions, caption_parts, sources;
   std::vector<uint32_t> category, settings;
-  std::vector<Provenance> provenance;
+  Column source_size, crop, content_hash;
+  Column variant_crop, variant_flip;  ///< empty with one variant
   std::map<Kind, Payload> payloads;
+  std::string digest;  ///< of the columns, as hex
 };
 
 /// One shard opened for reading. libhdf5 is asked once for the schema and the columns, and every
@@ -33,30 +38,26 @@ struct BucketColumns {
 class ShardReader {
  public:
   /// Throws DataError naming the shard and what does not fit `entry`.
-  ShardReader(const std::filesystem::path& path, const StoreManifest::Shard& entry,
+  ShardReader(const std::filesystem::path& store, const StoreManifest::Shard& entry,
               const StoreManifest& manifest);
   ShardReader(const ShardReader&) = delete;
   ~ShardReader();
 
-  std::map<std::string, BucketColumns>& buckets() { return buckets_; }
-  const BucketColumns& bucket(const std::string& name) const { return buckets_.at(name); }
-  /// Frees what a caller has taken over: texts and provenance.
-  void drop_texts();
-  /// The raw bytes of a row, not verified.
+  const std::map<std::string, BucketColumns>& buckets() const { return buckets_; }
+  /// Category and settings of each row, for the caller to keep instead.
+  void drop_indices();
+  /// The raw bytes of a row, not verified. `out` has Payload::row_bytes.
   void read(const std::string& bucket, Kind kind, uint64_t row, int64_t variant, void* out) const;
   const std::string& name() const { return name_; }
 
  private:
-  void open(const std::filesystem::path& path, const StoreManifest::Shard& entry);
-  void check_digest(const BucketColumns& columns, const std::string& bucket,
-                    const StoreManifest::Shard& entry) const;
-  void read_directly(const Payload& payload, uint64_t row, int64_t variant, void* out) const;
+  void open(const std::filesystem::path& store, const StoreManifest::Shard& entry);
   void read_by_library(const std::string& bucket, Kind kind, uint64_t row, int64_t variant,
                        void* out) const;
 
   std::string name_;
-  int descriptor_ = -1;
-  uint64_t size_ = 0;
+  std::unique_ptr<RawFile> columns_file_;
+  std::unique_ptr<RawFile> rows_file_;  ///< if rows are not beside their columns
   std::map<std::string, BucketColumns> buckets_;
   struct Library;  ///< kept open only if some rows need it
   std::unique_ptr<Library> library_;

@@ -10,6 +10,7 @@ namespace {
 
 /// What deflate can unpack a byte to at most, and a little more.
 constexpr uint64_t kMostExpansion = 1100;
+constexpr uint64_t kPiece = 1 << 20;  ///< bytes read at once
 
 uint64_t multiply(uint64_t a, uint64_t b, const std::string& where) {
   uint64_t product = 0;
@@ -18,7 +19,7 @@ uint64_t multiply(uint64_t a, uint64_t b, const std::string& where) {
 }
 
 void expect(bool holds, const std::string& where, const char* what) {
-  if (!holds) throw DataError(fmt::format("{}: {}", where, what));
+  if (!holds) throw DataError(fmt::format("{}: {}; {}", where, what, kPrepareAgain));
 }
 
 void expect_stored(const CheckedDataset& dataset, H5D_layout_t layout, uint64_t file_bytes) {
@@ -33,57 +34,93 @@ void expect_stored(const CheckedDataset& dataset, H5D_layout_t layout, uint64_t 
   }
 }
 
-template <typename T>
-std::vector<T> read_column(hid_t group, const std::string& name, hid_t memory_type,
-                           const std::vector<uint64_t>& dims, const std::string& where,
-                           uint64_t file_bytes) {
-  const CheckedDataset dataset = open_dataset(group, name, where, file_bytes);
-  expect(dims.empty() ? dataset.dims.size() == 1 : dataset.dims == dims, dataset.where,
-         "not of the expected shape");
-  const Hdf5Id type(H5Dget_type(dataset.id), H5Tclose, dataset.where);
-  expect(H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) == sizeof(T), dataset.where,
-         "not of the expected type");
-  std::vector<T> values(dataset.bytes / sizeof(T));
-  if (!values.empty()) {
-    expect(H5Dread(dataset.id, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) >= 0,
-           dataset.where, "cannot be read");
+Hdf5Id open_group(hid_t file, const std::string& bucket, const std::string& where) {
+  H5L_info_t link;
+  expect(H5Lget_info(file, bucket.c_str(), &link, H5P_DEFAULT) >= 0, where, "missing");
+  expect(link.type == H5L_TYPE_HARD, where, "a link to elsewhere, refused");
+  return {H5Gopen2(file, bucket.c_str(), H5P_DEFAULT), H5Gclose, where + ": cannot be opened"};
+}
+
+/// Opens the columns of one group, and sums up what they hold.
+class ColumnReader {
+ public:
+  ColumnReader(hid_t group, const RawFile& file, std::string where)
+      : group_(group), file_(file), where_(std::move(where)) {}
+
+  const std::string& where() const { return where_; }
+  std::string digest() const { return digest_.hex(); }
+  bool has(const std::string& name) const {
+    return H5Lexists(group_, name.c_str(), H5P_DEFAULT) > 0;
   }
-  return values;
-}
 
-std::vector<std::string> read_texts(hid_t group, const std::string& name, uint64_t rows,
-                                    const std::string& where, uint64_t file_bytes) {
-  const auto bytes =
-      read_column<char>(group, name + "_bytes", H5T_NATIVE_UINT8, {}, where, file_bytes);
-  const auto offsets = read_column<uint64_t>(group, name + "_offsets", H5T_NATIVE_UINT64,
-                                             {rows + 1}, where, file_bytes);
-  const std::string at = where + "/" + name + "_offsets";
-  expect(offsets.front() == 0 && offsets.back() == bytes.size() && std::ranges::is_sorted(offsets),
-         at, "do not fit the text");
-  std::vector<std::string> texts(rows);
-  for (uint64_t i = 0; i < rows; ++i)
-    texts[i].assign(bytes.data() + offsets[i], bytes.data() + offsets[i + 1]);
-  return texts;
-}
-
-std::vector<Provenance> read_provenance(hid_t group, uint64_t rows, const std::string& where,
-                                        uint64_t file_bytes) {
-  const auto size =
-      read_column<uint32_t>(group, "source_size", H5T_NATIVE_UINT32, {rows, 2}, where, file_bytes);
-  const auto crop =
-      read_column<int32_t>(group, "crop", H5T_NATIVE_INT32, {rows, 4}, where, file_bytes);
-  const auto hash =
-      read_column<uint64_t>(group, "content_hash", H5T_NATIVE_UINT64, {rows}, where, file_bytes);
-  std::vector<Provenance> result(rows);
-  for (uint64_t i = 0; i < rows; ++i) {
-    result[i] = {size[2 * i], size[2 * i + 1], {}, hash[i]};
-    std::copy_n(crop.begin() + static_cast<int64_t>(4 * i), 4, result[i].crop.begin());
+  /// `dims` empty: one dimension of any length.
+  template <typename T>
+  Column column(const std::string& name, const std::vector<uint64_t>& dims) {
+    static_assert(std::is_integral_v<T>);
+    const hid_t types[] = {H5T_NATIVE_UINT8, H5T_NATIVE_INT32, H5T_NATIVE_UINT32,
+                           H5T_NATIVE_UINT64};
+    const hid_t memory_type = types[sizeof(T) == 1   ? 0
+                                    : sizeof(T) == 8 ? 3
+                                                     : (std::is_signed_v<T> ? 1 : 2)];
+    const CheckedDataset dataset = open_dataset(group_, name, where_, file_.size());
+    expect(dims.empty() ? dataset.dims.size() == 1 : dataset.dims == dims, dataset.where,
+           "not of the expected shape");
+    const Hdf5Id type(H5Dget_type(dataset.id), H5Tclose, dataset.where);
+    expect(H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) == sizeof(T), dataset.where,
+           "not of the expected type");
+    Column column;
+    if (dataset.offset && H5Tequal(type, memory_type) > 0) {
+      column = Column(file_, *dataset.offset, dataset.bytes);
+    } else if (dataset.bytes > 0) {
+      std::vector<std::byte> values(dataset.bytes);
+      expect(H5Dread(dataset.id, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) >= 0,
+             dataset.where, "cannot be read");
+      column = Column(std::move(values));
+    }
+    digest_.add(name, column.bytes(), sum_up(column));
+    return column;
   }
-  return result;
-}
 
-Payload read_payload(hid_t group, Kind kind, const Bucket& bucket, uint64_t rows,
-                     const std::string& column, const std::string& where, uint64_t file_bytes) {
+  TextColumn texts(const std::string& name, uint64_t rows) {
+    TextColumn texts{column<uint8_t>(name + "_bytes", {}),
+                     column<uint64_t>(name + "_offsets", {rows + 1}).all<uint64_t>()};
+    expect(texts.offsets.front() == 0 && texts.offsets.back() == texts.bytes.bytes() &&
+               std::ranges::is_sorted(texts.offsets),
+           where_ + "/" + name + "_offsets", "do not fit the text");
+    return texts;
+  }
+
+  /// Numbers below `bound`, which is how many of `what` store.json lists.
+  std::vector<uint32_t> indices(const std::string& name, uint64_t rows, size_t bound,
+                                const char* what) {
+    const auto values = column<uint32_t>(name, {rows}).template all<uint32_t>();
+    expect(std::ranges::all_of(values, [&](uint32_t value) { return value < bound; }),
+           where_ + "/" + name, what);
+    return values;
+  }
+
+ private:
+  uint64_t sum_up(const Column& column) {
+    Checksummer sum;
+    piece_.resize(std::min(kPiece, column.bytes()));
+    for (uint64_t at = 0; at < column.bytes(); at += piece_.size()) {
+      const auto part = std::span(piece_).first(std::min(kPiece, column.bytes() - at));
+      column.read(at, part);
+      sum.add(part);
+    }
+    return sum.value();
+  }
+
+  hid_t group_;
+  const RawFile& file_;
+  std::string where_;
+  ColumnsDigest digest_;
+  std::vector<std::byte> piece_;
+};
+
+/// Shape and place of a kind's rows.
+Payload find_payload(hid_t group, Kind kind, const Bucket& bucket, uint64_t rows,
+                     const std::string& where, uint64_t file_bytes) {
   const CheckedDataset dataset = open_dataset(group, to_string(kind), where, file_bytes);
   const Hdf5Id type(H5Dget_type(dataset.id), H5Tclose, dataset.where);
   expect(H5Tequal(type, element_type(kind)) > 0, dataset.where, "not of the expected type");
@@ -99,8 +136,6 @@ Payload read_payload(hid_t group, Kind kind, const Bucket& bucket, uint64_t rows
                                : shape[2] * bucket.height == shape[1] * bucket.width,
          dataset.where, "not of the bucket's shape");
   payload.offset = dataset.offset;
-  payload.checksums = read_column<uint64_t>(group, column, H5T_NATIVE_UINT64,
-                                            {rows, dataset.dims[1]}, where, file_bytes);
   return payload;
 }
 
@@ -140,35 +175,53 @@ CheckedDataset open_dataset(hid_t group, const std::string& name, const std::str
   return dataset;
 }
 
-BucketColumns read_bucket(hid_t file, const std::string& bucket, uint64_t rows,
-                          const StoreManifest& manifest, const std::string& shard,
-                          uint64_t file_bytes) {
-  const std::string where = shard + ":/" + bucket;
-  H5L_info_t link;
-  expect(H5Lget_info(file, bucket.c_str(), &link, H5P_DEFAULT) >= 0, where, "missing");
-  expect(link.type == H5L_TYPE_HARD, where, "a link to elsewhere, refused");
-  const Hdf5Id group(H5Gopen2(file, bucket.c_str(), H5P_DEFAULT), H5Gclose,
-                     where + ": cannot be opened");
-  BucketColumns columns;
-  columns.category =
-      read_column<uint32_t>(group, "category", H5T_NATIVE_UINT32, {rows}, where, file_bytes);
-  expect(std::ranges::all_of(columns.category,
-                             [&](uint32_t c) { return c < manifest.categories.size(); }),
-         where + "/category", "names a category that store.json does not list");
-  columns.settings =
-      read_column<uint32_t>(group, "settings", H5T_NATIVE_UINT32, {rows}, where, file_bytes);
-  expect(std::ranges::all_of(columns.settings,
-                             [&](uint32_t s) { return s < manifest.settings.size(); }),
-         where + "/settings", "names settings that store.json does not list");
-  columns.captions = read_texts(group, "caption", rows, where, file_bytes);
-  columns.caption_parts = read_texts(group, "caption_parts", rows, where, file_bytes);
-  columns.sources = read_texts(group, "source", rows, where, file_bytes);
-  columns.provenance = read_provenance(group, rows, where, file_bytes);
-  const Bucket size = parse_bucket(bucket, where);
-  for (const Kind kind : manifest.kept) {
-    columns.payloads[kind] = read_payload(group, kind, size, rows,
-                                          checksum_column(kind, manifest.kept), where, file_bytes);
+void check_version(hid_t file, const std::string& where) {
+  if (H5Aexists(file, kVersionAttribute) <= 0) return;
+  const Hdf5Id attribute(H5Aopen(file, kVersionAttribute, H5P_DEFAULT), H5Aclose, where);
+  const Hdf5Id space(H5Aget_space(attribute), H5Sclose, where);
+  int version = 0;
+  expect(
+      H5Sget_simple_extent_npoints(space) == 1 && H5Aread(attribute, H5T_NATIVE_INT, &version) >= 0,
+      where, "its version cannot be read");
+  if (version > kStoreVersion) {
+    throw DataError(
+        fmt::format("{}: a shard of version {}, this program reads {}: it was made by a newer "
+                    "kessoku, use that",
+                    where, version, kStoreVersion));
   }
+}
+
+BucketColumns read_bucket(const ShardFiles& files, const std::string& bucket, uint64_t rows,
+                          const StoreManifest& manifest, const std::string& shard) {
+  const std::string where = shard + ":/" + bucket;
+  const Hdf5Id group = open_group(files.columns, bucket, where);
+  ColumnReader reader(group, files.raw_columns, where);
+  BucketColumns columns{.rows = rows};
+  columns.category = reader.indices("category", rows, manifest.categories.size(),
+                                    "names a category that store.json does not list");
+  columns.settings = reader.indices("settings", rows, manifest.settings.size(),
+                                    "names settings that store.json does not list");
+  columns.captions = reader.texts("caption", rows);
+  columns.caption_parts = reader.texts("caption_parts", rows);
+  columns.sources = reader.texts("source", rows);
+  columns.source_size = reader.column<uint32_t>("source_size", {rows, 2});
+  columns.crop = reader.column<int32_t>("crop", {rows, 4});
+  columns.content_hash = reader.column<uint64_t>("content_hash", {rows});
+  const Bucket size = parse_bucket(bucket, where);
+  const Hdf5Id rows_group = open_group(files.rows, bucket, where);
+  for (const Kind kind : manifest.kept) {
+    Payload& payload = columns.payloads[kind] =
+        find_payload(rows_group, kind, size, rows, where, files.raw_rows.size());
+    const auto variants = static_cast<uint64_t>(payload.variants);
+    payload.checksums =
+        reader.column<uint64_t>(checksum_column(kind, manifest.kept), {rows, variants})
+            .all<uint64_t>();
+    if (variants > 1 && columns.variant_crop.bytes() == 0) {
+      columns.variant_crop = reader.column<int32_t>("variant_crop", {rows, variants, 4});
+      columns.variant_flip = reader.column<uint8_t>("variant_flip", {rows, variants});
+    }
+  }
+  columns.digest = reader.digest();
   return columns;
 }
 

@@ -2,100 +2,153 @@
 
 #include <fmt/format.h>
 
+#include <mutex>
+
 #include "base/checksum.h"
 #include "base/error.h"
 #include "data/shard_reader.h"
-#include "data/store_manifest.h"
+#include "data/store_digests.h"
+#include "data/store_merge.h"
 
 namespace kessoku::data {
 
 struct Store::Impl {
+  struct Group {
+    const ShardReader* shard = nullptr;
+    const BucketColumns* columns = nullptr;  ///< null: the shard has no such bucket
+  };
+
   StoreManifest manifest;
   std::vector<std::string> bucket_names;
   std::vector<std::unique_ptr<ShardReader>> shards;
+  std::vector<Group> groups;  ///< shard by shard, each its buckets
   std::vector<Row> rows;
-  std::vector<std::string> captions, parts, sources;  ///< by example
-  std::vector<Provenance> provenance;
-  int64_t variants = 0;
+  int64_t variants = 1;
+  std::once_flag summed_up;
+  StoreDigests digests;
 
-  void collect();
-  void check_shapes() const;
+  void open_shards(const std::filesystem::path& path, std::vector<std::string>* problems);
+  void check_shapes();
+  const Group& group(const Row& row) const {
+    return groups[size_t{row.shard} * bucket_names.size() + row.bucket];
+  }
   const Payload& payload(const Row& row, Kind kind) const {
-    return shards[row.shard]->bucket(bucket_names[row.bucket]).payloads.at(kind);
+    return group(row).columns->payloads.at(kind);
   }
 };
 
-/// Moves the shards' columns into one table in the order of sources.
-void Store::Impl::collect() {
-  std::vector<std::pair<const std::string*, Row>> order;
-  for (uint32_t s = 0; s < shards.size(); ++s) {
-    for (uint32_t b = 0; b < bucket_names.size(); ++b) {
-      const auto found = shards[s]->buckets().find(bucket_names[b]);
-      if (found == shards[s]->buckets().end()) continue;
-      const BucketColumns& columns = found->second;
-      for (uint64_t r = 0; r < columns.sources.size(); ++r) {
-        order.push_back(
-            {&columns.sources[r], Row{s, b, r, columns.category[r], columns.settings[r]}});
-      }
+void Store::Impl::open_shards(const std::filesystem::path& path,
+                              std::vector<std::string>* problems) {
+  for (const Bucket& bucket : manifest.buckets) bucket_names.push_back(to_string(bucket));
+  for (const auto& entry : manifest.shards) {
+    try {
+      shards.push_back(std::make_unique<ShardReader>(path, entry, manifest));
+    } catch (const DataError& error) {
+      if (problems == nullptr) throw;
+      problems->push_back(error.what());
+      continue;
+    }
+    for (const std::string& bucket : bucket_names) {
+      const auto found = shards.back()->buckets().find(bucket);
+      const bool there = found != shards.back()->buckets().end();
+      groups.push_back({shards.back().get(), there ? &found->second : nullptr});
     }
   }
-  std::ranges::sort(order, [](const auto& a, const auto& b) { return *a.first < *b.first; });
-  for (const auto& [source, row] : order) {
-    if (!sources.empty() && sources.back() == *source) {
-      throw DataError(
-          fmt::format("{}: {} is in the store twice", shards[row.shard]->name(), *source));
-    }
-    BucketColumns& columns = shards[row.shard]->buckets().at(bucket_names[row.bucket]);
-    rows.push_back(row);
-    sources.push_back(*source);
-    captions.push_back(std::move(columns.captions[row.row]));
-    parts.push_back(std::move(columns.caption_parts[row.row]));
-    provenance.push_back(columns.provenance[row.row]);
-  }
-  for (auto& shard : shards) shard->drop_texts();
 }
 
-/// All rows must come from the same kind of encoder: same variants, channels and scale.
-void Store::Impl::check_shapes() const {
-  const Payload* first = nullptr;
-  for (const auto& shard : shards) {
-    for (const auto& [bucket, columns] : shard->buckets()) {
-      const Payload& payload = columns.payloads.at(manifest.kept.back());
-      if (first == nullptr) first = &payload;
-      if (payload.variants != first->variants || payload.shape[0] != first->shape[0]) {
+/// All rows must come from the same kind of encoder: same variants and channels.
+void Store::Impl::check_shapes() {
+  std::map<Kind, const Payload*> first;
+  for (const Group& group : groups) {
+    if (group.columns == nullptr) continue;
+    for (const auto& [kind, payload] : group.columns->payloads) {
+      const Payload& other = *first.emplace(kind, &payload).first->second;
+      if (payload.variants != first.begin()->second->variants ||
+          payload.shape[0] != other.shape[0]) {
         throw DataError(fmt::format(
-            "{}:/{}: other channels or variants than the rest of the store; prepare it again",
-            shard->name(), bucket));
+            "{}: other channels or variants than the rest of the store; prepare the store again",
+            group.shard->name()));
       }
     }
   }
+  if (!first.empty()) variants = first.begin()->second->variants;
 }
 
-Store::Store(const std::filesystem::path& path) : impl_(std::make_unique<Impl>()) {
+Store::Store(const std::filesystem::path& path, std::vector<std::string>* problems)
+    : impl_(std::make_unique<Impl>()) {
   impl_->manifest = StoreManifest::read(path);
-  for (const Bucket& bucket : impl_->manifest.buckets)
-    impl_->bucket_names.push_back(to_string(bucket));
-  for (const auto& entry : impl_->manifest.shards) {
-    impl_->shards.push_back(
-        std::make_unique<ShardReader>(path / entry.file, entry, impl_->manifest));
-  }
-  impl_->collect();
+  impl_->open_shards(path, problems);
   impl_->check_shapes();
-  if (impl_->rows.empty())
+  std::vector<MergedGroup> groups;
+  const auto buckets = static_cast<uint32_t>(impl_->bucket_names.size());
+  for (uint32_t g = 0; g < impl_->groups.size(); ++g) {
+    const auto& group = impl_->groups[g];
+    if (group.columns == nullptr) continue;
+    groups.push_back({g / buckets, g % buckets, group.columns, &group.shard->name()});
+  }
+  impl_->rows = merge_by_source(groups);
+  for (auto& shard : impl_->shards) shard->drop_indices();
+  if (impl_->rows.empty() && problems == nullptr)
     throw DataError(fmt::format("{}: the store holds no examples", path.string()));
-  impl_->variants = impl_->payload(impl_->rows[0], impl_->manifest.kept[0]).variants;
 }
 
+Store::Store(const std::filesystem::path& path) : Store(path, nullptr) {}
+Store::Store(const std::filesystem::path& path, std::vector<std::string>& problems)
+    : Store(path, &problems) {}
 Store::Store(Store&&) noexcept = default;
 Store::~Store() = default;
 
 const StoreManifest& Store::manifest() const { return impl_->manifest; }
+size_t Store::shards() const { return impl_->shards.size(); }
 const std::vector<Row>& Store::rows() const { return impl_->rows; }
-std::string Store::caption(size_t example) const { return impl_->captions.at(example); }
-std::string Store::caption_parts(size_t example) const { return impl_->parts.at(example); }
-std::string Store::source(size_t example) const { return impl_->sources.at(example); }
-const Provenance& Store::provenance(size_t example) const { return impl_->provenance.at(example); }
 int64_t Store::variants() const { return impl_->variants; }
+
+std::string Store::caption(size_t example) const {
+  const Row& row = impl_->rows.at(example);
+  return impl_->group(row).columns->captions.at(row.row);
+}
+
+std::string Store::caption_parts(size_t example) const {
+  const Row& row = impl_->rows.at(example);
+  return impl_->group(row).columns->caption_parts.at(row.row);
+}
+
+std::string Store::source(size_t example) const {
+  const Row& row = impl_->rows.at(example);
+  return impl_->group(row).columns->sources.at(row.row);
+}
+
+Provenance Store::provenance(size_t example) const {
+  const Row& row = impl_->rows.at(example);
+  const BucketColumns& columns = *impl_->group(row).columns;
+  const auto size = columns.source_size.at<std::array<uint32_t, 2>>(row.row);
+  return {size[0], size[1], columns.crop.at<std::array<int32_t, 4>>(row.row),
+          columns.content_hash.at<uint64_t>(row.row)};
+}
+
+std::vector<uint64_t> Store::content_hashes() const {
+  std::vector<std::vector<uint64_t>> by_group;
+  for (const Impl::Group& group : impl_->groups) {
+    by_group.push_back(group.columns != nullptr ? group.columns->content_hash.all<uint64_t>()
+                                                : std::vector<uint64_t>());
+  }
+  std::vector<uint64_t> hashes;
+  hashes.reserve(size());
+  for (const Row& row : impl_->rows)
+    hashes.push_back(
+        by_group[size_t{row.shard} * impl_->bucket_names.size() + row.bucket][row.row]);
+  return hashes;
+}
+
+Variant Store::variant(size_t example, int64_t variant) const {
+  if (impl_->variants == 1) return {provenance(example).crop, false};
+  const Row& row = impl_->rows.at(example);
+  const BucketColumns& columns = *impl_->group(row).columns;
+  const uint64_t place =
+      row.row * static_cast<uint64_t>(impl_->variants) + static_cast<uint64_t>(variant);
+  return {columns.variant_crop.at<std::array<int32_t, 4>>(place),
+          columns.variant_flip.at<uint8_t>(place) != 0};
+}
 
 bool Store::keeps(Kind kind) const {
   return std::ranges::find(impl_->manifest.kept, kind) != impl_->manifest.kept.end();
@@ -106,53 +159,50 @@ std::vector<int64_t> Store::shape(size_t example, Kind kind) const {
 }
 
 void Store::read(size_t example, Kind kind, int64_t variant, const at::Tensor& out) const {
-  const Row& row = impl_->rows.at(example);
-  const Payload& payload = impl_->payload(row, kind);
   const at::ScalarType dtype = kind == Kind::kImages ? at::kByte : at::kHalf;
-  if (variant < 0 || variant >= payload.variants || out.scalar_type() != dtype ||
-      !out.is_contiguous() || !out.device().is_cpu() ||
-      out.sizes() != at::IntArrayRef(payload.shape)) {
+  if (out.scalar_type() != dtype || !out.is_contiguous() || !out.device().is_cpu() ||
+      out.sizes() != at::IntArrayRef(shape(example, kind))) {
     throw std::logic_error("Store::read: `out` does not fit the row");
   }
-  const ShardReader& shard = *impl_->shards[row.shard];
+  read(example, kind, variant, {static_cast<std::byte*>(out.data_ptr()), out.nbytes()});
+}
+
+void Store::read(size_t example, Kind kind, int64_t variant, std::span<std::byte> out) const {
+  const Row& row = impl_->rows.at(example);
+  const uint64_t expected = row_checksum(example, kind, variant);
+  if (out.size() != impl_->payload(row, kind).row_bytes)
+    throw std::logic_error("Store::read: `out` does not fit the row");
+  const ShardReader& shard = *impl_->group(row).shard;
   const std::string& bucket = impl_->bucket_names[row.bucket];
-  shard.read(bucket, kind, row.row, variant, out.data_ptr());
-  const std::span bytes(static_cast<const std::byte*>(out.data_ptr()), payload.row_bytes);
-  const uint64_t place =
-      row.row * static_cast<uint64_t>(payload.variants) + static_cast<uint64_t>(variant);
-  if (checksum(bytes) != payload.checksums[place]) {
+  shard.read(bucket, kind, row.row, variant, out.data());
+  if (checksum(out) != expected) {
     throw DataError(fmt::format(
         "{}:/{}/{}: row {} ({}) is damaged: its checksum does not hold; prepare the store again",
-        shard.name(), bucket, to_string(kind), row.row, impl_->sources[example]));
+        shard.name(), bucket, to_string(kind), row.row, source(example)));
   }
 }
 
+uint64_t Store::row_checksum(size_t example, Kind kind, int64_t variant) const {
+  const Row& row = impl_->rows.at(example);
+  if (variant < 0 || variant >= impl_->variants)
+    throw std::logic_error("Store: there is no such variant");
+  return impl_->payload(row, kind)
+      .checksums[row.row * static_cast<uint64_t>(impl_->variants) + static_cast<uint64_t>(variant)];
+}
+
+const StoreDigests& Store::digests() const {
+  std::call_once(impl_->summed_up, [this] {
+    std::vector<const BucketColumns*> groups;
+    for (const Impl::Group& group : impl_->groups) groups.push_back(group.columns);
+    impl_->digests = sum_up(impl_->manifest, impl_->rows, groups);
+  });
+  return impl_->digests;
+}
+
 std::string Store::digest() const {
-  Checksummer sum;
-  const auto text = [&](const std::string& value) {
-    sum.add(std::to_string(value.size()) + ":");  // so that neighbours cannot trade letters
-    sum.add(value);
-  };
-  const StoreManifest& manifest = impl_->manifest;
-  text(fmt::format("{} {} {} {} {}", manifest.version, manifest.resolution,
-                   to_string(manifest.dialect), manifest.encoder.digest,
-                   manifest.encoder.scaling_factor));
-  for (const Kind kind : manifest.kept) text(to_string(kind));
-  for (const Category& category : manifest.categories) {
-    text(category.path);
-    text(fmt::format("{} {} {}", category.multiply, category.caption_dropout.value_or(-1),
-                     category.flip.value_or(-1)));
-  }
-  for (const Settings& settings : manifest.settings) text(to_json(settings).dump());
-  for (size_t i = 0; i < size(); ++i) {
-    text(impl_->sources[i]);
-    text(impl_->captions[i]);
-    text(impl_->parts[i]);
-    const Row& row = impl_->rows[i];
-    text(fmt::format("{} {} {} {}", impl_->bucket_names[row.bucket], row.category, row.settings,
-                     impl_->provenance[i].content_hash));
-  }
-  return to_hex(sum.value());
+  const StoreDigests& all = digests();
+  const std::string together = all.rows + all.captions + all.weights;
+  return to_hex(checksum(std::as_bytes(std::span(together))));
 }
 
 }  // namespace kessoku::data

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "data/bucket.h"
 #include "data/dataset.h"
@@ -43,11 +44,17 @@ struct StoreManifest {
     uint64_t bytes = 0;                            ///< of the whole file
     std::map<std::string, std::string> digests{};  ///< by bucket: of the columns, as hex
     std::map<std::string, uint64_t> rows{};        ///< by bucket, "WxH"
+    /// Where the rows are if they are not in `file`: captions were refreshed since. `file` links
+    /// there for other readers.
+    std::string rows_file{};
+    uint64_t rows_bytes = 0;
   };
   std::vector<Shard> shards;
   std::vector<Bucket> buckets;  ///< in the order of Row::bucket
   std::vector<Category> categories;
   std::vector<Settings> settings{{}};  ///< in the order of Row::settings
+  /// Digest of what else decides about rows: bucket table, background, variants …; for preparing.
+  std::string row_settings{};
   std::vector<Skipped> skipped;
 
   /// Throws UsageError if the folder holds no store.json, DataError naming the key if that is
@@ -58,7 +65,7 @@ struct StoreManifest {
 
 /// An example of the store, as the sampler and the loader see it.
 struct Row {
-  uint32_t shard;
+  uint32_t shard;     ///< of the shards that are open
   uint32_t bucket;    ///< index into StoreManifest::buckets
   uint64_t row;       ///< within the shard's bucket group
   uint32_t category;  ///< index into StoreManifest::categories
@@ -73,12 +80,30 @@ struct Provenance {
   uint64_t content_hash;        ///< XXH3 of the image file
 };
 
+/// How one variant of an example was made.
+struct Variant {
+  std::array<int32_t, 4> crop;  ///< left, top, right, bottom in source pixels
+  bool flipped;                 ///< left for right
+};
+
+/// What a store holds, as hex, the same however it is sharded. A run's identity: rows must not
+/// change between its halves, captions and weights may.
+struct StoreDigests {
+  std::string rows;      ///< sources, contents, buckets, encoder, variants
+  std::string captions;  ///< of each example
+  std::string weights;   ///< categories and settings, of each example
+  bool operator==(const StoreDigests&) const = default;
+};
+
 /// A store opened for reading: HDF5 is read once for the schema and the columns, rows are pread.
-/// Safe for concurrent use.
+/// Captions and sources stay in the files: 24 bytes an example are held, and 8 more a text and row
+/// checksum. Safe for concurrent use.
 class Store {
  public:
   /// Throws UsageError if there is no store, DataError if a shard does not fit the manifest.
   explicit Store(const std::filesystem::path& path);
+  /// Leaves out the shards that do not fit the manifest; `problems` takes why.
+  Store(const std::filesystem::path& path, std::vector<std::string>& problems);
   Store(Store&&) noexcept;
   ~Store();
 
@@ -86,25 +111,37 @@ class Store {
   /// All examples, sorted by source: the same order whatever the sharding.
   const std::vector<Row>& rows() const;
   size_t size() const { return rows().size(); }
+  /// Number of shards that are open.
+  size_t shards() const;
   std::string caption(size_t example) const;
   /// Example::caption_parts
   std::string caption_parts(size_t example) const;
   std::string source(size_t example) const;
-  const Provenance& provenance(size_t example) const;
+  Provenance provenance(size_t example) const;
+  /// Provenance::content_hash of all examples.
+  std::vector<uint64_t> content_hashes() const;
   bool keeps(Kind kind) const;
   /// Number of crop and flip variants V.
   int64_t variants() const;
+  Variant variant(size_t example, int64_t variant) const;
   /// Shape of one row of one variant, e.g. (2C, h, w).
   std::vector<int64_t> shape(size_t example, Kind kind) const;
   /// Reads the row of `variant` into `out` (f16 for latents and moments, u8 for images; contiguous,
   /// of `shape`), and verifies its checksum. Throws DataError naming shard and row.
   void read(size_t example, Kind kind, int64_t variant, const at::Tensor& out) const;
+  /// The same as bytes.
+  void read(size_t example, Kind kind, int64_t variant, std::span<std::byte> out) const;
 
-  /// XXH3 over settings, categories, sources, contents and captions, as hex: a run's identity. The
-  /// same however the store is sharded.
+  /// XXH3 of the row's bytes, as the store gives it.
+  uint64_t row_checksum(size_t example, Kind kind, int64_t variant) const;
+
+  /// Summed up at the first call.
+  const StoreDigests& digests() const;
+  /// All of them in one: whether two stores are the same to a run.
   std::string digest() const;
 
  private:
+  Store(const std::filesystem::path& path, std::vector<std::string>* problems);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -29,26 +29,20 @@ Hdf5Quiet::Hdf5Quiet() {
 
 Hdf5Quiet::~Hdf5Quiet() { H5Eset_auto2(H5E_DEFAULT, function_, data_); }
 
-void ColumnsDigest::add_row(const RowInfo& row) {
-  // With the lengths, so that neighbours cannot trade letters.
-  const std::array<uint64_t, 5> sizes{row.caption.size(), row.caption_parts.size(),
-                                      row.source.size(), row.category, row.settings};
-  const Provenance& provenance = row.provenance;
-  sum_.add(std::as_bytes(std::span(sizes)));
-  sum_.add(row.caption);
-  sum_.add(row.caption_parts);
-  sum_.add(row.source);
-  const std::array<uint32_t, 2> size{provenance.source_width, provenance.source_height};
-  sum_.add(std::as_bytes(std::span(size)));
-  sum_.add(std::as_bytes(std::span(provenance.crop)));
-  sum_.add(std::as_bytes(std::span(&provenance.content_hash, 1)));
+Hdf5Id file_access() {
+  Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "HDF5 has no access properties");
+  H5Pset_file_locking(access, false, true);
+  return access;
 }
 
-void ColumnsDigest::add_checksums(const std::vector<uint64_t>& checksums) {
-  sum_.add(std::as_bytes(std::span(checksums)));
+std::string ColumnsDigest::hex() const {
+  Checksummer sum;
+  for (const auto& [name, column] : columns_) {
+    sum.add(name);
+    sum.add(std::as_bytes(std::span(column)));
+  }
+  return to_hex(sum.value());
 }
-
-std::string ColumnsDigest::hex() const { return to_hex(sum_.value()); }
 
 Hdf5Id element_type(Kind kind) {
   if (kind == Kind::kImages) return {H5Tcopy(H5T_STD_U8LE), H5Tclose, "HDF5 has no u8"};

@@ -2,11 +2,12 @@
 
 #include <hdf5.h>
 
+#include <map>
 #include <string>
 #include <utility>
 
 #include "base/checksum.h"
-#include "data/store_writer.h"
+#include "data/store.h"
 
 namespace kessoku::data {
 
@@ -37,16 +38,27 @@ class Hdf5Quiet {
   void* data_ = nullptr;
 };
 
+/// Access properties for H5Fopen and H5Fcreate: without HDF5's own file locks, which file systems
+/// of clusters may lack. A store's files never change once the manifest names them.
+Hdf5Id file_access();
+
+/// Name of the attribute of a shard's root group that holds kStoreVersion.
+inline constexpr char kVersionAttribute[] = "kessoku_store_version";
+
 /// XXH3 over a bucket's columns: rows carry their own checksums, a changed caption would go
-/// unnoticed.
+/// unnoticed. The columns may come in any order.
 class ColumnsDigest {
  public:
-  void add_row(const RowInfo& row);
-  void add_checksums(const std::vector<uint64_t>& checksums);
+  void add(const std::string& name, std::span<const std::byte> bytes) {
+    add(name, bytes.size(), checksum(bytes));
+  }
+  void add(const std::string& name, uint64_t bytes, uint64_t checksum) {
+    columns_[name] = {bytes, checksum};
+  }
   std::string hex() const;
 
  private:
-  Checksummer sum_;
+  std::map<std::string, std::array<uint64_t, 2>> columns_;
 };
 
 /// HDF5's type for a kind's elements: IEEE half, little endian, or u8.

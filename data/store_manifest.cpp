@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "data/store_layout.h"
@@ -17,14 +18,6 @@ namespace {
 
 constexpr uint64_t kMostBytes = uint64_t{1} << 30;
 const std::vector<std::string> kKinds{"images", "latents", "moments"};  // in the order of Kind
-
-json category_to_json(const Category& category) {
-  json result{{"path", category.path}, {"multiply", category.multiply}};
-  if (category.caption_dropout) result["caption_dropout"] = *category.caption_dropout;
-  if (category.flip) result["flip"] = *category.flip;
-  if (category.weight) result["weight"] = *category.weight;
-  return result;
-}
 
 double in_range(double value, double most, const char* what) {
   if (!(value >= 0 && value <= most) || !std::isfinite(value)) {
@@ -71,6 +64,31 @@ uint64_t count_from_json(const json& value) {
   return value.get<uint64_t>();
 }
 
+/// A file in the store's own folder.
+std::string shard_name(const json& value) {
+  auto name = value.get<std::string>();
+  if (name.find('/') != std::string::npos || name.starts_with('.'))
+    throw DataError(fmt::format("'{}' is not the name of a shard in this folder", name));
+  return name;
+}
+
+std::string checksum_of(const json& document) {
+  const std::string text = dump(document);
+  return to_hex(checksum(std::as_bytes(std::span(text))));
+}
+
+/// Over all other keys. A manifest written by hand needs none.
+void check_checksum(json document) {
+  if (!document.contains("checksum")) return;
+  const auto expected = document["checksum"].get<std::string>();
+  document.erase("checksum");
+  if (checksum_of(document) != expected) {
+    throw DataError(
+        "damaged, or changed by hand: its checksum does not hold; prepare the store again, or, if "
+        "you know what you changed, delete its key \"checksum\"");
+  }
+}
+
 StoreManifest from_json(const json& document) {
   StoreManifest manifest;
   manifest.version = document.at("version").get<int>();
@@ -80,7 +98,9 @@ StoreManifest from_json(const json& document) {
                     manifest.version > kStoreVersion ? "it was made by a newer kessoku, use that"
                                                      : "prepare it again"));
   }
+  check_checksum(document);
   manifest.created_by = document.value("created_by", "");
+  manifest.row_settings = document.value("row_settings", "");
   manifest.resolution = document.at("resolution").get<int64_t>();
   manifest.dialect = parse_dialect(document.at("dialect").get<std::string>());
   for (const json& kind : document.at("kept"))
@@ -128,6 +148,14 @@ Kind parse_kind(const std::string& name) {
                                             : fmt::format("did you mean '{}'?", near)));
 }
 
+json to_json(const Category& category) {
+  json result{{"path", category.path}, {"multiply", category.multiply}};
+  if (category.caption_dropout) result["caption_dropout"] = *category.caption_dropout;
+  if (category.flip) result["flip"] = *category.flip;
+  if (category.weight) result["weight"] = *category.weight;
+  return result;
+}
+
 json to_json(const Settings& settings) {
   json result{{"multiply", settings.multiply}, {"loss_scale", settings.loss_scale}};
   if (settings.caption_dropout) result["caption_dropout"] = *settings.caption_dropout;
@@ -139,19 +167,25 @@ json to_json(const Settings& settings) {
 }
 
 json to_json(const StoreManifest::Shard& shard) {
-  return {{"file", shard.file},
-          {"bytes", shard.bytes},
-          {"rows", shard.rows},
-          {"digests", shard.digests}};
+  json result{{"file", shard.file},
+              {"bytes", shard.bytes},
+              {"rows", shard.rows},
+              {"digests", shard.digests}};
+  if (!shard.rows_file.empty()) {
+    result["rows_file"] = shard.rows_file;
+    result["rows_bytes"] = shard.rows_bytes;
+  }
+  return result;
 }
 
 StoreManifest::Shard shard_from_json(const json& entry) {
-  StoreManifest::Shard shard{.file = entry.at("file").get<std::string>()};
-  if (shard.file.find('/') != std::string::npos || shard.file.starts_with('.')) {
-    throw DataError(fmt::format("'{}' is not the name of a shard in this folder", shard.file));
-  }
+  StoreManifest::Shard shard{.file = shard_name(entry.at("file"))};
   shard.bytes = count_from_json(entry.value("bytes", json(uint64_t{0})));
   shard.digests = entry.value("digests", shard.digests);
+  if (entry.contains("rows_file")) {
+    shard.rows_file = shard_name(entry["rows_file"]);
+    shard.rows_bytes = count_from_json(entry.at("rows_bytes"));
+  }
   for (const auto& [bucket, rows] : entry.at("rows").items())
     shard.rows[bucket] = count_from_json(rows);
   return shard;
@@ -163,6 +197,14 @@ json to_json(const Skipped& skipped) {
 
 Skipped skipped_from_json(const json& entry) {
   return {entry.at("source").get<std::string>(), entry.at("reason").get<std::string>()};
+}
+
+int claimed_version(const std::filesystem::path& store) {
+  try {
+    return json::parse(read_file(store / "store.json", kMostBytes)).at("version").get<int>();
+  } catch (const std::exception&) {
+    return 0;
+  }
 }
 
 std::string dump(const json& document) {
@@ -189,6 +231,7 @@ void StoreManifest::write(const std::filesystem::path& store) const {
   json document{
       {"version", version},
       {"created_by", created_by},
+      {"row_settings", row_settings},
       {"resolution", resolution},
       {"dialect", to_string(dialect)},
       {"kept", json::array()},
@@ -201,10 +244,10 @@ void StoreManifest::write(const std::filesystem::path& store) const {
   for (const Kind kind : kept) document["kept"].push_back(to_string(kind));
   for (const Shard& shard : shards) document["shards"].push_back(to_json(shard));
   for (const Bucket& bucket : buckets) document["buckets"].push_back(to_string(bucket));
-  for (const Category& category : categories)
-    document["categories"].push_back(category_to_json(category));
+  for (const Category& category : categories) document["categories"].push_back(to_json(category));
   for (const Settings& entry : settings) document["settings"].push_back(to_json(entry));
   for (const Skipped& entry : skipped) document["skipped"].push_back(to_json(entry));
+  document["checksum"] = checksum_of(document);
   write_file_atomically(store / "store.json", dump(document));
 }
 

@@ -17,29 +17,59 @@ struct RowInfo {
   uint32_t settings = 0;
   std::string caption_parts{};
   Provenance provenance{};
+  std::vector<Variant> variants{};  ///< may be empty if there is one
 };
 
-/// Writes one shard: buckets one after another, rows of a bucket in any order. The file appears
-/// under its name, whole and on disk, when `finish` returns; until then it is `<name>.tmp`. One
-/// variant a row. Not for concurrent use. Throws DataError naming the shard when the system
-/// refuses.
+/// What rows a shard is to hold.
+struct ShardLayout {
+  struct Group {
+    Bucket bucket;
+    uint64_t rows;
+    /// Of one row of one variant of each kept kind, e.g. (2C, h, w).
+    std::map<Kind, std::vector<int64_t>> shapes;
+  };
+  std::vector<Kind> kept;
+  int64_t variants = 1;
+  std::vector<Group> groups;  ///< none empty, no bucket twice
+};
+
+/// Bytes of one variant of a row.
+uint64_t row_bytes(Kind kind, const std::vector<int64_t>& shape);
+
+/// Writes one shard: first rows, in any order, from any thread; then the columns. Until `finish` it
+/// is `<path>.part`; `finish` renames it when all is on disk. Rows lie in the part where they will
+/// lie in the shard, so that an interrupted part is worth keeping. Throws Error
+/// (kCannotWrite) naming the file.
 class ShardWriter {
  public:
-  ShardWriter(const std::filesystem::path& path, std::vector<Kind> kept);
+  /// Begins a new part and takes the disk space of its rows.
+  ShardWriter(const std::filesystem::path& path, ShardLayout layout,
+              const std::string& part_suffix = ".part");
+  /// Goes on with a part that another writer of this layout began. Null if there is none.
+  static std::unique_ptr<ShardWriter> resume(const std::filesystem::path& path, ShardLayout layout);
   ShardWriter(const ShardWriter&) = delete;
-  ~ShardWriter();  ///< without `finish` the unfinished file is removed
+  ~ShardWriter();
 
-  /// Begins the group of `bucket`, which must not have been begun before: allocates all rows and
-  /// writes the columns. `shapes` are of one row of each kept kind, e.g. (2C, h, w).
-  void begin_bucket(const Bucket& bucket, const std::vector<RowInfo>& rows,
-                    const std::map<Kind, std::vector<int64_t>>& shapes);
-  /// `bytes` as `Store::read` gives them.
-  void write(uint64_t row, Kind kind, std::span<const std::byte> bytes);
-  /// Returns the shard's entry in the manifest.
-  StoreManifest::Shard finish();
+  const ShardLayout& layout() const;
+  const std::filesystem::path& path() const;
+  /// Where the first row of a group lies in the file.
+  uint64_t offset(size_t group, Kind kind) const;
+  /// Writes `bytes` as `Store::read` gives them; returns their checksum. For concurrent use with
+  /// different rows.
+  uint64_t write(size_t group, uint64_t row, Kind kind, int64_t variant,
+                 std::span<const std::byte> bytes);
+  /// The checksum of a row that the part has already.
+  void take(size_t group, uint64_t row, Kind kind, int64_t variant, uint64_t checksum);
+  /// Writes a row of this part into a row of another's. Throws DataError if it reads otherwise than
+  /// it was written.
+  void copy(size_t group, uint64_t row, ShardWriter& to, size_t to_group, uint64_t to_row) const;
+  uint64_t checksum_of(size_t group, uint64_t row, Kind kind, int64_t variant) const;
+  /// Adds the columns, `rows` by group, and returns the shard's entry in the manifest.
+  StoreManifest::Shard finish(const std::vector<std::vector<RowInfo>>& rows);
 
  private:
   struct Impl;
+  explicit ShardWriter(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,8 +1,14 @@
 #include "launcher/describe_store.h"
 
-#include <map>
+#include <fmt/ranges.h>
 
+#include <map>
+#include <thread>
+
+#include "base/error.h"
 #include "data/store.h"
+#include "data/store_verify.h"
+#include "metrics/progress.h"
 
 namespace kessoku::launcher {
 
@@ -10,19 +16,28 @@ using nlohmann::json;
 
 namespace {
 
-/// Examples of each category's subtree, by path.
-std::map<std::string, uint64_t> count_subtrees(const data::Store& store) {
+/// Examples of each category's subtree, by path. `own`: by category, without sub-folders.
+std::map<std::string, uint64_t> count_subtrees(const data::StoreManifest& manifest,
+                                               const std::vector<uint64_t>& own) {
   std::map<std::string, uint64_t> counts;
-  for (const data::Row& row : store.rows()) {
-    std::string path = store.manifest().categories[row.category].path;
+  for (size_t c = 0; c < own.size(); ++c) {
+    std::string path = manifest.categories[c].path;
     while (path != ".") {
-      ++counts[path];
+      counts[path] += own[c];
       const size_t slash = path.rfind('/');
       path = slash == std::string::npos ? "." : path.substr(0, slash);
     }
-    ++counts["."];
+    counts["."] += own[c];
   }
   return counts;
+}
+
+std::string format_bytes(uint64_t bytes) {
+  const char* units[] = {"bytes", "kB", "MB", "GB", "TB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 1000 && unit + 1 < std::size(units); ++unit) value /= 1000;
+  return fmt::format("{:.{}f} {}", value, unit > 0 && value < 100 ? 1 : 0, units[unit]);
 }
 
 }  // namespace
@@ -35,11 +50,15 @@ json describe_store(const std::filesystem::path& path) {
               {"categories", json::array()},
               {"skipped", json::array()}};
   std::vector<uint64_t> by_bucket(manifest.buckets.size());
-  for (const data::Row& row : store.rows()) ++by_bucket[row.bucket];
+  std::vector<uint64_t> by_category(manifest.categories.size());
+  for (const data::Row& row : store.rows()) {
+    ++by_bucket[row.bucket];
+    ++by_category[row.category];
+  }
   for (size_t b = 0; b < by_bucket.size(); ++b) {
     result["buckets"][to_string(manifest.buckets[b])] = by_bucket[b];
   }
-  std::map<std::string, uint64_t> counts = count_subtrees(store);
+  std::map<std::string, uint64_t> counts = count_subtrees(manifest, by_category);
   for (const data::Category& category : manifest.categories) {
     result["categories"].push_back({{"path", category.path},
                                     {"examples", counts[category.path]},
@@ -67,6 +86,44 @@ void print_store(const json& store, size_t most) {
                category["examples"].get<uint64_t>(), category["multiply"].get<double>());
   }
   if (categories.size() > most) fmt::print("  ... and {} more\n", categories.size() - most);
+}
+
+void print_store_format(const std::filesystem::path& path) {
+  const auto manifest = data::StoreManifest::read(path);
+  uint64_t bytes = 0;
+  for (const auto& shard : manifest.shards) bytes += shard.bytes + shard.rows_bytes;
+  std::vector<std::string> kept;
+  for (const data::Kind kind : manifest.kept) kept.push_back(to_string(kind));
+  fmt::print("  format {}, {} of resolution {}, dialect {}, {} in {} shard{}\n", manifest.version,
+             fmt::join(kept, ", "), manifest.resolution, to_string(manifest.dialect),
+             format_bytes(bytes), manifest.shards.size(), manifest.shards.size() == 1 ? "" : "s");
+}
+
+void verify_store(const std::filesystem::path& path, int threads, bool as_json) {
+  std::unique_ptr<metrics::Progress> line;
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const data::StoreVerification found =
+      data::verify_store(path, threads > 0 ? threads : cores, [&](uint64_t done, uint64_t total) {
+        if (!line) line = std::make_unique<metrics::Progress>("verify", "examples", total);
+        line->update(done);
+      });
+  line.reset();
+  if (as_json) {
+    fmt::print(
+        "{}\n",
+        dump({{"examples", found.examples}, {"bytes", found.bytes}, {"damages", found.damages}}));
+  } else {
+    for (const std::string& damage : found.damages) fmt::print("{}\n", damage);
+  }
+  if (!found.damages.empty()) {
+    throw DataError(fmt::format(
+        "{}: {} damaged rows or shards; kessoku prepare with the same dataset and --out "
+        "makes them again",
+        path.string(), found.damages.size()));
+  }
+  if (!as_json)
+    fmt::print("{}: sound, {} examples, {} read\n", path.string(), found.examples,
+               format_bytes(found.bytes));
 }
 
 std::string dump(const json& document) {

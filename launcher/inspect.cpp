@@ -51,7 +51,8 @@ struct Inspection {
 
 struct InspectArguments {
   std::string path, config;
-  bool json = false, tensors = false;
+  bool json = false, tensors = false, verify = false;
+  int threads = 0;
 };
 
 Inspection inspect(const InspectArguments& arguments) {
@@ -66,9 +67,10 @@ Inspection inspect(const InspectArguments& arguments) {
     throw UsageError("inspect: --config is for lone weight files, not for folders");
   }
   if (fs::exists(path / "store.json")) {
-    return {describe_store(path), [](const json& store) {
+    return {describe_store(path), [path](const json& store) {
               fmt::print("{} examples, {} skipped\n", store["examples"].get<uint64_t>(),
                          store["skipped"].size());
+              print_store_format(path);
               print_store(store, SIZE_MAX);
             }};
   }
@@ -98,9 +100,18 @@ void add_inspect_command(CLI::App& app) {
                       "Model folder whose configs a lone weight file is compared with (default: "
                       "Stable Diffusion 1.5's)");
   command->add_flag("--tensors", arguments->tensors, "List all tensors of a weight file");
+  command->add_flag("--verify", arguments->verify,
+                    "Read a whole store, compare every row with its checksum, and name what is "
+                    "damaged");
+  command->add_option("--threads", arguments->threads, "Threads of --verify (0: all cores)")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", arguments->json, "Print JSON");
-  command->footer("Example: kessoku inspect store --json");
+  command->footer("Examples: kessoku inspect store --json, kessoku inspect store --verify");
   command->callback([arguments] {
+    if (arguments->verify) {
+      verify_store(arguments->path, arguments->threads, arguments->json);
+      return;
+    }
     const Inspection found = inspect(*arguments);
     if (arguments->json) {
       fmt::print("{}\n", dump(found.what));

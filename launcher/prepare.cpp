@@ -2,9 +2,11 @@
 
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
+#include <sched.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -24,9 +26,11 @@ constexpr size_t kShown = 8;  ///< entries of a list in the summary
 
 struct PrepareArguments {
   std::string dataset, store, dialect = "everydream2", keep = "moments";
-  int64_t resolution = 512;
+  std::string weights, buckets = "everydream", background = "white";
+  int64_t resolution = 512, variants = 1;
+  uint64_t most_pixels = data::kMostPixels;
   int threads = 0;
-  bool strict = false, json = false;
+  bool strict = false, captions_only = false, json = false;
   ModelOptions model;
 };
 
@@ -52,7 +56,7 @@ void use_vae(ModelOptions source, data::PrepareOptions& options) {
   }
   const auto vae = std::make_shared<model::Vae>(model::load_vae(resolve_model(source)));
   const int64_t granularity = vae->config().downscale();
-  for (const data::Bucket& bucket : data::bucket_table(options.resolution)) {
+  for (const data::Bucket& bucket : options.fit.table) {
     if (bucket.width % granularity != 0 || bucket.height % granularity != 0) {
       throw UsageError(
           fmt::format("prepare: {}'s VAE needs sides divisible by {}, bucket {} has not",
@@ -60,21 +64,39 @@ void use_vae(ModelOptions source, data::PrepareOptions& options) {
     }
   }
   options.encoder = {model::vae_digest(*vae), vae->config().scaling_factor};
-  options.encode = [vae](const at::Tensor& images) {
+  options.latent_channels = vae->config().latent_channels;
+  options.downscale = granularity;
+  options.encode = [vae](const at::Tensor& image) {
+    // Every core has an image of its own: that wastes nothing, and how an image is added up does
+    // not depend on how many cores there are.
+    thread_local const bool alone = (at::set_num_threads(1), true);
+    static_cast<void>(alone);
     const c10::NoGradGuard no_grad;
-    return vae->encode(images);
+    return vae->encode(image);
   };
 }
 
 /// Shows one stage after another on one rank's terminal.
-std::function<void(uint64_t, uint64_t)> show_progress(const std::string& what, bool quiet) {
-  auto line = std::make_shared<std::unique_ptr<metrics::Progress>>();
-  return [=](uint64_t done, uint64_t total) {
-    if (!*line) *line = std::make_unique<metrics::Progress>(what, "images", total, 0, quiet);
-    (*line)->update(done);
-    if (done == total) line->reset();
-  };
-}
+class StageProgress {
+ public:
+  StageProgress(bool quiet, int ranks)
+      : quiet_(quiet), unit_(ranks > 1 ? "images of rank 0" : "images") {}
+
+  void show(const std::string& stage, uint64_t done, uint64_t total) {
+    if (stage != stage_ || !line_) {
+      line_.reset();
+      line_ = std::make_unique<metrics::Progress>(stage, unit_, total, 0, quiet_);
+      stage_ = stage;
+    }
+    line_->update(done);
+    if (done == total && total > 0) line_.reset();
+  }
+
+ private:
+  bool quiet_;
+  std::string unit_, stage_;
+  std::unique_ptr<metrics::Progress> line_;
+};
 
 void print_list(const char* what, const std::vector<std::string>& lines) {
   if (lines.empty()) return;
@@ -85,9 +107,13 @@ void print_list(const char* what, const std::vector<std::string>& lines) {
 
 void print_summary(const PrepareArguments& arguments, const data::PrepareSummary& summary,
                    double seconds) {
-  if (summary.unchanged) {
+  if (summary.unchanged && summary.refreshed == 0) {
     fmt::print("{}: nothing has changed, {} examples ({:.1f} s)\n", arguments.store,
                summary.examples, seconds);
+  } else if (summary.unchanged) {
+    fmt::print(
+        "{}: {} of {} examples have new captions or settings, no image was touched ({:.1f} s)\n",
+        arguments.store, summary.refreshed, summary.examples, seconds);
   } else {
     fmt::print("{}: {} examples, {} encoded, {} reused ({:.1f} s)\n", arguments.store,
                summary.examples, summary.encoded, summary.reused, seconds);
@@ -108,32 +134,52 @@ void print_json(const data::PrepareSummary& summary, double seconds) {
   fmt::print("{}\n", dump({{"examples", summary.examples},
                            {"encoded", summary.encoded},
                            {"reused", summary.reused},
+                           {"refreshed", summary.refreshed},
                            {"unchanged", summary.unchanged},
                            {"skipped", skipped},
                            {"warnings", summary.warnings},
                            {"seconds", seconds}}));
 }
 
-void run_prepare(const PrepareArguments& arguments) {
-  const auto began = std::chrono::steady_clock::now();
+data::PrepareOptions prepare_options(const PrepareArguments& arguments) {
   data::PrepareOptions options{.dataset = arguments.dataset, .store = arguments.store};
-  options.dialect = data::parse_dialect(arguments.dialect);
+  options.reading = {data::parse_dialect(arguments.dialect), arguments.weights};
   options.resolution = arguments.resolution;
+  options.fit = {data::parse_buckets(arguments.buckets, arguments.resolution), arguments.variants,
+                 data::parse_colour(arguments.background), arguments.most_pixels};
   options.keep = parse_keep(arguments.keep);
   options.strict = arguments.strict;
-  if (needs_vae(options.keep)) use_vae(arguments.model, options);
+  options.captions_only = arguments.captions_only;
+  if (needs_vae(options.keep) && !options.captions_only) use_vae(arguments.model, options);
+  return options;
+}
 
+/// This rank's share of the host's cores. mpirun binds ranks to one core, or one socket, by
+/// default.
+int use_cores(int wanted, int ranks_here) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  const int threads = wanted > 0 ? wanted : std::max(1, cores / ranks_here);
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) < threads) {
+    std::memset(&set, 0xFF, sizeof(set));
+    ::sched_setaffinity(0, sizeof(set), &set);  // as far as the system lets us
+  }
+  return threads;
+}
+
+void run_prepare(const PrepareArguments& arguments) {
+  const auto began = std::chrono::steady_clock::now();
+  data::PrepareOptions options = prepare_options(arguments);
   const std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
   options.rank = communicator->rank();
   options.ranks = communicator->size();
-  options.barrier = [&] { communicator->barrier(); };
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  options.threads =
-      arguments.threads > 0 ? arguments.threads : std::max(1, cores / communicator->local_size());
-  at::set_num_threads(options.threads);
+  options.gather = [&](const std::string& text) { return communicator->all_gather_text(text); };
+  options.threads = use_cores(arguments.threads, communicator->local_size());
   const bool first = options.rank == 0;
-  options.on_check = show_progress("check", !first);
-  options.on_progress = show_progress("prepare", !first);
+  StageProgress progress(!first, options.ranks);
+  options.on_progress = [&](const char* stage, uint64_t done, uint64_t total) {
+    progress.show(stage, done, total);
+  };
 
   const data::PrepareSummary summary = data::prepare_store(options);
   if (!first) return;
@@ -164,8 +210,15 @@ void add_prepare_command(CLI::App& app) {
       ->add_option("--resolution", arguments->resolution,
                    "Side of a square picture in pixels; chooses the buckets")
       ->capture_default_str();
+  command
+      ->add_option("--buckets", arguments->buckets,
+                   "Sizes that images are brought to: everydream, everydream1, kohya, a list such "
+                   "as 512x512,640x384, or a file with one")
+      ->capture_default_str();
   command->add_option("--dialect", arguments->dialect, "How folders are read")
       ->capture_default_str();
+  command->add_option("--weights", arguments->weights,
+                      "Weight CSV of the screenshot-pipeline dialect");
   command
       ->add_option("--keep", arguments->keep,
                    "What to keep, comma-separated: images, latents, moments")
@@ -174,10 +227,28 @@ void add_prepare_command(CLI::App& app) {
       ->add_option("--threads", arguments->threads,
                    "Threads of this process (0: its share of the cores)")
       ->check(CLI::NonNegativeNumber);
-  command->add_flag("--strict", arguments->strict, "Stop, after listing all, when an image is bad");
+  command
+      ->add_option("--variants", arguments->variants,
+                   "Crops and mirror images kept of each image: 1 is the centre, 2 that and its "
+                   "mirror image, more have other crops, too")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
+  command
+      ->add_option("--background", arguments->background,
+                   "Colour behind transparent images: a name, #rrggbb or R,G,B")
+      ->capture_default_str();
+  command
+      ->add_option("--max-pixels", arguments->most_pixels,
+                   "Images that claim more pixels are refused unread")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--strict", arguments->strict,
+                    "Write nothing, after listing all, when an image is bad");
+  command->add_flag("--captions-only", arguments->captions_only,
+                    "Refresh captions, weights and settings of the store; no image is looked at");
   command->add_flag("--json", arguments->json, "Print the summary as JSON");
   command->footer(
-      "Under mpirun the work is shared among the ranks.\n"
+      "Under mpirun the work is shared among the ranks. Interrupted work goes on where it was.\n"
       "Example: kessoku prepare photos --out store --model models/base --resolution 512");
   command->callback([arguments] { run_prepare(*arguments); });
 }

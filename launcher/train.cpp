@@ -138,7 +138,7 @@ ExitCode train(const TrainOptions& options) {
   runtime::Trainer trainer(
       config, trained, *objective, runtime::DrawCounter(store.manifest().categories, store.rows()),
       runtime::Audit(folder.path, config.audit.batches, *communicator), *communicator);
-  const runtime::RunIdentity identity{config.seed, config.train.global_batch, store.digest()};
+  const runtime::RunIdentity identity{config.seed, config.train.global_batch, store.digests().rows};
   if (folder.resume_from) runtime::load_checkpoint(*folder.resume_from, identity, trainer);
   runtime::require_same_start(config, folder, store, trainer.flat(), *communicator);
   if (first) {

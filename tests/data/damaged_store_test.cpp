@@ -56,14 +56,15 @@ class DamagedStore : public ::testing::Test {
                     "{1}\n"
                     "m = json.load(open('{2}/store.json'))\n"
                     "m['shards'][0]['bytes'] = os.path.getsize('{0}')\n"
+                    "m.pop('checksum', None)\n"
                     "json.dump(m, open('{2}/store.json', 'w'))",
                     shard().string(), lines, store().string()));
   }
   void edit_manifest(const std::string& lines) const {
-    run_python_line(
-        fmt::format("import json\nm = json.load(open('{0}/store.json'))\n{1}\n"
-                    "json.dump(m, open('{0}/store.json', 'w'))",
-                    store().string(), lines));
+    run_python_line(fmt::format(
+        "import json\nm = json.load(open('{0}/store.json'))\nm.pop('checksum', None)\n{1}\n"
+        "json.dump(m, open('{0}/store.json', 'w'))",
+        store().string(), lines));
   }
   tests::TemporaryFolder folder_;
 };

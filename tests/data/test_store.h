@@ -27,10 +27,18 @@ class TestStore {
     manifest.buckets = {{32, 32}, {64, 16}};
     manifest.categories = {{.path = "."}, {.path = "a"}, {.path = "always"}, {.path = "never"}};
     manifest.settings = {{}, {.caption_dropout = 1.0}, {.caption_dropout = 0.0, .loss_scale = 0.5}};
-    ShardWriter writer(shard(), kept);
-    write_bucket(writer, manifest.buckets[0], 0, kept);
-    write_bucket(writer, manifest.buckets[1], 16, kept);
-    manifest.shards.push_back(writer.finish());
+    ShardLayout layout{kept, 1, {}};
+    for (const Bucket& bucket : manifest.buckets)
+      layout.groups.push_back({bucket, kRows, shapes(bucket, kept)});
+    ShardWriter writer(shard(), layout);
+    for (size_t g = 0; g < layout.groups.size(); ++g) {
+      for (uint32_t r = 0; r < kRows; ++r) {
+        for (const auto& [kind, shape] : layout.groups[g].shapes)
+          write_row(writer, g, r, static_cast<uint32_t>(g) * kRows + r, kind, shape);
+      }
+    }
+    manifest.shards.push_back(
+        writer.finish({infos(manifest.buckets[0], 0), infos(manifest.buckets[1], kRows)}));
     manifest.write(path());
   }
 
@@ -38,15 +46,16 @@ class TestStore {
   std::filesystem::path shard() const { return folder_.path() / "shard-00000.h5"; }
 
  private:
+  static constexpr uint32_t kRows = 16;
+
   static uint32_t category_of(uint32_t example) {
     if (example % 4 < 2) return 1;
     return example % 4 == 2 ? 2 : 3;
   }
 
-  static void write_bucket(ShardWriter& writer, const Bucket& bucket, uint32_t first,
-                           const std::vector<Kind>& kept) {
+  static std::vector<RowInfo> infos(const Bucket& bucket, uint32_t first) {
     std::vector<RowInfo> rows;
-    for (uint32_t i = first; i < first + 16; ++i) {
+    for (uint32_t i = first; i < first + kRows; ++i) {
       RowInfo row;
       row.caption = fmt::format("picture {}, Bfan2, tag1, tag2, tag3", i);
       row.source = fmt::format("{:02}.png", i);
@@ -56,26 +65,28 @@ class TestStore {
           static_cast<uint32_t>(bucket.width), static_cast<uint32_t>(bucket.height), {}, i};
       rows.push_back(row);
     }
-    const std::map<Kind, std::vector<int64_t>> all_shapes{
+    return rows;
+  }
+
+  static std::map<Kind, std::vector<int64_t>> shapes(const Bucket& bucket,
+                                                     const std::vector<Kind>& kept) {
+    const std::map<Kind, std::vector<int64_t>> all{
         {Kind::kImages, {3, bucket.height, bucket.width}},
         {Kind::kLatents, {4, bucket.height / 8, bucket.width / 8}},
         {Kind::kMoments, {8, bucket.height / 8, bucket.width / 8}}};
     std::map<Kind, std::vector<int64_t>> shapes;
-    for (const Kind kind : kept) shapes[kind] = all_shapes.at(kind);
-    writer.begin_bucket(bucket, rows, shapes);
-    for (uint32_t r = 0; r < 16; ++r) {
-      for (const Kind kind : kept) write_row(writer, r, first + r, kind, shapes[kind]);
-    }
+    for (const Kind kind : kept) shapes[kind] = all.at(kind);
+    return shapes;
   }
 
-  static void write_row(ShardWriter& writer, uint32_t row, uint32_t example, Kind kind,
-                        const std::vector<int64_t>& shape) {
+  static void write_row(ShardWriter& writer, size_t group, uint32_t row, uint32_t example,
+                        Kind kind, const std::vector<int64_t>& shape) {
     const auto size = static_cast<size_t>(shape[0] * shape[1] * shape[2]);
     RandomStream random(7, Purpose::kInitialLatents, example);
     if (kind == Kind::kImages) {
       std::vector<uint8_t> pixels(size);
       for (uint8_t& pixel : pixels) pixel = static_cast<uint8_t>(random.next());
-      writer.write(row, kind, std::as_bytes(std::span(pixels)));
+      writer.write(group, row, kind, 0, std::as_bytes(std::span(pixels)));
       return;
     }
     std::vector<float> values(size);
@@ -83,7 +94,7 @@ class TestStore {
     std::vector<at::Half> halves(values.begin(), values.end());
     if (kind == Kind::kMoments)
       std::fill(halves.begin() + size / 2, halves.end(), at::Half(kLogVariance));
-    writer.write(row, kind, std::as_bytes(std::span(halves)));
+    writer.write(group, row, kind, 0, std::as_bytes(std::span(halves)));
   }
 
   tests::TemporaryFolder folder_;

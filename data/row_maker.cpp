@@ -1,0 +1,84 @@
+#include "data/row_maker.h"
+
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/isfinite.h>
+#include <fmt/format.h>
+
+#include "base/checksum.h"
+#include "base/error.h"
+
+namespace kessoku::data {
+
+namespace {
+
+/// (3, H, W) u8
+at::Tensor to_planes(Image& image) {
+  return at::from_blob(image.pixels.data(), {image.height, image.width, 3}, at::kByte)
+      .permute({2, 0, 1})
+      .contiguous();
+}
+
+std::array<int32_t, 4> box(const Crop& crop) {
+  return {crop.left, crop.top, crop.right, crop.bottom};
+}
+
+}  // namespace
+
+std::optional<MadeRow> RowMaker::make(const Planned& row) const {
+  const Example& example = dataset_.examples[row.example];
+  FittedImage fitted;
+  uint64_t content = 0;
+  try {
+    const std::string encoded = read_image_file(dataset_.root / example.source);
+    content = checksum(std::as_bytes(std::span(encoded)));
+    fitted = fit_image(encoded, example.source, options_.fit, content,
+                       example.size ? std::optional<size_t>(row.bucket) : std::nullopt);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  if (row.content.value_or(content) != content || fitted.bucket != row.bucket) {
+    throw DataError(
+        fmt::format("{}: changed while the store was prepared; run it again", example.source));
+  }
+  MadeRow made;
+  made.provenance = {static_cast<uint32_t>(fitted.source_width),
+                     static_cast<uint32_t>(fitted.source_height), box(fitted.crops[0]), content};
+  for (size_t v = 0; v < fitted.variants.size(); ++v) {
+    made.variants.push_back({box(fitted.crops[v]), is_mirrored(static_cast<int64_t>(v))});
+    const at::Tensor pixels = to_planes(fitted.variants[v]);
+    const at::Tensor moments = options_.encode ? encode(pixels, example.source) : at::Tensor();
+    std::map<Kind, at::Tensor>& tensors = made.tensors.emplace_back();
+    for (const Kind kind : options_.keep) {
+      tensors[kind] = kind == Kind::kImages    ? pixels
+                      : kind == Kind::kMoments ? moments
+                                               : moments.chunk(2)[0];
+    }
+  }
+  return made;
+}
+
+Skipped RowMaker::explain(const Planned& row) const {
+  const std::string& source = dataset_.examples[row.example].source;
+  try {
+    fit_image(read_image_file(dataset_.root / source), source, options_.fit);
+    return skipped(dataset_, row.example, "changed while it was read");
+  } catch (const Error& error) {
+    return skipped(dataset_, row.example, error.what());
+  }
+}
+
+/// Moments in half precision, (2C, h, w).
+at::Tensor RowMaker::encode(const at::Tensor& pixels, const std::string& source) const {
+  const at::Tensor moments =
+      options_.encode(pixels.unsqueeze(0).to(at::kFloat).div(127.5).sub(1)).cpu();
+  if (moments.dim() != 4 || moments.size(0) != 1 || moments.size(1) != 2 * options_.latent_channels)
+    throw std::logic_error("prepare_store: `encode` must give (1, 2C, h, w)");
+  const at::Tensor half = moments[0].to(at::kHalf).contiguous();
+  if (!at::isfinite(half).all().item<bool>()) {
+    throw DataError(fmt::format(
+        "{}: the VAE gives numbers beyond half precision; are its weights sound?", source));
+  }
+  return half;
+}
+
+}  // namespace kessoku::data
