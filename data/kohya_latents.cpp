@@ -15,9 +15,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kChannels = 4;
-constexpr int64_t kDownscale = 8;
-constexpr int64_t kLargest = 4096 / kDownscale;
+constexpr int64_t kLargest = 4096 / kKohyaDownscale;
 
 /// "_0512x0768_sd.npz", behind the image's stem: its size, and Stable Diffusion 1.x or 2.x.
 bool is_size_suffix(std::string_view suffix) {
@@ -50,7 +48,7 @@ std::vector<std::string> find_files(const std::vector<std::string>& files,
 /// (h, w) of the latents.
 std::pair<int64_t, int64_t> check_shape(const fs::path& path, const std::vector<int64_t>& shape) {
   const auto side = [](int64_t size) { return size >= 1 && size <= kLargest; };
-  if (shape.size() == 3 && shape[0] == kChannels && side(shape[1]) && side(shape[2]))
+  if (shape.size() == 3 && shape[0] == kKohyaChannels && side(shape[1]) && side(shape[2]))
     return {shape[1], shape[2]};
   throw DataError(fmt::format("{}: latents of shape ({}), not (4, height/8, width/8)",
                               path.string(), fmt::join(shape, ", ")));
@@ -78,7 +76,7 @@ void add_kohya_latents(DatasetBuilder& builder, const std::vector<std::string>& 
   try {
     const auto [height, width] = check_shape(path, NpzFile(path).shape("latents"));
     example.latents = latents.string();
-    example.size = Bucket{width * kDownscale, height * kDownscale};
+    example.size = Bucket{width * kKohyaDownscale, height * kKohyaDownscale};
   } catch (const Error& problem) {
     std::string what = problem.what();
     if (what.starts_with(path.string())) what.erase(0, path.string().size() + 2);
