@@ -11,6 +11,7 @@
 #include "data/prepare_plan.h"
 #include "data/prepare_refresh.h"
 #include "data/prepare_write.h"
+#include "data/ready_latents.h"
 #include "data/store_folder.h"
 #include "data/store_manifest.h"
 
@@ -146,6 +147,7 @@ class Preparation {
       return Part{};
     });
     dataset_ = scan_dataset(options_.dataset, options_.reading);
+    if (!options_.captions_only) keep_ready_latents(dataset_, options_);
     summary_.skipped = dataset_.skipped;
     summary_.warnings = dataset_.warnings;
     options_.captions_only ? refresh(nullptr) : prepare();

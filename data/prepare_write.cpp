@@ -8,6 +8,7 @@
 #include "data/row_maker.h"
 #include "data/shard_plan.h"
 #include "data/store_folder.h"
+#include "data/warnings.h"
 
 namespace kessoku::data {
 
@@ -113,18 +114,24 @@ class ShardFiller {
 
   void make(const std::vector<PlacedRow*>& rows) {
     std::vector<const PlacedRow*> bad;
-    const auto make_one = [&](PlacedRow& row) {
+    std::vector<std::string> warnings;
+    const auto make_one = [&](PlacedRow& row) -> std::optional<std::string> {
       std::optional<MadeRow> made = maker_.make(*row.planned);
-      if (made) write(row, *made);
-      return made.has_value();
+      if (!made) return std::nullopt;
+      write(row, *made);
+      return std::move(made->warning);
     };
-    for_each("encode", rows, make_one, [&](PlacedRow& row, bool good) {
-      if (good) {
+    for_each("encode", rows, make_one, [&](PlacedRow& row, const auto& warning) {
+      if (warning) {
         ++part_.encoded;
+        if (!warning->empty()) warnings.push_back(*warning);
       } else {
         bad.push_back(&row);
       }
     });
+    std::ranges::sort(warnings);
+    warnings = shortened(std::move(warnings), "images");
+    part_.warnings.insert(part_.warnings.end(), warnings.begin(), warnings.end());
     std::ranges::sort(bad);
     for (const PlacedRow* row : bad) part_.skipped.push_back(maker_.explain(*row->planned));
   }

@@ -6,6 +6,7 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "data/ready_latents.h"
 
 namespace kessoku::data {
 
@@ -41,16 +42,19 @@ std::optional<MadeRow> RowMaker::make(const Planned& row) const {
         fmt::format("{}: changed while the store was prepared; run it again", example.source));
   }
   MadeRow made;
+  const std::optional<at::Tensor> ready = ready_latents(example, made.warning);
   made.provenance = {static_cast<uint32_t>(fitted.source_width),
                      static_cast<uint32_t>(fitted.source_height), box(fitted.crops[0]), content};
   for (size_t v = 0; v < fitted.variants.size(); ++v) {
     made.variants.push_back({box(fitted.crops[v]), is_mirrored(static_cast<int64_t>(v))});
     const at::Tensor pixels = to_planes(fitted.variants[v]);
-    const at::Tensor moments = options_.encode ? encode(pixels, example.source) : at::Tensor();
+    const at::Tensor moments =
+        options_.encode && !ready ? encode(pixels, example.source) : at::Tensor();
     std::map<Kind, at::Tensor>& tensors = made.tensors.emplace_back();
     for (const Kind kind : options_.keep) {
       tensors[kind] = kind == Kind::kImages    ? pixels
                       : kind == Kind::kMoments ? moments
+                      : ready                  ? *ready
                                                : moments.chunk(2)[0];
     }
   }
@@ -64,6 +68,18 @@ Skipped RowMaker::explain(const Planned& row) const {
     return skipped(dataset_, row.example, "changed while it was read");
   } catch (const Error& error) {
     return skipped(dataset_, row.example, error.what());
+  }
+}
+
+/// The latents that the dataset brings along, if they are sound: the image need not be encoded.
+std::optional<at::Tensor> RowMaker::ready_latents(const Example& example,
+                                                  std::string& warning) const {
+  if (example.latents.empty()) return std::nullopt;
+  try {
+    return read_ready_latents(dataset_, example);
+  } catch (const Error& error) {
+    warning = fmt::format("latents not used, the image is encoded: {}", error.what());
+    return std::nullopt;
   }
 }
 

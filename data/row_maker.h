@@ -11,6 +11,7 @@ struct MadeRow {
   Provenance provenance{};
   std::vector<Variant> variants{};
   std::vector<std::map<Kind, at::Tensor>> tensors{};  ///< by variant; as Store::read gives them
+  std::string warning{};                              ///< empty if all was well
 };
 
 /// Makes rows out of image files, one image at a time: what a row is depends on nothing else. Safe
@@ -28,6 +29,7 @@ class RowMaker {
 
  private:
   at::Tensor encode(const at::Tensor& pixels, const std::string& source) const;
+  std::optional<at::Tensor> ready_latents(const Example& example, std::string& warning) const;
 
   const Dataset& dataset_;
   const PrepareOptions& options_;

@@ -198,7 +198,11 @@ void add_prepare_command(CLI::App& app) {
   auto arguments = std::make_shared<PrepareArguments>();
   CLI::App* command =
       app.add_subcommand("prepare", "Turn a folder of captioned images into a store to train from");
-  command->add_option("DATASET", arguments->dataset, "Folder of images and captions")->required();
+  command
+      ->add_option("DATASET", arguments->dataset,
+                   "Folder of images and captions, or a list of them: .json (everydream2, kohya), "
+                   ".jsonl (kohya)")
+      ->required();
   command
       ->add_option("--out", arguments->store, "Folder of the store; what it has already is reused")
       ->required();
@@ -215,10 +219,13 @@ void add_prepare_command(CLI::App& app) {
                    "Sizes that images are brought to: everydream, everydream1, kohya, a list such "
                    "as 512x512,640x384, or a file with one")
       ->capture_default_str();
-  command->add_option("--dialect", arguments->dialect, "How folders are read")
+  command
+      ->add_option("--dialect", arguments->dialect,
+                   "Whose rules say what folders and files mean: everydream2, everydream1 (weights "
+                   "cut to whole numbers), screenshot-pipeline, kohya (folders N_name)")
       ->capture_default_str();
   command->add_option("--weights", arguments->weights,
-                      "Weight CSV of the screenshot-pipeline dialect");
+                      "Weights of folders, a CSV of PATTERN,WEIGHT (screenshot-pipeline)");
   command
       ->add_option("--keep", arguments->keep,
                    "What to keep, comma-separated: images, latents, moments")
@@ -249,7 +256,9 @@ void add_prepare_command(CLI::App& app) {
   command->add_flag("--json", arguments->json, "Print the summary as JSON");
   command->footer(
       "Under mpirun the work is shared among the ranks. Interrupted work goes on where it was.\n"
-      "Example: kessoku prepare photos --out store --model models/base --resolution 512");
+      "Example: kessoku prepare photos --out store --model models/base --resolution 512\n"
+      "         kessoku prepare training --out store --model models/base --dialect "
+      "screenshot-pipeline --weights weighting.csv");
   command->callback([arguments] { run_prepare(*arguments); });
 }
 

@@ -1,0 +1,59 @@
+#include "data/ready_latents.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "data/kohya_latents.h"
+
+namespace kessoku::data {
+
+namespace {
+
+/// Why no latents at all can be used; empty if they can.
+std::string obstacle(const PrepareOptions& options) {
+  if (options.keep != std::vector{Kind::kLatents})
+    return "the store is to keep other things than latents; see --keep";
+  if (options.fit.variants != 1) return "the store is to hold several variants of an image";
+  if (options.latent_channels != kKohyaChannels || options.downscale != kKohyaDownscale)
+    return "the VAE's latents are of another shape";
+  return {};
+}
+
+}  // namespace
+
+void keep_ready_latents(Dataset& dataset, const PrepareOptions& options) {
+  const std::string general = obstacle(options);
+  const std::vector<Bucket>& table = options.fit.table;
+  size_t there = 0, other_size = 0;
+  for (Example& example : dataset.examples) {
+    if (example.latents.empty()) continue;
+    ++there;
+    const bool fits = std::ranges::find(table, *example.size) != table.end();
+    if (general.empty() && fits) continue;
+    other_size += !fits;
+    example.latents.clear();
+    example.size.reset();
+  }
+  if (there > 0 && !general.empty()) {
+    dataset.warnings.push_back(
+        fmt::format("latents beside {} images are not used: {}", there, general));
+  } else if (other_size > 0) {
+    dataset.warnings.push_back(fmt::format(
+        "latents beside {} of {} images are not used: their sizes are no buckets; see --buckets",
+        other_size, there));
+  }
+}
+
+at::Tensor read_ready_latents(const Dataset& dataset, const Example& example) {
+  const at::Tensor latents = read_kohya_latents(dataset.root / example.latents);
+  if (latents.size(1) * kKohyaDownscale != example.size->height ||
+      latents.size(2) * kKohyaDownscale != example.size->width) {
+    throw DataError(
+        fmt::format("{}: changed while the store was prepared; run it again", example.latents));
+  }
+  return latents.to(at::kHalf).contiguous();
+}
+
+}  // namespace kessoku::data

@@ -1,0 +1,18 @@
+#pragma once
+
+#include "data/dataset.h"
+#include "data/prepare.h"
+
+namespace kessoku::data {
+
+/// Of the latents that a dataset brings along, keeps those that can stand for encoding: if the
+/// store is to keep latents only, one variant of each image, and the size is a bucket of the table.
+/// Of the others the images are encoded as if there were none. Adds a line to `dataset.warnings`
+/// for what was left out and why.
+void keep_ready_latents(Dataset& dataset, const PrepareOptions& options);
+
+/// An example's latents as a store keeps them: f16, (C, h, w) of the bucket's size. Throws
+/// DataError if the file has been damaged or changed.
+at::Tensor read_ready_latents(const Dataset& dataset, const Example& example);
+
+}  // namespace kessoku::data
