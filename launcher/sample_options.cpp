@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "model/config_reader.h"
 #include "model/solver.h"
 
 namespace kessoku::launcher {
@@ -29,7 +30,11 @@ std::string text_of(const json& value) {
 }
 
 Line parse_json_line(const std::string& text, int64_t count) {
-  const json object = json::parse(text, nullptr, false);
+  json object;
+  try {
+    object = model::parse_json(text, "line");
+  } catch (const DataError&) {
+  }
   if (!object.is_object()) {
     throw UsageError(
         "begins with { but is no JSON object, e.g. {\"prompt\": \"a cat\", \"seed\": 7}");

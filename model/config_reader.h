@@ -21,8 +21,7 @@ class ConfigReader {
   ConfigReader(const nlohmann::json& json, std::string where);
 
   /// A whole number in `min`…`max`; `min` is 0 or 1.
-  void read(const char* key, int64_t& value, int64_t max = int64_t{1} << 24,
-            int64_t min = 1) const;
+  void read(const char* key, int64_t& value, int64_t max = int64_t{1} << 24, int64_t min = 1) const;
   void read(const char* key, double& value) const;
   void read(const char* key, bool& value) const;
   void read(const char* key, std::optional<bool>& value) const;
@@ -50,7 +49,10 @@ nlohmann::json size_to_json(const std::array<int64_t, 2>& size);
 /// `text` for an error message: in quotes, on one line, shortened.
 std::string in_quotes(std::string_view text);
 
+/// JSON that is not nested too deeply for what prints it. Throws DataError that names `where`.
+nlohmann::json parse_json(std::string_view text, const std::string& where);
+
 /// Parses a JSON object file. Throws UsageError if it is not there, DataError if it is none.
-nlohmann::json read_json_file(const std::string& path);
+nlohmann::json read_json_file(const std::string& path, uint64_t max_bytes = 16u << 20);
 
 }  // namespace kessoku::model

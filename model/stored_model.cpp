@@ -84,11 +84,10 @@ void read_configs(Preset& configs, const json& all, const std::string& where) {
 json embedded_configs(const WeightFile& file) {
   const auto found = file.metadata().find(kConfigKey);
   if (found == file.metadata().end()) return json::object();
-  const json parsed = json::parse(found->second, nullptr, /*allow_exceptions=*/false);
-  if (!parsed.is_object()) {
-    throw DataError(fmt::format("{}: its metadata \"{}\" is not a JSON object",
-                                file.path().string(), kConfigKey));
-  }
+  const std::string where =
+      fmt::format("{}: its metadata \"{}\"", file.path().string(), kConfigKey);
+  const json parsed = parse_json(found->second, where);
+  if (!parsed.is_object()) throw DataError(where + " is not a JSON object");
   return parsed;
 }
 

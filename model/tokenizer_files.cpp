@@ -18,27 +18,10 @@ using MergePairs = std::vector<std::pair<std::string, std::string>>;
 /// Ours: which front-end the model was trained with.
 constexpr const char* kFrontEndKey = "kessoku_front_end";
 constexpr uint64_t kLargestFile = 32 << 20;  // CLIP's tokenizer.json has under 4 MB
-constexpr int kDeepest = 16;                 // and five levels
-
-json parse_json(const fs::path& path) {
-  const auto limit_depth = [&](int depth, json::parse_event_t, json&) {
-    if (depth > kDeepest) throw DataError(fmt::format("{}: nested too deeply", path.string()));
-    return true;
-  };
-  try {
-    return json::parse(read_file(path, kLargestFile), limit_depth);
-  } catch (const json::exception& error) {
-    throw DataError(fmt::format("{}: not valid JSON: {}", path.string(),
-                                std::string(error.what()).substr(0, 200)));
-  }
-}
 
 /// An object; an empty one if the file is not there.
 json parse_object(const fs::path& path) {
-  if (!fs::exists(path)) return json::object();
-  json parsed = parse_json(path);
-  if (!parsed.is_object()) throw DataError(fmt::format("{}: not a JSON object", path.string()));
-  return parsed;
+  return fs::exists(path) ? read_json_file(path.string(), kLargestFile) : json::object();
 }
 
 /// The pieces by id. The ids must be 0 … n − 1, each once.
@@ -146,9 +129,10 @@ TokenizerFiles read_tokenizer_files(const fs::path& place) {
                           front_end_of(front_end, folder)};
   };
   if (!is_file && fs::exists(vocabulary) && fs::exists(merges)) {
-    return finish(Bpe(pieces_by_id(parse_json(vocabulary), vocabulary.string()),
-                      read_merges_txt(merges), folder.string()),
-                  json());
+    return finish(
+        Bpe(pieces_by_id(read_json_file(vocabulary.string(), kLargestFile), vocabulary.string()),
+            read_merges_txt(merges), folder.string()),
+        json());
   }
   if (fs::exists(combined)) {
     const json root = parse_object(combined);

@@ -193,6 +193,13 @@ TEST_F(ModelFolder, NamesTheConfigFieldThatIsWrong) {
   expect_refused("\"hidden_size\"", "text_encoder/config.json");
 }
 
+TEST_F(ModelFolder, RefusesNestingThatOverflowsTheStack) {
+  constexpr size_t kDepth = 200'000;  // of a value that would be printed
+  write_file_atomically(root() / "unet/config.json",
+                        "{\"act_fn\":" + std::string(kDepth, '[') + std::string(kDepth, ']') + "}");
+  expect_refused("nested too deeply", "unet/config.json");
+}
+
 TEST_F(ModelFolder, TakesNoMemoryForWhatAConfigClaims) {
   set_config("unet", "block_out_channels", {1 << 20, 1 << 20});
   expect_refused("but the config asks for [1048576, ", unet_file().string());

@@ -197,7 +197,7 @@ TEST(Tokenizer, NamesFileAndFaultOfDamagedFiles) {
   write(path / "vocab.json", R"({"a": 0, "b": -1})");
   EXPECT_THAT(message_of_loading(path), HasSubstr("is -1"));
   write(path / "vocab.json", R"(["a"])");
-  EXPECT_THAT(message_of_loading(path), HasSubstr("must be an object"));
+  EXPECT_THAT(message_of_loading(path), HasSubstr("not a JSON object"));
   write(path / "vocab.json", R"({"a": 0})");
   EXPECT_THAT(message_of_loading(path), HasSubstr("the vocabulary lacks the piece"));
   write(path / "merges.txt", "#version: 0.2\ni n\nthe\n");
