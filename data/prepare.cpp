@@ -147,7 +147,10 @@ class Preparation {
       return Part{};
     });
     dataset_ = scan_dataset(options_.dataset, options_.reading);
-    if (!options_.captions_only) keep_ready_latents(dataset_, options_);
+    if (!options_.captions_only) {
+      keep_ready_latents(dataset_, options_);
+      warn_of_flips(dataset_, options_);
+    }
     summary_.skipped = dataset_.skipped;
     summary_.warnings = dataset_.warnings;
     options_.captions_only ? refresh(nullptr) : prepare();

@@ -46,6 +46,19 @@ void keep_ready_latents(Dataset& dataset, const PrepareOptions& options) {
   }
 }
 
+void warn_of_flips(Dataset& dataset, const PrepareOptions& options) {
+  if (std::ranges::find(options.keep, Kind::kImages) != options.keep.end()) return;
+  if (std::ranges::none_of(dataset.settings, [](const Settings& settings) {
+        return settings.flip.value_or(0) > 0;
+      })) {
+    return;
+  }
+  dataset.warnings.push_back(
+      fmt::format("flip_p is not used: latents cannot be mirrored when they are drawn; {}",
+                  options.fit.variants > 1 ? "mirrored variants are drawn as often as the others"
+                                           : "--variants 2 keeps a mirror image of each, too"));
+}
+
 at::Tensor read_ready_latents(const Dataset& dataset, const Example& example) {
   const at::Tensor latents = read_kohya_latents(dataset.root / example.latents);
   if (latents.size(1) * kKohyaDownscale != example.size->height ||

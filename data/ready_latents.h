@@ -11,6 +11,9 @@ namespace kessoku::data {
 /// for what was left out and why.
 void keep_ready_latents(Dataset& dataset, const PrepareOptions& options);
 
+/// Adds a warning if the dataset asks for mirrored images and the store cannot give any as it asks.
+void warn_of_flips(Dataset& dataset, const PrepareOptions& options);
+
 /// An example's latents as a store keeps them: f16, (C, h, w) of the bucket's size. Throws
 /// DataError if the file has been damaged or changed.
 at::Tensor read_ready_latents(const Dataset& dataset, const Example& example);

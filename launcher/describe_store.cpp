@@ -3,10 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <map>
+#include <set>
 #include <thread>
 
 #include "base/error.h"
 #include "data/store.h"
+#include "data/store_manifest.h"
 #include "data/store_verify.h"
 #include "metrics/progress.h"
 
@@ -30,6 +32,36 @@ std::map<std::string, uint64_t> count_subtrees(const data::StoreManifest& manife
     counts["."] += own[c];
   }
   return counts;
+}
+
+/// What is said about a category's own images beyond their multiplier: their settings, all
+/// different. Empty if nothing is.
+std::vector<std::set<uint32_t>> settings_by_category(const data::Store& store) {
+  const data::StoreManifest& manifest = store.manifest();
+  std::vector<std::set<uint32_t>> result(manifest.categories.size());
+  for (const data::Row& row : store.rows()) {
+    const data::Settings& settings = manifest.settings[row.settings];
+    if (settings != data::Settings{.multiply = manifest.categories[row.category].multiply})
+      result[row.category].insert(row.settings);
+  }
+  return result;
+}
+
+/// "dropout 0.1, batch \"night\"", for people.
+std::string summarize(const json& category) {
+  std::vector<std::string> notes;
+  if (category.contains("weight"))
+    notes.push_back(fmt::format("weight {:.4g}", category["weight"].get<double>()));
+  const json settings = category.value("settings", json::array());
+  if (settings.size() > 1) notes.push_back(fmt::format("{} kinds of settings", settings.size()));
+  if (settings.size() == 1) {
+    for (const auto& [key, value] : settings[0].items()) {
+      const bool plain =
+          key == "multiply" ? value == category["multiply"] : key == "loss_scale" && value == 1.0;
+      if (!plain) notes.push_back(fmt::format("{} {}", key, dump(value)));
+    }
+  }
+  return fmt::format("{}", fmt::join(notes, ", "));
 }
 
 std::string format_bytes(uint64_t bytes) {
@@ -59,10 +91,16 @@ json describe_store(const std::filesystem::path& path) {
     result["buckets"][to_string(manifest.buckets[b])] = by_bucket[b];
   }
   std::map<std::string, uint64_t> counts = count_subtrees(manifest, by_category);
-  for (const data::Category& category : manifest.categories) {
-    result["categories"].push_back({{"path", category.path},
-                                    {"examples", counts[category.path]},
-                                    {"multiply", category.multiply}});
+  const std::vector<std::set<uint32_t>> settings = settings_by_category(store);
+  for (size_t c = 0; c < manifest.categories.size(); ++c) {
+    const data::Category& category = manifest.categories[c];
+    json entry{{"path", category.path},
+               {"examples", counts[category.path]},
+               {"multiply", category.multiply}};
+    if (category.weight) entry["weight"] = *category.weight;
+    for (const uint32_t index : settings[c])
+      entry["settings"].push_back(to_json(manifest.settings[index]));
+    result["categories"].push_back(std::move(entry));
   }
   for (const data::Skipped& entry : manifest.skipped) {
     result["skipped"].push_back({{"source", entry.source}, {"reason", entry.reason}});
@@ -82,8 +120,10 @@ void print_store(const json& store, size_t most) {
   fmt::print("  category                                  images  multiply\n");
   for (size_t i = 0; i < std::min(most, categories.size()); ++i) {
     const json& category = categories[i];
-    fmt::print("  {:<40}{:>8}  {:>8.4g}\n", category["path"].get<std::string>(),
-               category["examples"].get<uint64_t>(), category["multiply"].get<double>());
+    const std::string notes = summarize(category);
+    fmt::print("  {:<40}{:>8}  {:>8.4g}{}{}\n", category["path"].get<std::string>(),
+               category["examples"].get<uint64_t>(), category["multiply"].get<double>(),
+               notes.empty() ? "" : "  ", notes);
   }
   if (categories.size() > most) fmt::print("  ... and {} more\n", categories.size() - most);
 }

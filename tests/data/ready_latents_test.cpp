@@ -81,6 +81,17 @@ TEST_F(ReadyLatents, AreLeftOutIfNoBucketHasTheirSize) {
   EXPECT_EQ(encoded_, 2);
 }
 
+TEST(WarnOfFlips, WhereLatentsCannotBeMirrored) {
+  PrepareOptions options;
+  options.keep = {Kind::kMoments};
+  Dataset dataset{.settings = {{}, {.flip = 0.5}}};
+  warn_of_flips(dataset, options);
+  EXPECT_THAT(dataset.warnings, ElementsAre(HasSubstr("--variants 2")));
+  dataset = {.settings = {{}, {.flip = 0}}};
+  warn_of_flips(dataset, options);
+  EXPECT_THAT(dataset.warnings, IsEmpty());
+}
+
 TEST_F(ReadyLatents, ThatAreDamagedAreMadeAnew) {
   std::string bytes = read_file(folder() / "0.npz");
   bytes[500] ^= 1;
