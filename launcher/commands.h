@@ -16,6 +16,8 @@ void add_inspect_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
 /// `result` becomes kStopped when training was asked to stop before its last step.
 void add_train_command(CLI::App& app, ExitCode& result);
+/// `result` becomes what the training ended with, or what ended it for good.
+void add_launch_command(CLI::App& app, ExitCode& result);
 /// `result` becomes kStopped when it was asked to stop before the last picture.
 void add_sample_command(CLI::App& app, ExitCode& result);
 void add_tokens_command(CLI::App& app);

@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
   kessoku::launcher::add_plan_command(app);
   ExitCode result = ExitCode::kDone;
   kessoku::launcher::add_train_command(app, result);
+  kessoku::launcher::add_launch_command(app, result);
   kessoku::launcher::add_sample_command(app, result);
   kessoku::launcher::add_forward_command(app);
   kessoku::launcher::add_convert_command(app);

@@ -1,0 +1,171 @@
+"""`kessoku launch`: what was killed or hangs goes on by itself, and ends as if nothing had happened.
+
+    launch_test.py KESSOKU WORK_FOLDER [TESTS...]
+
+KESSOKU_KILLS=N random kills (default 6) are survived in test_random_kills; KESSOKU_SEED repeats a run of it.
+"""
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
+from harness import ENVIRONMENT, PROGRAM, WORK, kessoku, log_of, losses_of, make_inputs, ranks_of, run_tests, wait_for, weights_of
+
+KILLS = int(os.environ.get("KESSOKU_KILLS", "6"))
+SEED = int(os.environ.get("KESSOKU_SEED", str(random.randrange(1 << 30))))
+STEPS = 40
+
+
+def child_of(process):
+    """The process number of mpirun, which a supervisor has started; none between two starts."""
+    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+        try:
+            if "mpirun" in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+        except OSError:
+            pass
+    return None
+
+
+class LaunchTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model, cls.store, cls.run_file = make_inputs()
+        cls.settings = ["--set", f"train.steps={STEPS}", "--set", "checkpoint.every_steps=4", "--set", "metrics.port=-1",
+                        "--set", "train.micro_batch=2", "--set", "data.shuffle_tags=true"]
+        kessoku("train", cls.run_file, "--out", WORK / "undisturbed", *cls.settings, ranks=2)
+
+    def launch(self, name, *arguments):
+        command = [PROGRAM, "launch", "-n", "2", self.run_file, "--out", WORK / name, *self.settings, "--backoff", "0.1", *arguments]
+        process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.kill)
+        return WORK / name, process
+
+    def step_of(self, run):
+        try:
+            log = log_of(run)
+        except (OSError, ValueError):  # not there yet, or just being written
+            return 0
+        return log[-1]["step"] if log else 0
+
+    def wait_for_step(self, run, process, step):
+        def reached():
+            self.assertIsNone(process.poll(), "ended too early")
+            return self.step_of(run) >= step
+        wait_for(reached, f"step {step}")
+
+    def require_equal(self, run, other="undisturbed"):
+        self.assertEqual([r["step"] for r in log_of(run)], list(range(1, STEPS + 1)))
+        np.testing.assert_array_equal(losses_of(run), losses_of(WORK / other))
+        expected = weights_of(WORK / other)
+        for name, value in weights_of(run).items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+    def test_random_kills(self):
+        """Of a rank, of mpirun, of the supervisor: at random moments, until there were enough."""
+        print(f"KESSOKU_SEED={SEED} KESSOKU_KILLS={KILLS}", flush=True)
+        chance, kills, runs = random.Random(SEED), {"rank": 0, "mpirun": 0, "supervisor": 0}, 0
+        while sum(kills.values()) < KILLS:
+            runs += 1
+            run, process = self.launch(f"killed-{runs}", "--patience", "50")
+            while process.poll() is None and sum(kills.values()) < KILLS:
+                time.sleep(chance.uniform(0.2, 5))
+                what = chance.choices(["rank", "mpirun", "supervisor"], [6, 2, 1])[0]
+                mpirun = child_of(process.pid) if process.poll() is None else None
+                ranks = ranks_of(mpirun) if mpirun else {}
+                if not ranks:
+                    continue
+                victim = {"rank": chance.choice(sorted(ranks.values())), "mpirun": mpirun, "supervisor": process.pid}[what]
+                try:
+                    os.kill(victim, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                kills[what] += 1
+                if what == "supervisor":
+                    process.communicate()
+                    wait_for(lambda: not any(Path(f"/proc/{r}").exists() for r in ranks.values()), "the end of its ranks")
+                    run, process = self.launch(run.name, "--patience", "50")
+            errors = process.communicate(timeout=300)[1]
+            self.assertEqual(process.returncode, 0, errors)
+            self.require_equal(run)
+        print(f"survived with equal bits: {kills} in {runs} runs", flush=True)
+
+    def test_a_request_to_stop_leaves_a_checkpoint_and_75(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            run, process = self.launch("stopped")
+            self.wait_for_step(run, process, self.step_of(run) + 2)
+            process.send_signal(number)
+            errors = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 75, errors)
+            self.assertEqual((run / "checkpoints/latest").readlink().name, f"step-{self.step_of(run):08}")
+        run, process = self.launch("stopped")
+        self.assertEqual(process.wait(120), 0)
+        self.require_equal(run)
+
+    def test_what_would_fail_again_is_not_started_again(self):
+        for settings, code in ((["--set", "optimizer.lr=1e30"], 64), (["--set", "model.path=nowhere"], 64)):
+            run, process = self.launch(f"wrong-{code}-{settings[1][:5]}", *settings)
+            errors = process.communicate(timeout=120)[1]
+            self.assertEqual(process.returncode, code, errors)
+            self.assertEqual(errors.count("launch: mpirun"), 1, errors)
+
+    def test_gives_up_when_a_restart_gains_nothing(self):
+        # Something that dies at the same step each time, and something that never begins.
+        failing = WORK / "failing.sh"
+        failing.write_text("#!/bin/sh\nexit 137\n")
+        failing.chmod(0o755)
+        _, process = self.launch("never", "--mpirun", failing)
+        errors = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 137)
+        self.assertEqual(errors.count("failing.sh"), 2, errors)
+        self.assertIn("giving up", errors)
+
+    def test_a_run_without_a_sign_of_life_is_started_again(self):
+        run, process = self.launch("silent", "--heartbeat", "8")
+        self.wait_for_step(run, process, 5)
+        for rank in ranks_of(child_of(process.pid)).values():
+            os.kill(rank, signal.SIGSTOP)
+        errors = process.communicate(timeout=240)[1]
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertIn("no sign of life in 8 s", errors)
+        self.require_equal(run)
+
+    def test_hosts_that_do_not_answer_are_left_out(self):
+        # Two more "hosts" on this machine; the agent runs what it is given, and refuses for a host that is down.
+        agent, down = WORK / "agent.sh", WORK / "down"
+        agent.write_text(f'#!/bin/sh\nhost=$1; shift\n[ -e {down}-$host ] && exit 255\nexec sh -c "$*"\n')
+        agent.chmod(0o755)
+        (WORK / "down-kessoku-b").touch()
+        command = [PROGRAM, "launch", "--hosts", "localhost:2,kessoku-b:2", "--agent", agent, self.run_file, "--out", WORK / "hosts",
+                   *self.settings]
+        done = subprocess.run([str(w) for w in command], capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("kessoku-b does not answer", done.stderr)
+        self.assertIn("2 ranks instead of 4", done.stderr)
+        self.require_equal(WORK / "hosts")
+        (WORK / "down-localhost").touch()  # is not asked: this machine always answers
+        said = subprocess.run([str(w) for w in [*command, "--dry-run"]], capture_output=True, text=True, env=ENVIRONMENT).stderr
+        self.assertIn("--host localhost:2,kessoku-b:2", said)
+        self.assertIn("-n 4", said)
+
+    def test_wrong_use_is_64(self):
+        for arguments, words in ((["--hosts", "a:0"], "slots"), (["--hosts", "-oProxyCommand=x"], "no host's name"),
+                                 (["--hostfile", "nowhere"], "nowhere"), (["--hosts", "a", "--hostfile", "b"], "one of them"),
+                                 (["--mpirun", "no-such-mpirun"], "no-such-mpirun"), (["--set", "train.stepz=1"], "train.steps")):
+            with self.subTest(arguments):
+                done = subprocess.run([str(PROGRAM), "launch", str(self.run_file), "--out", str(WORK / "x"), *arguments],
+                                      capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+                self.assertEqual(done.returncode, 64, done.stderr)
+                self.assertIn(words, done.stderr)
+
+
+if __name__ == "__main__":
+    run_tests()
