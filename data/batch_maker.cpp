@@ -1,7 +1,5 @@
 #include "data/batch_maker.h"
 
-#include <ATen/ops/empty.h>
-
 #include <cmath>
 
 #include "base/error.h"
@@ -18,13 +16,7 @@ void check_probability(const char* key, double value) {
   }
 }
 
-Kind choose_kind(const Store& store, bool images) {
-  if (images) {
-    if (store.keeps(Kind::kImages)) return Kind::kImages;
-    throw UsageError(
-        "training the VAE needs images, which the store does not keep; prepare it with --keep "
-        "images");
-  }
+Kind latent_kind(const Store& store) {
   if (store.keeps(Kind::kMoments)) return Kind::kMoments;
   if (store.keeps(Kind::kLatents)) return Kind::kLatents;
   throw UsageError(
@@ -32,20 +24,36 @@ Kind choose_kind(const Store& store, bool images) {
       "prepare it with --model and --keep moments");
 }
 
-std::vector<int64_t> with_batch(size_t batch, std::span<const int64_t> row) {
-  std::vector<int64_t> shape{static_cast<int64_t>(batch)};
-  shape.insert(shape.end(), row.begin(), row.end());
-  return shape;
+std::vector<Kind> choose_kinds(const Store& store, const LoaderOptions& options) {
+  std::vector<Kind> kinds;
+  if (!options.images) kinds.push_back(latent_kind(store));
+  if (!options.images && !options.masks) return kinds;
+  if (!store.keeps(Kind::kImages)) {
+    throw UsageError(
+        options.images
+            ? "training the VAE needs images, which the store does not keep; prepare it with "
+              "--keep images"
+            : "training an inpainting model needs images beside the latents, which the store does "
+              "not keep; prepare it with --keep moments,images");
+  }
+  kinds.push_back(Kind::kImages);
+  return kinds;
 }
 
-// Log-variances are clamped as diffusers' DiagonalGaussianDistribution does.
-void sample_moments(const at::Tensor& moments, float scale, std::span<const float> normal,
-                    float* out) {
+// Item `i` of a batch.
+std::span<float> place(const at::Tensor& batch, size_t i) {
+  const size_t size = static_cast<size_t>(batch.numel() / batch.size(0));
+  return {batch.mutable_data_ptr<float>() + i * size, size};
+}
+
+// Makes latents of unit normals, in place. Log-variances are clamped as diffusers'
+// DiagonalGaussianDistribution does.
+void sample_moments(const at::Tensor& moments, float scale, std::span<float> normal) {
   const at::Half* mean = moments.const_data_ptr<at::Half>();
   const at::Half* log_variance = mean + normal.size();
   for (size_t i = 0; i < normal.size(); ++i) {
     const float clamped = std::clamp(static_cast<float>(log_variance[i]), -30.0f, 20.0f);
-    out[i] = (static_cast<float>(mean[i]) + std::exp(0.5f * clamped) * normal[i]) * scale;
+    normal[i] = (static_cast<float>(mean[i]) + std::exp(0.5f * clamped) * normal[i]) * scale;
   }
 }
 
@@ -62,17 +70,15 @@ void copy_pixels(const at::Tensor& row, bool flip, float* out) {
 
 }  // namespace
 
-BatchMaker::BatchMaker(const Store& store, const LoaderOptions& options)
-    : store_(store), options_(options), kind_(choose_kind(store, options.images)) {
+BatchMaker::BatchMaker(const Store& store, const LoaderOptions& options,
+                       RowReader::Substitutes substitutes)
+    : store_(store),
+      options_(options),
+      kinds_(choose_kinds(store, options)),
+      reader_(store, kinds_, std::move(substitutes), options.on_bad_row),
+      slabs_(options.pinned) {
   check_probability("caption_dropout", options.caption_dropout);
   check_probability("flip", options.flip);
-  if (options.masks) {
-    if (!store.keeps(Kind::kImages)) {
-      throw UsageError(
-          "training an inpainting model needs images beside the latents, which the store does not "
-          "keep; prepare it with --keep moments,images");
-    }
-  }
   if (options.flip > 0 && !options.images) {
     throw UsageError(
         "data.flip needs a store of images: latents cannot be mirrored; set data.flip = 0");
@@ -88,6 +94,8 @@ BatchMaker::BatchMaker(const Store& store, const LoaderOptions& options)
 }
 
 const Settings& BatchMaker::settings_of(const Draw& draw) const {
+  static const Settings kPlain;
+  if (!options_.use_settings) return kPlain;
   return store_.manifest().settings[store_.rows()[draw.example].settings];
 }
 
@@ -113,54 +121,79 @@ bool BatchMaker::flipped(const Draw& draw) const {
   return RandomStream(options_.seed, Purpose::kFlip, draw.number).uniform() < probability;
 }
 
-void BatchMaker::fill_images(Batch& batch) const {
-  const std::vector<int64_t> shape = store_.shape(batch.draws.front().example, Kind::kImages);
-  batch.images = at::empty(with_batch(batch.draws.size(), shape), at::kFloat);
-  const at::Tensor row = at::empty(shape, at::kByte);
-  float* out = batch.images.mutable_data_ptr<float>();
-  for (const Draw& draw : batch.draws) {
-    store_.read(draw.example, Kind::kImages, variant_of(draw), row);
-    copy_pixels(row, options_.images && flipped(draw), out);  // latents are never flipped
-    out += row.numel();
+std::vector<int64_t> BatchMaker::latent_shape(const Batch& batch) const {
+  std::vector<int64_t> shape = store_.shape(batch.draws.front().example, kinds_.front());
+  if (kinds_.front() == Kind::kMoments) shape[0] /= 2;
+  return shape;
+}
+
+// Reads the rows, which may give draws to other examples: to be done before anything else.
+void BatchMaker::read_rows(Batch& batch) const {
+  std::vector<at::Tensor> rows;
+  for (const Kind kind : kinds_) {
+    std::vector<int64_t> shape = store_.shape(batch.draws.front().example, kind);
+    const bool images = kind == Kind::kImages;
+    rows.push_back(rows_.take(shape, images ? at::kByte : at::kHalf));
+    if (!images) shape = latent_shape(batch);
+    shape.insert(shape.begin(), static_cast<int64_t>(batch.draws.size()));
+    (images ? batch.images : batch.latents) = slabs_.take(shape, at::kFloat);
+  }
+  for (size_t i = 0; i < batch.draws.size(); ++i) {
+    Draw& draw = batch.draws[i];
+    const uint32_t wanted = draw.example;
+    reader_.read(draw, variant_of(draw), rows);
+    batch.replaced += draw.example != wanted;
+    for (size_t k = 0; k < kinds_.size(); ++k) {
+      if (kinds_[k] == Kind::kImages) {
+        // Beside latents, which are never flipped, images are not either.
+        copy_pixels(rows[k], options_.images && flipped(draw), place(batch.images, i).data());
+      } else {
+        fill_latent(draw, rows[k], place(batch.latents, i));
+      }
+    }
+  }
+}
+
+void BatchMaker::fill_latent(const Draw& draw, const at::Tensor& row, std::span<float> out) const {
+  const auto scale = static_cast<float>(store_.manifest().encoder.scaling_factor);
+  if (kinds_.front() == Kind::kLatents) {
+    const at::Half* latent = row.const_data_ptr<at::Half>();
+    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(latent[i]) * scale;
+    return;
+  }
+  RandomStream(options_.seed, Purpose::kVaeSample, draw.number).fill_normal(out);
+  sample_moments(row, scale, out);
+}
+
+void BatchMaker::fill_noises(Batch& batch) const {
+  batch.noise = slabs_.take(batch.latents.sizes(), at::kFloat);
+  const std::vector<int64_t> shape = latent_shape(batch);
+  for (size_t i = 0; i < batch.draws.size(); ++i) {
+    fill_noise(options_.seed, batch.draws[i].number, {shape[0], shape[1], shape[2]}, options_.noise,
+               place(batch.noise, i));
   }
 }
 
 void BatchMaker::fill_masks(Batch& batch) const {
   const int64_t height = batch.images.size(2), width = batch.images.size(3);
-  batch.masks = at::empty({batch.images.size(0), 1, height, width}, at::kFloat);
-  float* out = batch.masks.mutable_data_ptr<float>();
-  for (const Draw& draw : batch.draws) {
-    const auto size = static_cast<size_t>(height * width);
-    fill_mask(options_.seed, draw.number, height, width, *options_.masks, {out, size});
-    out += size;
+  batch.masks = slabs_.take({batch.images.size(0), 1, height, width}, at::kFloat);
+  for (size_t i = 0; i < batch.draws.size(); ++i) {
+    fill_mask(options_.seed, batch.draws[i].number, height, width, *options_.masks,
+              place(batch.masks, i));
   }
 }
 
-void BatchMaker::fill_latents(Batch& batch) const {
-  const std::vector<int64_t> row_shape = store_.shape(batch.draws.front().example, kind_);
-  std::vector<int64_t> shape = with_batch(batch.draws.size(), row_shape);
-  if (kind_ == Kind::kMoments) shape[1] /= 2;
-  batch.latents = at::empty(shape, at::kFloat);
-  batch.noise = at::empty(shape, at::kFloat);
-  const size_t size = static_cast<size_t>(batch.latents.numel()) / batch.draws.size();
-  const auto scale = static_cast<float>(store_.manifest().encoder.scaling_factor);
-  const at::Tensor row = at::empty(row_shape, at::kHalf);
-  std::vector<float> normal(size);
-  float* out = batch.latents.mutable_data_ptr<float>();
-  float* noise = batch.noise.mutable_data_ptr<float>();
+void BatchMaker::fill_numbers(Batch& batch) const {
+  const auto size = static_cast<int64_t>(batch.draws.size());
+  batch.loss_scale = slabs_.take({size}, at::kFloat);
+  batch.timesteps = slabs_.take({size}, at::kLong);
+  float* loss_scale = batch.loss_scale.mutable_data_ptr<float>();
+  int64_t* timestep = batch.timesteps.mutable_data_ptr<int64_t>();
+  const auto range = static_cast<uint64_t>(options_.timesteps - options_.first_timestep);
   for (const Draw& draw : batch.draws) {
-    store_.read(draw.example, kind_, variant_of(draw), row);
-    if (kind_ == Kind::kMoments) {
-      RandomStream(options_.seed, Purpose::kVaeSample, draw.number).fill_normal(normal);
-      sample_moments(row, scale, normal, out);
-    } else {
-      const at::Half* latent = row.const_data_ptr<at::Half>();
-      for (size_t i = 0; i < size; ++i) out[i] = static_cast<float>(latent[i]) * scale;
-    }
-    fill_noise(options_.seed, draw.number, {shape[1], shape[2], shape[3]}, options_.noise,
-               {noise, size});
-    out += size;
-    noise += size;
+    *loss_scale++ = static_cast<float>(settings_of(draw).loss_scale);
+    RandomStream random(options_.seed, Purpose::kTimestep, draw.number);
+    *timestep++ = options_.first_timestep + static_cast<int64_t>(random.below(range));
   }
 }
 
@@ -169,7 +202,8 @@ void BatchMaker::fill_input_ids(Batch& batch) const {
     const std::vector<int64_t> ids = options_.encode_caption(batch.captions[i]);
     const auto length = static_cast<int64_t>(ids.size());
     if (i == 0)
-      batch.input_ids = at::empty({static_cast<int64_t>(batch.captions.size()), length}, at::kLong);
+      batch.input_ids =
+          slabs_.take({static_cast<int64_t>(batch.captions.size()), length}, at::kLong);
     if (length != batch.input_ids.size(1))
       throw std::logic_error("captions became token lists of unequal length");
     std::copy(ids.begin(), ids.end(),
@@ -182,27 +216,11 @@ Batch BatchMaker::make(uint64_t step, uint32_t micro, std::vector<Draw> draws) c
   batch.step = step;
   batch.micro = micro;
   batch.draws = std::move(draws);
-  const auto size = static_cast<int64_t>(batch.draws.size());
-  batch.loss_scale = at::empty({size}, at::kFloat);
-  float* loss_scale = batch.loss_scale.mutable_data_ptr<float>();
-  batch.timesteps = at::empty({size}, at::kLong);
-  int64_t* timestep = batch.timesteps.mutable_data_ptr<int64_t>();
-  for (const Draw& draw : batch.draws) {
-    batch.captions.push_back(caption_of(draw));
-    *loss_scale++ = static_cast<float>(settings_of(draw).loss_scale);
-    RandomStream random(options_.seed, Purpose::kTimestep, draw.number);
-    const auto range = static_cast<uint64_t>(options_.timesteps - options_.first_timestep);
-    *timestep++ = options_.first_timestep + static_cast<int64_t>(random.below(range));
-  }
-  if (options_.images) {
-    fill_images(batch);
-  } else {
-    fill_latents(batch);
-  }
-  if (options_.masks) {
-    fill_images(batch);
-    fill_masks(batch);
-  }
+  read_rows(batch);
+  if (batch.latents.defined()) fill_noises(batch);
+  if (options_.masks) fill_masks(batch);
+  fill_numbers(batch);
+  for (const Draw& draw : batch.draws) batch.captions.push_back(caption_of(draw));
   if (options_.encode_caption) fill_input_ids(batch);
   return batch;
 }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "data/loader.h"
+#include "data/row_reader.h"
+#include "data/slab_pool.h"
 
 namespace kessoku::data {
 
@@ -9,7 +11,7 @@ namespace kessoku::data {
 class BatchMaker {
  public:
   /// Throws UsageError where the options contradict each other or the store lacks what they need.
-  BatchMaker(const Store& store, const LoaderOptions& options);
+  BatchMaker(const Store& store, const LoaderOptions& options, RowReader::Substitutes substitutes);
 
   /// All of `draws` share one bucket.
   Batch make(uint64_t step, uint32_t micro, std::vector<Draw> draws) const;
@@ -19,14 +21,19 @@ class BatchMaker {
   std::string caption_of(const Draw& draw) const;
   int64_t variant_of(const Draw& draw) const;
   bool flipped(const Draw& draw) const;
-  void fill_images(Batch& batch) const;
+  std::vector<int64_t> latent_shape(const Batch& batch) const;
+  void read_rows(Batch& batch) const;
+  void fill_latent(const Draw& draw, const at::Tensor& row, std::span<float> out) const;
+  void fill_noises(Batch& batch) const;
   void fill_masks(Batch& batch) const;
-  void fill_latents(Batch& batch) const;
+  void fill_numbers(Batch& batch) const;
   void fill_input_ids(Batch& batch) const;
 
   const Store& store_;
   LoaderOptions options_;
-  Kind kind_;  // what is read
+  std::vector<Kind> kinds_;  // that are read: of latents, of images, or both in this order
+  RowReader reader_;
+  mutable SlabPool slabs_, rows_;  // of batches, and for rows on their way
 };
 
 }  // namespace kessoku::data

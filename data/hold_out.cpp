@@ -20,10 +20,10 @@ std::vector<bool> hold_out(const Store& store, double fraction) {
     double value;
   };
   std::vector<std::optional<Highest>> highest(store.manifest().categories.size());
+  const std::vector<uint64_t> contents = store.content_hashes();
   for (uint32_t i = 0; i < store.size(); ++i) {
     const Row& row = store.rows()[i];
-    const uint64_t content = store.provenance(i).content_hash;
-    const double value = RandomStream(0, Purpose::kValidation, content).uniform();
+    const double value = RandomStream(0, Purpose::kValidation, contents[i]).uniform();
     held[i] = value < fraction;
     if (!(store.manifest().settings[row.settings].multiply > 0)) continue;
     std::optional<Highest>& in_folder = highest[row.category];

@@ -34,8 +34,8 @@ struct Loader::Impl {
   Batch next();
 
   LoaderOptions options;
-  BatchMaker maker;
   Sampler sampler;
+  BatchMaker maker;
   uint64_t accumulation = 0;
   uint64_t tickets = 0;  // in all
 
@@ -51,7 +51,9 @@ struct Loader::Impl {
 };
 
 Loader::Impl::Impl(const Store& store, Sampler the_sampler, const LoaderOptions& the_options)
-    : options(the_options), maker(store, the_options), sampler(std::move(the_sampler)) {
+    : options(the_options),
+      sampler(std::move(the_sampler)),
+      maker(store, the_options, [this](const Draw& draw) { return sampler.substitutes(draw); }) {
   check();
   accumulation =
       sampler.global_batch() / (options.micro_batch * static_cast<uint64_t>(options.ranks));

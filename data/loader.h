@@ -20,6 +20,7 @@ struct Batch {
   uint64_t step = 0;
   uint32_t micro = 0;                 ///< 0 … accumulation − 1
   std::vector<Draw> draws;            ///< B of them
+  uint32_t replaced = 0;              ///< draws whose row was bad and that went to other examples
   std::vector<std::string> captions;  ///< as drawn: renamed, dropped to "" …
   at::Tensor images;  ///< (B, 3, H, W) f32 in −1…1; defined if the store's images are asked for
   at::Tensor masks;   ///< (B, 1, H, W) f32, 1 where an inpainting model repaints; if asked for
@@ -49,6 +50,13 @@ struct LoaderOptions {
   NoiseOptions noise;
   int threads = 1;      ///< that read ahead
   size_t prefetch = 4;  ///< batches ready at most
+  bool pinned = false;  ///< batches lie in page-locked memory; needs a GPU
+  /// Whether the dataset's own settings of dropout, flip, tag order and loss scale count.
+  bool use_settings = true;
+  /// If given, a row that cannot be read or fails its checksum does not stop the run: another
+  /// example takes its draw (Sampler::substitutes). Told once a row what is wrong with it, by the
+  /// loader's threads.
+  std::function<void(const std::string& problem)> on_bad_row;
   /// Token ids of a caption; called by the loader's threads, must be safe for concurrent use.
   std::function<std::vector<int64_t>(const std::string&)> encode_caption;
 };

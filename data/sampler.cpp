@@ -33,6 +33,15 @@ struct Sampler::Impl {
   void shuffle_segment(uint32_t group, const Segment& segment);
   void deal_steps();
 
+  // The examples of one leaf and group.
+  struct Cell {
+    uint32_t group;
+    uint64_t begin, end;  // in `order`
+    double share;         // of a pass's draws
+  };
+  size_t cell_of(uint32_t example) const;
+  std::vector<uint32_t> substitutes(const Draw& draw) const;
+
   using Texts = std::vector<std::string>;
   double passes(uint64_t steps) const;
   void warn_of_passes(Texts& warnings) const;
@@ -48,6 +57,7 @@ struct Sampler::Impl {
   std::vector<Leaf> leaves;
   std::vector<Quota> quotas;          // by leaf
   std::vector<uint32_t> order;        // examples, by leaf, group and place on the circle
+  std::vector<Cell> cells;            // of `order`, one after another
   std::vector<BucketStream> streams;  // by group
   std::vector<double> shares;         // by group
   std::optional<Interleave> turns;
@@ -127,6 +137,9 @@ void Sampler::Impl::add_leaf(uint32_t leaf, uint64_t begin, std::span<const uint
   for (const auto& [group, segment] : segments) {
     streams[group].add(segment);
     shuffle_segment(group, segment);
+    const double images = static_cast<double>(segment.images);
+    cells.push_back({group, segment.offset, segment.offset + segment.images,
+                     quotas.back().multiplier() * images});
   }
 }
 
@@ -151,6 +164,37 @@ void Sampler::Impl::deal_steps() {
     weights.push_back(std::max<uint64_t>(weight, stream.pass_share() > 0));
   }
   turns.emplace(weights);
+}
+
+size_t Sampler::Impl::cell_of(uint32_t example) const {
+  const auto place = static_cast<uint64_t>(std::ranges::find(order, example) - order.begin());
+  if (place == order.size()) throw std::logic_error("an example that is never drawn");
+  const auto found = std::ranges::upper_bound(cells, place, {}, &Cell::end);
+  return static_cast<size_t>(found - cells.begin());
+}
+
+std::vector<uint32_t> Sampler::Impl::substitutes(const Draw& draw) const {
+  constexpr uint64_t kMost = 1000;  // of each kind
+  RandomStream random(seed, Purpose::kSubstitute, draw.number);
+  std::vector<uint32_t> found;
+  const Cell& own = cells[cell_of(draw.example)];
+  const uint64_t size = own.end - own.begin, first = random.below(size);
+  for (uint64_t i = 0; i < std::min(size, kMost); ++i)
+    found.push_back(order[own.begin + (first + i) % size]);
+  std::vector<const Cell*> group;
+  std::vector<double> sums;
+  for (const Cell& cell : cells) {
+    if (cell.group != own.group) continue;
+    group.push_back(&cell);
+    sums.push_back((sums.empty() ? 0 : sums.back()) + cell.share);
+  }
+  for (uint64_t i = 0; i < kMost; ++i) {
+    const auto above = std::ranges::upper_bound(sums, random.uniform() * sums.back());
+    const Cell& cell = *group[std::min<size_t>(above - sums.begin(), group.size() - 1)];
+    found.push_back(order[cell.begin + random.below(cell.end - cell.begin)]);
+  }
+  std::erase(found, draw.example);
+  return found;
 }
 
 double Sampler::Impl::passes(uint64_t steps) const {
@@ -223,6 +267,10 @@ std::vector<Draw> Sampler::step(uint64_t step) {
                 impl_->groups[turn.part].bucket};
   }
   return draws;
+}
+
+std::vector<uint32_t> Sampler::substitutes(const Draw& draw) const {
+  return impl_->substitutes(draw);
 }
 
 uint64_t Sampler::global_batch() const { return impl_->global_batch; }

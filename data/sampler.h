@@ -44,6 +44,11 @@ class Sampler {
   /// Not for concurrent use.
   std::vector<Draw> step(uint64_t step);
 
+  /// The examples that may stand in for one that cannot be read, best first: some of its folder,
+  /// multiplier and group, then some of its group in proportion to their shares. A function of
+  /// the draw, like everything. Safe for concurrent use. Slow.
+  std::vector<uint32_t> substitutes(const Draw& draw) const;
+
   uint64_t global_batch() const;
   uint64_t pass_draws() const;
   const std::vector<Group>& groups() const;

@@ -18,7 +18,7 @@ at::Tensor SlabPool::take(at::IntArrayRef sizes, at::ScalarType dtype) {
   // Shapes that come no more give way.
   constexpr size_t kMost = 64;
   if (slabs_.size() >= kMost) std::erase_if(slabs_, free);
-  slabs_.push_back(at::empty(sizes, dtype));
+  slabs_.push_back(at::empty(sizes, at::TensorOptions(dtype).pinned_memory(pinned_)));
   return slabs_.back().alias();
 }
 

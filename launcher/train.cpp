@@ -15,6 +15,7 @@
 #include "runtime/checkpoint_writer.h"
 #include "runtime/parameter_settings.h"
 #include "runtime/preview.h"
+#include "runtime/run_changes.h"
 #include "runtime/run_folder.h"
 #include "runtime/run_monitor.h"
 #include "runtime/scaling_factor.h"
@@ -97,6 +98,11 @@ data::LoaderOptions loader_options(const RunConfig& config, const model::StableD
                    config.train.pyramid_discount};
   options.threads = static_cast<int>(config.data.threads);
   options.prefetch = static_cast<size_t>(config.data.prefetch);
+  if (config.data.on_bad_row == "skip") {
+    options.on_bad_row = [](const std::string& problem) {
+      fmt::print(stderr, "warning: {}; other images take its draws\n", problem);
+    };
+  }
   options.encode_caption = [&model, &config](const std::string& caption) {
     return model.tokenizer.tokenize(caption, config.data.caption_chunks()).ids;
   };
@@ -138,8 +144,12 @@ ExitCode train(const TrainOptions& options) {
   runtime::Trainer trainer(
       config, trained, *objective, runtime::DrawCounter(store.manifest().categories, store.rows()),
       runtime::Audit(folder.path, config.audit.batches, *communicator), *communicator);
-  const runtime::RunIdentity identity{config.seed, config.train.global_batch, store.digests().rows};
-  if (folder.resume_from) runtime::load_checkpoint(*folder.resume_from, identity, trainer);
+  const runtime::RunIdentity identity{config.seed, config.train.global_batch};
+  std::vector<metrics::RunEvent> changes;
+  if (folder.resume_from) {
+    runtime::load_checkpoint(*folder.resume_from, identity, trainer);
+    changes = runtime::changes_since(*folder.resume_from, config, store);
+  }
   runtime::require_same_start(config, folder, store, trainer.flat(), *communicator);
   if (first) {
     runtime::write_run_description(folder.path, config, store.manifest().categories, mixture,
@@ -149,6 +159,7 @@ ExitCode train(const TrainOptions& options) {
   }
 
   runtime::RunMonitor monitor(folder.path, config, trainer.steps_done(), *communicator);
+  for (const metrics::RunEvent& change : changes) monitor.note(change);
   const auto timed = [&](Phase phase, const auto& work) {
     const Stopwatch watch;
     work();
@@ -158,7 +169,7 @@ ExitCode train(const TrainOptions& options) {
     const runtime::BorrowedWeights borrowed(trainer.flat(), trainer.published_values());
     runtime::write_preview(folder.path, trainer.steps_done(), config, model, *communicator);
   };
-  runtime::CheckpointWriter writer(folder.path, config, identity, model, *communicator);
+  runtime::CheckpointWriter writer(folder.path, config, identity, store, model, *communicator);
   const auto checkpoint = [&] {
     writer.finish();
     if (config.vae.fit_scaling_factor && config.trains("vae")) {

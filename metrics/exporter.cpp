@@ -132,6 +132,9 @@ void Exporter::Impl::observe_run(const StepRecord& record) {
   gauge("kessoku_learning_rate", "Learning rate of the last step").Set(record.lr);
   gauge("kessoku_samples_per_second", "Draws a second of the last step, over all ranks")
       .Set(record.samples_per_second);
+  counter("kessoku_bad_rows_total",
+          "Draws since this process began whose row was damaged and that other images took")
+      .Increment(static_cast<double>(record.bad_rows));
   for (const auto& [name, draws] : record.category_draws) {
     prometheus::Counter*& drawn = category_draws[name];
     if (drawn == nullptr) {

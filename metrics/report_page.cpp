@@ -163,6 +163,21 @@ std::string mixture(const ReportData& data) {
   return section("Mixture", out);
 }
 
+std::string changes(const ReportData& data) {
+  if (data.events.empty()) return "";
+  Rows rows;
+  for (const RunEvent& event : data.events) {
+    rows.push_back({grouped(event.step), escape_html(event.key), escape_html(event.before),
+                    escape_html(event.after), escape_html(concerned(event))});
+  }
+  return section("Changes during the run", html_table({{"After step", "number"},
+                                                       {"What", ""},
+                                                       {"Before", "note"},
+                                                       {"Then", "note"},
+                                                       {"Concerned", ""}},
+                                                      rows));
+}
+
 std::string prompt_list(const SampleGrid& grid) {
   std::string list = "<ol>";
   for (const std::string& prompt : grid.prompts) {
@@ -215,8 +230,8 @@ std::string report_page(const ReportData& data) {
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<title>{} – Kessoku</title>\n<style>\n{}</style>\n</head>\n<body>\n",
       kContentPolicy, escape_html(data.name), kReportStyle);
-  out += header(data) + "<main>\n" + figures(data) + curves(data) + mixture(data) + pictures(data) +
-         settings(data);
+  out += header(data) + "<main>\n" + figures(data) + curves(data) + changes(data) + mixture(data) +
+         pictures(data) + settings(data);
   out += fmt::format(
       "</main>\n<footer><p>Written by kessoku report, version {}.</p></footer>\n"
       "<script type=\"application/json\" id=\"curves\">{}</script>\n"

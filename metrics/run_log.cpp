@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <utility>
+#include <variant>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -18,10 +19,22 @@ namespace kessoku::metrics {
 namespace {
 
 struct Line {
-  StepRecord record;
+  std::variant<StepRecord, RunEvent> content;
   uint64_t end;  ///< offset of the first byte after it in the file
   bool closed;   ///< ends with a newline
 };
+
+std::variant<StepRecord, RunEvent> parse_line(std::string_view line) {
+  if (is_event(line)) return run_event_from_json(line);
+  return step_record_from_json(line);
+}
+
+/// Whether a run that goes on after `last_step` keeps the line: what an event tells began after its
+/// step.
+bool belongs_to(const Line& line, uint64_t last_step) {
+  if (const auto* event = std::get_if<RunEvent>(&line.content)) return event->step < last_step;
+  return std::get<StepRecord>(line.content).step <= last_step;
+}
 
 /// Calls `visit` for each line until it returns false. A last line that is no record was torn by a
 /// crash and is left out; one that lacks only its newline counts.
@@ -36,15 +49,15 @@ void visit_lines(const std::filesystem::path& path, Visit visit) {
     const bool closed = newline != std::string_view::npos;
     const size_t end = closed ? newline + 1 : text.size();
     ++number;
-    StepRecord record;
+    std::variant<StepRecord, RunEvent> content;
     try {
-      record = step_record_from_json(text.substr(begin, (closed ? newline : end) - begin));
+      content = parse_line(text.substr(begin, (closed ? newline : end) - begin));
     } catch (const DataError& error) {
       if (end == text.size()) return;
       throw DataError(fmt::format("{}:{}: {}; remove the line, or move the file away",
                                   path.string(), number, error.what()));
     }
-    if (!visit(Line{std::move(record), end, closed})) return;
+    if (!visit(Line{std::move(content), end, closed})) return;
     begin = end;
   }
 }
@@ -56,7 +69,7 @@ RunLog::RunLog(const std::filesystem::path& path, uint64_t last_step) : path_(pa
   bool closed = true;
   if (std::filesystem::exists(path)) {
     visit_lines(path, [&](const Line& line) {
-      if (line.record.step > last_step) return false;
+      if (!belongs_to(line, last_step)) return false;
       keep = line.end;
       closed = line.closed;
       return true;
@@ -78,6 +91,11 @@ void RunLog::append(const StepRecord& record) {
   write_pending();
 }
 
+void RunLog::append(const RunEvent& event) {
+  pending_ += to_json(event) + '\n';
+  write_pending();
+}
+
 void RunLog::write_pending() {
   while (!pending_.empty()) {
     const ssize_t put = ::write(file_, pending_.data(), pending_.size());
@@ -96,13 +114,17 @@ void RunLog::write_pending() {
   }
 }
 
-std::vector<StepRecord> read_run_log(const std::filesystem::path& path) {
-  std::vector<StepRecord> records;
+RunHistory read_run_log(const std::filesystem::path& path) {
+  RunHistory history;
   visit_lines(path, [&](Line line) {
-    records.push_back(std::move(line.record));
+    if (auto* event = std::get_if<RunEvent>(&line.content)) {
+      history.events.push_back(std::move(*event));
+    } else {
+      history.records.push_back(std::move(std::get<StepRecord>(line.content)));
+    }
     return true;
   });
-  return records;
+  return history;
 }
 
 }  // namespace kessoku::metrics

@@ -26,13 +26,14 @@ const char* to_string(Phase phase);
 
 /// What is known of one optimizer step; one line of log.jsonl.
 struct StepRecord {
-  uint64_t step = 0;                               ///< 1 after the first
-  uint64_t draws = 0;                              ///< so far
-  double loss = 0;                                 ///< mean over the global batch
-  double grad_norm = 0;                            ///< before clipping
-  double lr = 0;                                   ///< learning rate of this step
-  double samples_per_second = 0;                   ///< of this step, over all ranks
-  double seconds = 0;                              ///< of this step
+  uint64_t step = 0;              ///< 1 after the first
+  uint64_t draws = 0;             ///< so far
+  double loss = 0;                ///< mean over the global batch
+  double grad_norm = 0;           ///< before clipping
+  double lr = 0;                  ///< learning rate of this step
+  double samples_per_second = 0;  ///< of this step, over all ranks
+  double seconds = 0;             ///< of this step
+  uint64_t bad_rows = 0;          ///< draws whose row was damaged and that other images took
   std::array<double, kPhases> phase_seconds{};     ///< of rank 0
   std::map<std::string, uint64_t> category_draws;  ///< of this step, by top-level folder
   /// Mean over the examples that are held out, if it was measured after this step.

@@ -24,8 +24,6 @@ void require_same(const RunIdentity& saved, const RunIdentity& now, const fs::pa
   if (saved.seed != now.seed) differ("seed", saved.seed, now.seed);
   if (saved.global_batch != now.global_batch)
     differ("train.global_batch", saved.global_batch, now.global_batch);
-  if (saved.store_digest != now.store_digest)
-    differ("the store's digest", saved.store_digest, now.store_digest);
 }
 
 /// The ranges of the flat layout that a shard's tensors hold, one after the other.
@@ -86,8 +84,7 @@ json layout_of(const FlatParameters& flat) {
 void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Trainer& trainer) {
   const json manifest = read_checkpoint_manifest(checkpoint);
   try {
-    require_same({manifest.at("seed"), manifest.at("global_batch"), manifest.at("store_digest")},
-                 identity, checkpoint);
+    require_same({manifest.at("seed"), manifest.at("global_batch")}, identity, checkpoint);
     if (manifest.at("layout") != layout_of(trainer.flat())) {
       throw DataError(
           fmt::format("{}: the parameters are not those of this model, train.target and "

@@ -7,11 +7,11 @@
 
 namespace kessoku::runtime {
 
-/// What a run must not change between its halves, and how far it came; state/run.json.
+/// What a run must not change between its halves; state/run.json. Of what may, see
+/// runtime/run_changes.h.
 struct RunIdentity {
   uint64_t seed = 0;
   uint64_t global_batch = 0;
-  std::string store_digest;
 };
 
 /// Name, offset and length of every trained parameter, as a manifest holds them.

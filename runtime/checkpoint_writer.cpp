@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "model/safetensors.h"
 #include "runtime/checkpoint_folder.h"
+#include "runtime/run_changes.h"
 
 namespace kessoku::runtime {
 
@@ -49,10 +50,12 @@ uint64_t available_memory() {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(fs::path run, const RunConfig& config, RunIdentity identity,
-                                   const model::StableDiffusion& model, Communicator& communicator)
+                                   const data::Store& store, const model::StableDiffusion& model,
+                                   Communicator& communicator)
     : run_(std::move(run)),
       config_(config),
       identity_(std::move(identity)),
+      store_(store),
       model_(model),
       communicator_(communicator),
       writers_(config.optimizer.shard ? communicator.size() : 1) {
@@ -95,7 +98,12 @@ void CheckpointWriter::begin(Trainer& trainer) {
 void CheckpointWriter::write_part() {
   const c10::ParallelGuard serial(true);  // the cores belong to the training
   const fs::path folder = beside_of(snapshot_.step());
-  if (first()) model::save_model(folder, model_, weights_dtype(config_), snapshot_.weights());
+  if (first()) {
+    model::save_model(folder, model_, weights_dtype(config_), snapshot_.weights());
+    if (ledger_.empty()) ledger_ = store_ledger(store_);
+    fs::create_directories(folder / "state");
+    model::write_safetensors(folder / kLedgerFile, ledger_);
+  }
   if (communicator_.rank() >= writers_) return;
   fs::create_directories(folder / "state");
   const fs::path shard = folder / "state" / state_shard_name(communicator_.rank(), writers_);
@@ -154,7 +162,7 @@ void CheckpointWriter::commit() {
   }
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     const std::string name = fs::relative(entry.path(), folder).generic_string();
-    if (!entry.is_regular_file() || name.starts_with("state/")) continue;
+    if (!entry.is_regular_file() || (name.starts_with("state/") && name != kLedgerFile)) continue;
     fsync_path(entry.path());
     files.push_back(describe_checkpoint_file(folder, entry.path()));
   }
@@ -165,7 +173,7 @@ void CheckpointWriter::commit() {
                      {"draws", step * identity_.global_batch},
                      {"seed", identity_.seed},
                      {"global_batch", identity_.global_batch},
-                     {"store_digest", identity_.store_digest},
+                     {"store", digests_json(store_.digests())},
                      {"loss_scale", snapshot_.scaler().scale()},
                      {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
                      {"config", to_toml(config_)},

@@ -20,7 +20,8 @@ class CheckpointWriter {
  public:
   /// The references must outlive the writer.
   CheckpointWriter(std::filesystem::path run, const RunConfig& config, RunIdentity identity,
-                   const model::StableDiffusion& model, Communicator& communicator);
+                   const data::Store& store, const model::StableDiffusion& model,
+                   Communicator& communicator);
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
   ~CheckpointWriter();
@@ -46,7 +47,9 @@ class CheckpointWriter {
 
   std::filesystem::path run_;
   const RunConfig& config_;
-  RunIdentity identity_;
+  const RunIdentity identity_;
+  const data::Store& store_;
+  model::Parameters ledger_;  ///< of the store; made for the first checkpoint
   const model::StableDiffusion& model_;
   Communicator& communicator_;
   int writers_;  ///< ranks that own something

@@ -71,6 +71,7 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require_probability(c.data.flip, "data.flip", file);
   require(c.data.threads >= 1, file, "data.threads must be at least 1");
   require(c.data.prefetch >= 1, file, "data.prefetch must be at least 1");
+  require_one_of(c.data.on_bad_row, {"stop", "skip"}, "data.on_bad_row", file);
   require(!c.train.target.empty(), file,
           "train.target is empty: [\"unet\", \"text_encoder\"] or [\"vae\"]");
   for (const std::string& part : c.train.target) {
@@ -137,21 +138,32 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require(c.metrics.port <= 65535, file, "metrics.port must be at most 65535");
 }
 
+toml::table parse(const std::string& text, const std::filesystem::path& file) {
+  try {
+    return toml::parse(text, file.string());
+  } catch (const toml::parse_error& error) {
+    throw UsageError(fmt::format("{}, line {}: {}", file.string(), error.source().begin.line,
+                                 error.description()));
+  }
+}
+
 }  // namespace
 
 bool RunConfig::trains(const std::string& part) const {
   return std::find(train.target.begin(), train.target.end(), part) != train.target.end();
 }
 
+RunConfig parse_config(const std::string& toml, const std::filesystem::path& where) {
+  const toml::table root = parse(toml, where);
+  RunConfig config;
+  ConfigReader reader(where, root);
+  visit_fields(config, reader);
+  return config;
+}
+
 RunConfig load_config(const std::filesystem::path& file,
                       const std::vector<std::string>& overrides) {
-  toml::table root;
-  try {
-    root = toml::parse(read_file(file, 1 << 20), file.string());
-  } catch (const toml::parse_error& error) {
-    throw UsageError(fmt::format("{}, line {}: {}", file.string(), error.source().begin.line,
-                                 error.description()));
-  }
+  toml::table root = parse(read_file(file, 1 << 20), file);
   for (const std::string& assignment : overrides) apply_override(root, assignment);
   RunConfig config;
   ConfigReader reader(file, root);

@@ -34,6 +34,8 @@ struct RunConfig {
     double flip = 0;                ///< probability of a mirrored picture; flip_p.txt overrides it
     int64_t threads = 1;            ///< that read ahead, a rank
     int64_t prefetch = 4;           ///< batches read ahead, a rank
+    std::string on_bad_row = "stop";  ///< a row that is damaged: "stop" | "skip" (another image)
+    bool accept_changes = false;      ///< go on though the store is not what the run began with
 
     /// Of 75 tokens each.
     int64_t caption_chunks() const { return max_token_length / 75; }
@@ -154,6 +156,10 @@ struct RunConfig {
 /// impossible values are UsageErrors that name file, line and the nearest key.
 RunConfig load_config(const std::filesystem::path& file,
                       const std::vector<std::string>& overrides = {});
+
+/// The way back from `to_toml`, for what an earlier program wrote: keys that are no more are passed
+/// over. `where` names it in errors.
+RunConfig parse_config(const std::string& toml, const std::filesystem::path& where);
 
 /// The resolved configuration as TOML, all keys, in the order above.
 std::string to_toml(const RunConfig& config);

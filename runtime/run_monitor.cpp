@@ -59,6 +59,14 @@ void RunMonitor::add_seconds(metrics::Phase phase, double seconds) {
   between_[static_cast<size_t>(phase)] += seconds;
 }
 
+void RunMonitor::note(const metrics::RunEvent& event) {
+  if (!log_) return;
+  log_->append(event);
+  const std::string what = metrics::concerned(event);
+  fmt::print(stderr, "changed      after step {}: {} was {}, is {}{}{}\n", event.step, event.key,
+             event.before, event.after, what.empty() ? "" : ": ", what);
+}
+
 void RunMonitor::record(metrics::StepRecord record) {
   for (size_t i = 0; i < metrics::kPhases; ++i) record.phase_seconds[i] += between_[i];
   between_ = {};

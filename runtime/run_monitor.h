@@ -25,6 +25,8 @@ class RunMonitor {
   /// Time spent between steps (checkpoints, samples): counted with the next step.
   void add_seconds(metrics::Phase phase, double seconds);
   void record(metrics::StepRecord record);
+  /// Logs what changed, and tells of it on stderr. Rank 0 alone does.
+  void note(const metrics::RunEvent& event);
 
  private:
   void write_targets(const RunConfig& config, Communicator& communicator);

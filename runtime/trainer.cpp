@@ -39,7 +39,7 @@ class PhaseClock {
 };
 
 // Places in the vector of scalars that all ranks sum once a step; the draw counts follow.
-enum Scalar { kLoss, kSquares, kStop, kCheckpoint, kUnfinished, kFailed, kScalars };
+enum Scalar { kLoss, kSquares, kStop, kCheckpoint, kUnfinished, kFailed, kReplaced, kScalars };
 
 /// As torch.nn.utils.clip_grad_norm_, its 1e-6 included. `limit` 0 = off.
 double clip_factor(double limit, double norm) {
@@ -112,6 +112,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     const at::Tensor loss = losses.sum() / draws;
     scalar[kLoss] += loss.item<double>();
     counter_.add(batch.draws, scalar + kScalars);
+    scalar[kReplaced] += batch.replaced;
     audit_.add(batch, losses);
     clock.lap(Phase::kForward);
     reducer_.prepare(micro + 1 == split_.accumulation);
@@ -156,6 +157,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   record.lr = config_.optimizer.lr * factor;
   record.seconds = clock.total();
   record.samples_per_second = draws / record.seconds;
+  record.bad_rows = static_cast<uint64_t>(scalar[kReplaced]);
   record.category_draws = counter_.named(scalar + kScalars);
   return record;
 }

@@ -5,10 +5,13 @@
 #include <atomic>
 #include <cmath>
 #include <fstream>
+#include <mutex>
 #include <set>
 
 #include "base/error.h"
 #include "data/caption_edit.h"
+#include "data/hold_out.h"
+#include "data/validation.h"
 #include "tests/data/test_store.h"
 
 namespace kessoku::data {
@@ -85,6 +88,20 @@ class LoaderTest : public testing::Test {
     return seen;
   }
 
+  // Turns a bit of an example's moments over, in the file.
+  void damage(uint32_t example) const {
+    const uint64_t length = std::filesystem::file_size(files_.shard());
+    std::fstream shard(files_.shard(), std::ios::in | std::ios::out | std::ios::binary);
+    const at::Tensor moments = at::empty(store_.shape(example, Kind::kMoments), at::kHalf);
+    store_.read(example, Kind::kMoments, 0, moments);
+    std::string bytes(length, '\0');
+    shard.read(bytes.data(), static_cast<int64_t>(length));
+    const size_t place = bytes.find(std::string(static_cast<const char*>(moments.data_ptr()), 64));
+    ASSERT_NE(place, std::string::npos);
+    shard.seekp(static_cast<int64_t>(place));
+    shard.put(static_cast<char>(bytes[place] ^ 1)).flush();
+  }
+
   TestStore files_;
   Store store_;
 };
@@ -101,6 +118,19 @@ TEST_F(LoaderTest, EveryRankMicroBatchAndThreadCountSeesTheSameDraws) {
     other.micro_batch = static_cast<uint64_t>(micro_batch);
     other.threads = threads;
     EXPECT_EQ(run(other, ranks, 8), reference) << ranks << " ranks, micro-batch " << micro_batch;
+  }
+}
+
+TEST_F(LoaderTest, EverySplitOfTheGlobalBatchSeesTheSameDraws) {
+  const uint64_t global_batch = 24;
+  const std::map<uint64_t, Seen> reference = run(options(4, 24), 1, global_batch);
+  ASSERT_EQ(reference.size(), 4 * global_batch);
+  for (int ranks = 1; ranks <= 24; ++ranks) {
+    for (uint64_t micro_batch = 1; micro_batch <= 24; ++micro_batch) {
+      if (global_batch % (micro_batch * static_cast<uint64_t>(ranks)) != 0) continue;
+      ASSERT_EQ(run(options(4, micro_batch), ranks, global_batch), reference)
+          << ranks << " ranks, micro-batch " << micro_batch;
+    }
   }
 }
 
@@ -275,18 +305,165 @@ TEST_F(LoaderTest, AThreadsErrorSurfacesInNext) {
 }
 
 TEST_F(LoaderTest, ADamagedRowStopsTheRun) {
-  const uint64_t length = std::filesystem::file_size(files_.shard());
-  std::fstream shard(files_.shard(), std::ios::in | std::ios::out | std::ios::binary);
-  const at::Tensor moments = at::empty(store_.shape(0, Kind::kMoments), at::kHalf);
-  store_.read(0, Kind::kMoments, 0, moments);
-  std::string bytes(length, '\0');
-  shard.read(bytes.data(), static_cast<int64_t>(length));
-  const size_t place = bytes.find(std::string(static_cast<const char*>(moments.data_ptr()), 64));
-  ASSERT_NE(place, std::string::npos);
-  shard.seekp(static_cast<int64_t>(place));
-  shard.put(static_cast<char>(bytes[place] ^ 1)).flush();
+  damage(3);
   Loader loader(store_, make_sampler(store_, 4), options(100, 4));
-  EXPECT_THROW(for (int i = 0; i < 100; ++i) loader.next(), DataError);
+  try {
+    for (int i = 0; i < 100; ++i) loader.next();
+    FAIL() << "nobody noticed";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("03.png"));
+    EXPECT_THAT(error.what(), HasSubstr("data.on_bad_row"));
+  }
+}
+
+TEST_F(LoaderTest, DrawsOfDamagedRowsGoToSiblingsAlikeForAllRanksAndThreads) {
+  const std::set<uint32_t> damaged{3, 7, 20};
+  LoaderOptions skipping = options(40, 8);
+  std::mutex mutex;
+  std::vector<std::string> told;
+  skipping.on_bad_row = [&](const std::string& problem) {
+    const std::lock_guard lock(mutex);
+    told.push_back(problem);
+  };
+  const std::map<uint64_t, Seen> whole = run(skipping, 1, 8);
+  EXPECT_THAT(told, testing::IsEmpty());
+  for (const uint32_t example : damaged) damage(example);
+  const std::map<uint64_t, Seen> skipped = run(skipping, 1, 8);
+  EXPECT_THAT(told, testing::UnorderedElementsAre(HasSubstr("03.png"), HasSubstr("07.png"),
+                                                  HasSubstr("20.png")));
+  std::set<uint32_t> substitutes;
+  for (const auto& [number, seen] : whole) {
+    const Seen& now = skipped.at(number);
+    if (!damaged.contains(seen.example)) {
+      EXPECT_EQ(now, seen);
+      continue;
+    }
+    EXPECT_FALSE(damaged.contains(now.example));
+    const Row &row = store_.rows()[seen.example], &other = store_.rows()[now.example];
+    EXPECT_EQ(std::tie(row.category, row.bucket), std::tie(other.category, other.bucket));
+    EXPECT_EQ(now.noise, seen.noise) << "still the draw's own";
+    EXPECT_EQ(now.caption.empty() ? "" : store_.caption(now.example), now.caption);
+    substitutes.insert(now.example);
+  }
+  EXPECT_GT(substitutes.size(), 4) << "no sibling takes them all";
+  LoaderOptions others = skipping;
+  others.micro_batch = 2;
+  others.threads = 3;
+  EXPECT_EQ(run(others, 2, 8), skipped);
+}
+
+TEST_F(LoaderTest, WhereAllSiblingsAreDamagedOthersOfTheShapeTakeTheDraw) {
+  std::set<uint32_t> damaged;
+  for (uint32_t i = 0; i < 16; ++i) {
+    if (store_.rows()[i].category == 2) damaged.insert(i);
+  }
+  for (const uint32_t example : damaged) damage(example);
+  LoaderOptions skipping = options(40, 8);
+  skipping.on_bad_row = [](const std::string&) {};
+  uint32_t replaced = 0;
+  Loader loader(store_, make_sampler(store_, 8), skipping);
+  for (int step = 0; step < 40; ++step) {
+    const Batch batch = loader.next();
+    for (const Draw& draw : batch.draws) EXPECT_FALSE(damaged.contains(draw.example));
+    replaced += batch.replaced;
+  }
+  EXPECT_NEAR(replaced, 40 * 8 / 8, 12) << "a quarter of one of two buckets";
+  for (uint32_t i = 0; i < 32; ++i) {
+    if (!damaged.contains(i)) damage(i);
+  }
+  Loader none(store_, make_sampler(store_, 8), skipping);
+  EXPECT_THROW(none.next(), DataError);
+}
+
+TEST_F(LoaderTest, SlabsAreUsedAgainOnceABatchIsGone) {
+  Loader loader(store_, make_sampler(store_, 8), options(200, 8));
+  std::set<const void*> places;
+  for (int step = 0; step < 200; ++step) {
+    const Batch batch = loader.next();
+    places.insert(batch.latents.const_data_ptr());
+    places.insert(batch.noise.const_data_ptr());
+  }
+  EXPECT_LE(places.size(), 2 * 2 * 6) << "two shapes, and what is ready, under way and in hand";
+  const Batch held = Loader(store_, make_sampler(store_, 8), options(1, 8)).next();
+  const std::vector<float> before(values(held.latents).begin(), values(held.latents).end());
+  EXPECT_TRUE(std::ranges::equal(before, values(held.latents))) << "and outlive the loader";
+}
+
+// The held-out half of the store as `ranks` ranks measure it: by example, what each view is.
+class ValidationTest : public LoaderTest {
+ protected:
+  ValidationTest() : held_(hold_out(store_, 0.5)) {}
+
+  static LoaderOptions measuring(uint64_t micro_batch) {
+    LoaderOptions options = LoaderTest::options(1, micro_batch);
+    options.timesteps = 1000;
+    return options;
+  }
+  std::multimap<uint32_t, Seen> measure(LoaderOptions options, int ranks) const {
+    std::multimap<uint32_t, Seen> seen;
+    options.ranks = ranks;
+    for (options.rank = 0; options.rank < ranks; ++options.rank) {
+      const ValidationSet set(store_, held_, options);
+      EXPECT_EQ(set.draws(), ValidationSet::kViews * std::count(held_.begin(), held_.end(), true));
+      for (size_t i = 0; i < set.batches(); ++i) {
+        const Batch batch = set.batch(i);
+        EXPECT_LE(batch.draws.size(), options.micro_batch);
+        for (size_t p = 0; p < batch.draws.size(); ++p) {
+          EXPECT_EQ(values(batch.loss_scale)[p], 1);
+          const uint32_t example = batch.draws[p].example;
+          seen.emplace(example, Seen{example, batch.captions[p],
+                                     batch.timesteps.const_data_ptr<int64_t>()[p],
+                                     place_of(batch.latents, p), place_of(batch.noise, p)});
+        }
+      }
+    }
+    return seen;
+  }
+
+  std::vector<bool> held_;
+};
+
+TEST_F(ValidationTest, IsTheSameForEverySeedRankAndBatch) {
+  LoaderOptions one = measuring(8);
+  one.caption_dropout = 0.5;
+  one.shuffle_tags = true;
+  const auto expected = measure(one, 1);
+  EXPECT_EQ(expected.size(), ValidationSet::kViews * std::count(held_.begin(), held_.end(), true));
+  const auto same = [&](LoaderOptions options, int ranks) {
+    const auto got = measure(std::move(options), ranks);
+    ASSERT_EQ(got.size(), expected.size());
+    for (const auto& [example, seen] : expected) {
+      const auto [begin, end] = got.equal_range(example);
+      EXPECT_TRUE(std::any_of(begin, end, [&](const auto& other) { return other.second == seen; }));
+    }
+  };
+  same(one, 3);
+  one.seed = 99;
+  one.micro_batch = 3;
+  same(one, 2);
+}
+
+TEST_F(ValidationTest, HoldsTheHeldOutImagesWithWholeCaptionsAtTimestepsFromEachQuarter) {
+  LoaderOptions options = measuring(8);
+  options.caption_dropout = 1;
+  options.caption_rename = {{"Bfan2", "Bofa2"}};
+  std::map<uint32_t, std::multiset<int64_t>> quarters;
+  std::set<std::vector<float>> noises;
+  for (const auto& [example, seen] : measure(options, 1)) {
+    EXPECT_TRUE(held_[example]);
+    EXPECT_EQ(seen.caption, fmt::format("picture {}, Bofa2, tag1, tag2, tag3", example));
+    quarters[example].insert(seen.timestep / 250);
+    noises.insert(seen.noise);
+  }
+  for (const auto& [example, timesteps] : quarters)
+    EXPECT_THAT(timesteps, testing::ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(noises.size(), 4 * quarters.size()) << "each view has its own noise";
+}
+
+TEST_F(ValidationTest, WithoutHeldOutImagesIsEmpty) {
+  const ValidationSet set(store_, hold_out(store_, 0), measuring(8));
+  EXPECT_EQ(set.draws(), 0);
+  EXPECT_EQ(set.batches(), 0);
 }
 
 TEST_F(LoaderTest, ContradictingOptionsAreRefused) {

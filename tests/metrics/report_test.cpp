@@ -147,6 +147,22 @@ TEST_F(ReportTest, TheMixtureStandsBesideWhatWasDrawn) {
                     HasSubstr("7,024"), HasSubstr("75.00 %"), HasSubstr("screenshots/kita")));
 }
 
+TEST_F(ReportTest, WhatChangedDuringTheRunIsListed) {
+  write_log(10);
+  EXPECT_THAT(page(), Not(HasSubstr("Changes during the run")));
+  {
+    RunLog log(run_ / "log.jsonl", 10);
+    RunEvent event{.event = "changed", .step = 10, .key = "data.caption_rename", .before = "[]"};
+    event.after = R"([["<b>", "Bofa2"]])";
+    event.captions = 1630;
+    event.examples = 27'173;
+    log.append(event);
+  }
+  EXPECT_THAT(page(), AllOf(HasSubstr("Changes during the run"), HasSubstr("data.caption_rename"),
+                            HasSubstr("[[&quot;&lt;b&gt;&quot;, &quot;Bofa2&quot;]]"),
+                            HasSubstr("1,630 captions of 27,173 images")));
+}
+
 TEST_F(ReportTest, MeasuresStandWithTheirUnitAndTarget) {
   write_config();
   write("measures.json",

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "data/store.h"
+#include "metrics/run_event.h"
+#include "model/parameter.h"
+#include "runtime/config.h"
+
+namespace kessoku::runtime {
+
+/// As checkpoints keep them.
+nlohmann::json digests_json(const data::StoreDigests& digests);
+
+/// What each example of a store is, as two (N) int64 tensors: "images", a digest of its source and
+/// content, ascending, and "captions", one of its caption. Checkpoints keep them in `kLedgerFile`,
+/// so that a run that goes on can tell what became of the store meanwhile.
+model::Parameters store_ledger(const data::Store& store);
+inline constexpr const char* kLedgerFile = "state/store.safetensors";
+
+/// How what a run trains on differs from what it was up to `checkpoint`: keys of [data] and
+/// [mixture], and images, captions and weights of the store. Throws UsageError if its images differ
+/// and data.accept_changes does not allow it; DataError if the checkpoint is damaged.
+std::vector<metrics::RunEvent> changes_since(const std::filesystem::path& checkpoint,
+                                             const RunConfig& config, const data::Store& store);
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,119 @@
+"""`kessoku train` when its data changes: damaged rows, renamed words, a store that was refreshed between two halves.
+
+    data_changes_test.py KESSOKU WORK_FOLDER
+"""
+import json
+import shutil
+import unittest
+
+import h5py
+import numpy as np
+
+from harness import WORK, kessoku, log_of, make_inputs, run_tests
+
+
+def steps_of(run):
+    return [line for line in log_of(run) if "event" not in line]
+
+
+def events_of(run):
+    return [line for line in log_of(run) if "event" in line]
+
+
+class DataTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model, cls.store, cls.run_file = make_inputs()
+
+    def train(self, name, *settings, **how):
+        overrides = [argument for setting in settings for argument in ("--set", setting)]
+        done = kessoku("train", self.run_file, "--out", WORK / name, *overrides, **how)
+        return WORK / name, done.stderr
+
+    def test_renamed_words_are_recorded(self):
+        run, _ = self.train("renamed", "train.steps=3")
+        self.train("renamed", "train.steps=4")
+        self.assertEqual(events_of(run), [], "nothing has changed yet")
+        rename = "[['b', 'bocchi'], ['nowhere', 'x']]"
+        _, told = self.train("renamed", "train.steps=5", f"data.caption_rename={rename}", ranks=2)
+        self.assertIn("data.caption_rename", told)
+        self.train("renamed", "train.steps=6", f"data.caption_rename={rename}", "mixture.b=2")
+        renamed, mixed = events_of(run)
+        self.assertEqual((renamed["event"], renamed["step"], renamed["key"]), ("changed", 4, "data.caption_rename"))
+        self.assertEqual((renamed["before"], renamed["after"]), ("[]", rename))
+        self.assertEqual((renamed["captions"], renamed["examples"]), (7, 26), "the captions of folder b")
+        self.assertEqual((mixed["step"], mixed["key"], mixed["before"], mixed["after"]), (5, "mixture", "", "'b' = 2.0"))
+        self.assertEqual([r["step"] for r in steps_of(run)], [1, 2, 3, 4, 5, 6])
+        page = WORK / "renamed/report.html"
+        kessoku("report", run)
+        self.assertIn("Changes during the run", page.read_text())
+        self.assertIn("7 captions of 26 images", page.read_text())
+
+    def test_refreshed_captions_are_recorded_and_other_images_must_be_asked_for(self):
+        data, store = WORK / "refreshed-data", WORK / "refreshed-store"
+        shutil.copytree(WORK / "data", data)
+        prepare = ("prepare", data, "--out", store, "--model", self.model, "--resolution", 64, "--keep", "moments")
+        kessoku(*prepare)
+        run, _ = self.train("refreshed", "train.steps=3", f"data.store={store}")
+        for name in ("a/0.txt", "a/1.txt", "b/3.txt"):
+            (data / name).write_text("another caption")
+        (data / "b/multiply.txt").write_text("3")
+        kessoku(*prepare, "--captions-only")
+        self.train("refreshed", f"data.store={store}", "train.steps=4")
+        captions, weights = events_of(run)
+        self.assertEqual((captions["key"], captions["step"], captions["captions"]), ("store.captions", 3, 3))
+        self.assertNotEqual(captions["before"], captions["after"])
+        self.assertEqual(weights["key"], "store.weights")
+        shutil.copy(data / "a/2.png", data / "a/new.png")
+        (data / "a/9.png").unlink()
+        kessoku(*prepare)
+        refused = kessoku("train", self.run_file, "--out", run, "--set", f"data.store={store}", expect=64).stderr
+        self.assertIn("1 images added, 1 images removed", refused)
+        self.assertIn("data.accept_changes", refused)
+        self.train("refreshed", f"data.store={store}", "data.accept_changes=true", "train.steps=5")
+        images = next(event for event in events_of(run) if event["key"] == "store.rows")
+        self.assertEqual((images["step"], images["images_added"], images["images_removed"]), (4, 1, 1))
+        recorded = len(events_of(run))
+        self.train("refreshed", f"data.store={store}", "train.steps=6")
+        self.assertEqual(len(events_of(run)), recorded, "what was accepted is accepted")
+
+    def test_a_damaged_row_stops_the_run_or_is_passed_over_alike_for_all_ranks(self):
+        store = WORK / "damaged-store"
+        shutil.copytree(self.store, store)
+        shard = store / json.loads((store / "store.json").read_text())["shards"][0]["file"]
+        with h5py.File(shard) as file:
+            bucket = max(file, key=lambda name: len(file[name]["moments"]))
+            rows = file[bucket]["moments"]
+            sources, offsets = bytes(file[bucket]["source_bytes"][:]), file[bucket]["source_offsets"][:]
+            begin, size = rows.id.get_offset(), rows.id.get_storage_size() // len(rows)
+            bad = [i for i in range(len(rows)) if sources[offsets[i]:offsets[i + 1]].startswith(b"a/")][:2]
+            names = [sources[offsets[i]:offsets[i + 1]].decode() for i in bad]
+        content = bytearray(shard.read_bytes())
+        for row in bad:
+            content[begin + row * size + 5] ^= 1
+        shard.write_bytes(content)
+        stopped = kessoku("train", self.run_file, "--out", WORK / "stopped", "--set", f"data.store={store}",
+                          "--set", "train.steps=20", expect=65).stderr
+        self.assertTrue(any(name in stopped for name in names), stopped)
+        self.assertIn("checksum", stopped)
+        runs = {}
+        for ranks in (0, 2, 4):
+            runs[ranks], told = self.train(f"skipped-{ranks}", f"data.store={store}", "data.on_bad_row='skip'", "train.steps=12",
+                                           ranks=ranks)
+            for name in names:
+                self.assertIn(name, told)
+        counts = [record.get("bad_rows", 0) for record in steps_of(runs[0])]
+        self.assertGreater(sum(counts), 2)
+        whole, _ = self.train("undamaged", "train.steps=12")
+        for ranks in (2, 4):
+            self.assertEqual([record.get("bad_rows", 0) for record in steps_of(runs[ranks])], counts)
+            np.testing.assert_allclose([r["loss"] for r in steps_of(runs[ranks])], [r["loss"] for r in steps_of(runs[0])],
+                                       rtol=1e-4)
+        self.assertEqual([r["categories"] for r in steps_of(runs[0])], [r["categories"] for r in steps_of(whole)],
+                         "images of the same folder take the draws")
+        untouched = next(i for i, count in enumerate(counts) if count)
+        np.testing.assert_array_equal([r["loss"] for r in steps_of(runs[0])][:untouched],
+                                      [r["loss"] for r in steps_of(whole)][:untouched])
+
+
+run_tests()
