@@ -104,9 +104,17 @@ std::string BatchMaker::caption_of(const Draw& draw) const {
   const double dropout = settings.caption_dropout.value_or(options_.caption_dropout);
   if (RandomStream(options_.seed, Purpose::kCaptionDropout, draw.number).uniform() < dropout)
     return "";
-  std::string caption = rename_words(store_.caption(draw.example), options_.caption_rename);
-  if (!options_.shuffle_tags && !settings.shuffle_tags) return caption;
-  return shuffle_tags(caption, RandomStream(options_.seed, Purpose::kTagOrder, draw.number));
+  const std::string caption = store_.caption(draw.example);
+  const auto& renames = options_.caption_rename;
+  if (!options_.shuffle_tags && !settings.shuffle_tags) return rename_words(caption, renames);
+  const std::string encoded = store_.caption_parts(draw.example);
+  std::vector<CaptionPart> parts =
+      caption_parts(encoded.empty() ? rename_words(caption, renames) : caption, encoded);
+  if (!encoded.empty()) {
+    for (CaptionPart& part : parts) part.text = rename_words(part.text, renames);
+  }
+  return join_parts(shuffle_tags(std::move(parts), settings.longest_caption,
+                                 {options_.seed, Purpose::kTagOrder, draw.number}));
 }
 
 int64_t BatchMaker::variant_of(const Draw& draw) const {

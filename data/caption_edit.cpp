@@ -1,9 +1,11 @@
 #include "data/caption_edit.h"
 
+#include <algorithm>
+#include <cmath>
+#include <span>
+
 namespace kessoku::data {
 namespace {
-
-constexpr std::string_view kSeparator = ", ";
 
 bool in_word(char byte) {
   const auto value = static_cast<unsigned char>(byte);
@@ -34,6 +36,30 @@ std::string rename_word(const std::string& caption, const std::string& from,
   return result.append(caption, copied);
 }
 
+// Drawing one after another in proportion to weights is to sort by exponential times of these rates
+// (Efraimidis and Spirakis, 2006).
+void shuffle_by_weight(std::span<CaptionPart> tags, RandomStream& random) {
+  std::vector<std::pair<double, CaptionPart>> times;
+  for (CaptionPart& tag : tags) {
+    const double time = -std::log1p(-random.uniform());
+    times.emplace_back(tag.weight > 0 ? time / tag.weight : HUGE_VAL, std::move(tag));
+  }
+  std::ranges::stable_sort(times, {}, &std::pair<double, CaptionPart>::first);
+  for (size_t i = 0; i < tags.size(); ++i) tags[i] = std::move(times[i].second);
+}
+
+size_t characters(const std::string& text) {
+  return static_cast<size_t>(
+      std::ranges::count_if(text, [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }));
+}
+
+void cut(std::vector<CaptionPart>& parts, size_t longest) {
+  size_t length = characters(parts[0].text), kept = 1;
+  for (; kept < parts.size() && length < longest; ++kept)
+    length += 2 + characters(parts[kept].text);  // after ", "
+  parts.resize(kept);
+}
+
 }  // namespace
 
 std::string rename_words(std::string caption,
@@ -44,18 +70,18 @@ std::string rename_words(std::string caption,
   return caption;
 }
 
-std::string shuffle_tags(const std::string& caption, RandomStream random) {
-  std::vector<std::string_view> parts;
-  std::string_view rest = caption;
-  for (size_t end = rest.find(kSeparator); end != rest.npos; end = rest.find(kSeparator)) {
-    parts.push_back(rest.substr(0, end));
-    rest.remove_prefix(end + kSeparator.size());
+std::vector<CaptionPart> shuffle_tags(std::vector<CaptionPart> parts, uint32_t longest,
+                                      RandomStream random) {
+  const std::span tags = std::span(parts).subspan(1);
+  if (std::ranges::adjacent_find(tags, std::ranges::not_equal_to{}, &CaptionPart::weight) ==
+      tags.end()) {
+    for (size_t left = tags.size(); left > 1; --left)
+      std::swap(tags[left - 1], tags[random.below(left)]);
+  } else {
+    shuffle_by_weight(tags, random);
   }
-  parts.push_back(rest);
-  for (size_t left = parts.size() - 1; left > 1; --left) {
-    std::swap(parts[left], parts[1 + random.below(left)]);
-  }
-  return fmt::format("{}", fmt::join(parts, kSeparator));
+  if (longest > 0) cut(parts, longest);
+  return parts;
 }
 
 }  // namespace kessoku::data

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "data/caption_parts.h"
 
 namespace kessoku::data {
 
@@ -14,7 +15,10 @@ namespace kessoku::data {
 std::string rename_words(std::string caption,
                          const std::vector<std::pair<std::string, std::string>>& renames);
 
-/// Shuffles the tags of "prompt, tag, tag, …"; the first part stays first, as in EveryDream2.
-std::string shuffle_tags(const std::string& caption, RandomStream random);
+/// Shuffles the tags; the first part stays first, as in EveryDream2. If tags differ in weight, the
+/// next one is drawn in proportion to the weights of those left. `longest` > 0: no more tags once
+/// the caption has so many characters.
+std::vector<CaptionPart> shuffle_tags(std::vector<CaptionPart> parts, uint32_t longest,
+                                      RandomStream random);
 
 }  // namespace kessoku::data

@@ -547,19 +547,47 @@ TEST(CaptionEdit, OnlyWholeWordsAreRenamed) {
   EXPECT_EQ(rename_words("", {{"a", "b"}}), "");
 }
 
+std::string shuffled(const std::string& caption, uint64_t draw) {
+  return join_parts(
+      shuffle_tags(caption_parts(caption, ""), 0, RandomStream(1, Purpose::kTagOrder, draw)));
+}
+
 TEST(CaptionEdit, ShufflingKeepsTheFirstPartAndAllTags) {
-  EXPECT_EQ(shuffle_tags("alone", RandomStream(1, Purpose::kTagOrder, 0)), "alone");
-  EXPECT_EQ(shuffle_tags("", RandomStream(1, Purpose::kTagOrder, 0)), "");
-  EXPECT_EQ(shuffle_tags("a, b", RandomStream(1, Purpose::kTagOrder, 0)), "a, b");
+  for (const char* caption : {"alone", "", "a, b"}) EXPECT_EQ(shuffled(caption, 0), caption);
   std::map<std::string, int> orders;
   for (uint64_t draw = 0; draw < 6000; ++draw) {
-    const std::string caption =
-        shuffle_tags("main, a, b, c", RandomStream(1, Purpose::kTagOrder, draw));
+    const std::string caption = shuffled("main, a, b, c", draw);
     EXPECT_THAT(caption, StartsWith("main, "));
     ++orders[caption];
   }
   EXPECT_EQ(orders.size(), 6);
   for (const auto& [order, count] : orders) EXPECT_NEAR(count, 1000, 150);
+}
+
+TEST(CaptionEdit, TagsOfWeightComeInProportionAndTheLastOnesAreCutOff) {
+  const std::vector<CaptionPart> parts{{"main"}, {"a", 6}, {"b", 3}, {"cé", 1}, {"never", 0}};
+  std::map<std::string, double> first, second_after_a;
+  double with_a = 0;
+  for (uint64_t draw = 0; draw < 20'000; ++draw) {
+    const auto order = shuffle_tags(parts, 0, RandomStream(1, Purpose::kTagOrder, draw));
+    ASSERT_EQ(order.size(), 5);
+    EXPECT_EQ(order[0].text, "main");
+    EXPECT_EQ(order[4].text, "never");
+    ++first[order[1].text];
+    if (order[1].text != "a") continue;
+    ++with_a;
+    ++second_after_a[order[2].text];
+  }
+  EXPECT_NEAR(first["a"] / 20'000, 0.6, 0.02);
+  EXPECT_NEAR(first["b"] / 20'000, 0.3, 0.02);
+  EXPECT_NEAR(second_after_a["b"] / with_a, 0.75, 0.02);
+  const auto cut_to = [&](uint32_t longest) {
+    return shuffle_tags(parts, longest, RandomStream(1, Purpose::kTagOrder, 7)).size();
+  };
+  EXPECT_EQ(cut_to(4), 1);
+  EXPECT_EQ(cut_to(5), 2);
+  EXPECT_EQ(cut_to(7), 2);
+  EXPECT_EQ(cut_to(1000), 5);
 }
 
 }  // namespace
