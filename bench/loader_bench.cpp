@@ -1,12 +1,13 @@
 // From a store to batches of 64 in random order: how many samples a second.
 //
-//     loader_bench make STORE ROWS        a store of latents of 4x64x64 and captions, and the
-//     latents
-//                                         alone as STORE/latents.raw
+//     loader_bench make STORE ROWS        a store of latents of 4x64x64 and captions, and the same
+//                                         latents alone as STORE/latents.raw
 //     loader_bench read STORE THREADS     rows into slabs, checksums verified, with their captions
 //     loader_bench load STORE THREADS     the same through the whole loader: noise, timesteps, …
+//     loader_bench open STORE             to a sampler that is ready: prints the seconds
 //
-// read and load make one pass over the store and print the samples a second.
+// read and load make one pass over the store to warm up and one that counts, and print its samples
+// a second.
 #include <ATen/ops/empty.h>
 
 #include <atomic>
@@ -37,8 +38,9 @@ void make(const std::filesystem::path& path, uint64_t count) {
     rows[i].source = fmt::format("{:08}.png", i);
     rows[i].caption = fmt::format("bocchi, guitar, picture {}", i);
   }
-  ShardWriter writer(path / "shard-00000.h5", manifest.kept);
-  writer.begin_bucket(manifest.buckets[0], rows, {{Kind::kLatents, kShape}});
+  ShardLayout layout{manifest.kept, 1, {}};
+  layout.groups.push_back({manifest.buckets[0], count, {{Kind::kLatents, kShape}}});
+  ShardWriter writer(path / "shard-00000.h5", layout);
   std::ofstream raw(path / "latents.raw", std::ios::binary);
   std::vector<float> values(4 * 64 * 64);
   std::vector<at::Half> halves(values.size());
@@ -46,10 +48,10 @@ void make(const std::filesystem::path& path, uint64_t count) {
     RandomStream(1, Purpose::kInitialLatents, i).fill_normal(values);
     std::copy(values.begin(), values.end(), halves.begin());
     const auto bytes = std::as_bytes(std::span(halves));
-    writer.write(i, Kind::kLatents, bytes);
+    writer.write(0, i, Kind::kLatents, 0, bytes);
     raw.write(reinterpret_cast<const char*>(bytes.data()), static_cast<int64_t>(bytes.size()));
   }
-  manifest.shards.push_back(writer.finish());
+  manifest.shards.push_back(writer.finish({rows}));
   manifest.write(path);
 }
 
@@ -103,10 +105,26 @@ double load(const Store& store, int threads) {
   return static_cast<double>(options.last_step * kBatch) / seconds_since(start);
 }
 
+double open(const std::filesystem::path& path) {
+  const auto start = std::chrono::steady_clock::now();
+  const Store store(path);
+  const double opened = seconds_since(start);
+  Sampler sampler = make_sampler(store);
+  sampler.step(0);
+  fmt::print(stderr, "store {:.3f} s, sampler {:.3f} s, {} examples\n", opened,
+             seconds_since(start) - opened, store.size());
+  return seconds_since(start);
+}
+
 int run(const std::vector<std::string>& arguments) {
-  if (arguments.size() != 3) {
-    fmt::print(stderr, "usage: loader_bench make STORE ROWS | read|load STORE THREADS\n");
+  if (arguments.size() != (arguments.empty() || arguments[0] != "open" ? 3 : 2)) {
+    fmt::print(stderr,
+               "usage: loader_bench make STORE ROWS | read|load STORE THREADS | open STORE\n");
     return 64;
+  }
+  if (arguments[0] == "open") {
+    fmt::print("{}\n", open(arguments[1]));
+    return 0;
   }
   if (arguments[0] == "make") {
     make(arguments[1], std::stoull(arguments[2]));
@@ -114,7 +132,9 @@ int run(const std::vector<std::string>& arguments) {
   }
   const Store store(arguments[1]);
   const int threads = std::stoi(arguments[2]);
-  fmt::print("{}\n", arguments[0] == "read" ? read(store, threads) : load(store, threads));
+  const auto pass = arguments[0] == "read" ? read : load;
+  pass(store, threads);
+  fmt::print("{}\n", pass(store, threads));
   return 0;
 }
 
