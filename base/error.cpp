@@ -1,5 +1,7 @@
 #include "base/error.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -22,10 +24,25 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row.back();
 }
 
+/// Control characters, which names in files may hold, as \x1B: they would break the line, or drive
+/// the terminal.
+std::string on_one_line(const std::string& message) {
+  std::string line;
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F) {
+      line += fmt::format("\\x{:02X}", byte);
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
 }  // namespace
 
 Error::Error(ExitCode code, const std::string& message)
-    : std::runtime_error(message), code_(code) {}
+    : std::runtime_error(on_one_line(message)), code_(code) {}
 
 std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates) {
   std::string best;

@@ -21,5 +21,10 @@ TEST(ErrorTest, carries_the_exit_code_of_its_kind) {
   EXPECT_EQ(static_cast<int>(DataError("x").exit_code()), 65);
 }
 
+TEST(ErrorTest, is_one_line_whatever_names_it_holds) {
+  EXPECT_STREQ(DataError("x.ckpt: no \"a\nb\x1B[2J ü\"").what(),
+               "x.ckpt: no \"a\\x0Ab\\x1B[2J ü\"");
+}
+
 }  // namespace
 }  // namespace kessoku
