@@ -50,14 +50,14 @@ json describe_words(const std::vector<std::string>& words, const model::Tokenize
     }
     result["pairs"].push_back(std::move(entry));
   }
-  for (const model::Proposal& proposal : report.proposals) {
-    json entry{{"instead_of", words[proposal.instead_of]},
-               {"word", proposal.word},
+  for (const auto& [instead_of, proposed] : report.proposals) {
+    json entry{{"instead_of", words[instead_of]},
+               {"word", proposed.word},
                {"nearest", nullptr},
                {"similarity", nullptr}};
-    if (!proposal.nearest.empty()) {
-      entry["nearest"] = proposal.nearest;
-      entry["similarity"] = proposal.similarity;
+    if (!proposed.nearest.empty()) {
+      entry["nearest"] = proposed.nearest;
+      entry["similarity"] = proposed.similarity;
     }
     result["proposals"].push_back(std::move(entry));
   }
@@ -88,11 +88,11 @@ void print_words(const std::vector<std::string>& words, const model::Tokenizer& 
         "\nsimilarity: cosine in the text encoder, 1 = the same; unrelated: 999 of 1000 pairs of "
         "unrelated words stay below\n");
   }
-  for (const model::Proposal& proposal : report.proposals) {
-    fmt::print("instead of {}: {}{}\n", words[proposal.instead_of], proposal.word,
-               proposal.nearest.empty() ? ""
+  for (const auto& [instead_of, proposed] : report.proposals) {
+    fmt::print("instead of {}: {}{}\n", words[instead_of], proposed.word,
+               proposed.nearest.empty() ? ""
                                         : fmt::format(" (the nearest is {}, {:.3f})",
-                                                      proposal.nearest, proposal.similarity));
+                                                      proposed.nearest, proposed.similarity));
   }
 }
 

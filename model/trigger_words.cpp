@@ -14,9 +14,7 @@ namespace kessoku::model {
 namespace {
 
 constexpr size_t kMostTokens = 16;
-constexpr size_t kCandidates = 512;  // rare words that could be proposed
-constexpr size_t kCommon = 512;      // words that a proposal must be far from
-constexpr size_t kProposals = 3;     // for a word
+constexpr size_t kProposals = 3;  // for a word
 constexpr size_t kMostFound = 40;
 
 size_t longest_common_subsequence(const WordIds& a, const WordIds& b) {
@@ -45,18 +43,6 @@ std::vector<WordIds> encode_words(const std::vector<std::string>& words,
   return all;
 }
 
-/// Cosines between the rows of two lists of unit vectors.
-class Cosines {
- public:
-  Cosines(const at::Tensor& a, const at::Tensor& b) : values_(a.matmul(b.t()).contiguous()) {}
-  double operator()(size_t row, size_t column) const {
-    return values_.const_data_ptr<float>()[row * static_cast<size_t>(values_.size(1)) + column];
-  }
-
- private:
-  at::Tensor values_;
-};
-
 at::Tensor place_words(const std::vector<WordIds>& words, WordSpace& space) {
   std::vector<at::Tensor> places;
   for (const WordIds& word : words) places.push_back(space.place({word}));
@@ -83,84 +69,6 @@ std::vector<WordPair> compare_pairs(const std::vector<WordIds>& words, const at:
   });
   return pairs;
 }
-
-/// Rare words that are one token, evenly spread over the last quarter of the vocabulary's words.
-WordIds find_candidates(const WordIds& whole, const std::vector<WordIds>& words) {
-  std::set<int64_t> taken;
-  for (const WordIds& word : words) taken.insert(word.begin(), word.end());
-  WordIds rare(whole.begin() + static_cast<ptrdiff_t>(whole.size() / 4 * 3), whole.end());
-  std::erase_if(rare, [&](int64_t id) { return taken.contains(id); });
-  if (rare.size() <= kCandidates) return rare;
-  WordIds thinned;
-  for (size_t i = 0; i < kCandidates; ++i) thinned.push_back(rare[i * rare.size() / kCandidates]);
-  return thinned;
-}
-
-std::vector<WordIds> one_token_words(const WordIds& ids) {
-  std::vector<WordIds> words;
-  for (const int64_t id : ids) words.push_back({id});
-  return words;
-}
-
-/// Gives out words, the best first.
-class Proposer {
- public:
-  Proposer(const std::vector<std::string>& words, const std::vector<WordIds>& ids,
-           const Tokenizer& tokenizer)
-      : tokenizer_(tokenizer),
-        others_(words),
-        whole_(find_letter_pieces(tokenizer, true, 4, 6)),
-        candidates_(find_candidates(whole_, ids)) {}
-
-  /// From now on the one that is farthest from all others, those already given out included.
-  void use_encoder(const at::Tensor& words, WordSpace& space) {
-    if (candidates_.empty()) return;
-    const WordIds common(whole_.begin(), whole_.begin() + static_cast<ptrdiff_t>(std::min(
-                                                              kCommon, whole_.size() / 2)));
-    const at::Tensor places = space.place(one_token_words(candidates_));
-    to_each_other_.emplace(places, places);
-    nearest_.assign(candidates_.size(), {-2, 0});
-    bring_in(Cosines(places, words), others_.size());
-    if (common.empty()) return;
-    const size_t before = others_.size();
-    for (const int64_t id : common) others_.push_back(text_of(id));
-    bring_in(Cosines(places, space.place(one_token_words(common))), others_.size() - before);
-  }
-
-  std::optional<Proposal> take(size_t instead_of) {
-    if (given_ == candidates_.size()) return std::nullopt;
-    ++given_;
-    if (!to_each_other_)  // the rarest
-      return Proposal{instead_of, text_of(candidates_[candidates_.size() - given_]), "", 0};
-    const size_t best = static_cast<size_t>(std::ranges::min_element(nearest_) - nearest_.begin());
-    const auto [similarity, nearest] = nearest_[best];
-    Proposal proposal{instead_of, text_of(candidates_[best]), others_[nearest], similarity};
-    others_.push_back(proposal.word);
-    for (size_t i = 0; i < candidates_.size(); ++i)
-      nearest_[i] = std::max(nearest_[i], {(*to_each_other_)(i, best), others_.size() - 1});
-    return proposal;
-  }
-
- private:
-  std::string text_of(int64_t id) const {
-    const std::string_view piece = tokenizer_.piece(id);
-    return std::string(piece.substr(0, piece.size() - std::string_view("</w>").size()));
-  }
-  /// The last `count` others.
-  void bring_in(const Cosines& cosines, size_t count) {
-    for (size_t i = 0; i < candidates_.size(); ++i) {
-      for (size_t k = 0; k < count; ++k)
-        nearest_[i] = std::max(nearest_[i], {cosines(i, k), others_.size() - count + k});
-    }
-  }
-
-  const Tokenizer& tokenizer_;
-  std::vector<std::string> others_;
-  WordIds whole_, candidates_;
-  std::optional<Cosines> to_each_other_;
-  std::vector<std::pair<double, size_t>> nearest_;  // of a candidate: cosine, place in others_
-  size_t given_ = 0;
-};
 
 bool looks_made_up(const std::string& word, const Tokenizer& tokenizer) {
   const auto is_ascii = [](char c, int (*test)(int)) {
@@ -190,11 +98,11 @@ TriggerWordReport compare_trigger_words(const std::vector<std::string>& words,
     if (pair.collides()) instead_of.insert(pair.b);
   }
   if (instead_of.empty()) return report;
-  Proposer proposer(words, ids, tokenizer);
+  WordProposer proposer(words, ids, tokenizer);
   if (space) proposer.use_encoder(places, *space);
   for (const size_t word : instead_of) {
     for (size_t i = 0; i < kProposals; ++i) {
-      if (auto proposal = proposer.take(word)) report.proposals.push_back(std::move(*proposal));
+      if (auto proposal = proposer.take()) report.proposals.push_back({word, std::move(*proposal)});
     }
   }
   return report;

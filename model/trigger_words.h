@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "model/word_space.h"
+#include "model/word_proposer.h"
 
 namespace kessoku::model {
 
@@ -27,12 +27,10 @@ struct WordPair {
   bool collides() const { return shares_tokens() || near_equal(); }
 };
 
-/// A word to use instead of one that collides: one rare token, which no other word has.
+/// A word to use instead of one that collides.
 struct Proposal {
-  size_t instead_of;
-  std::string word;
-  std::string nearest;    ///< of the given words and the most common ones; empty without an encoder
-  double similarity = 0;  ///< to that
+  size_t instead_of;  ///< place in the list of words
+  ProposedWord word;
 };
 
 struct TriggerWordReport {

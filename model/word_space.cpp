@@ -23,6 +23,14 @@ at::Tensor unit(const at::Tensor& x) { return x / x.square().sum(1, true).sqrt()
 
 }  // namespace
 
+Cosines::Cosines(const at::Tensor& a, const at::Tensor& b)
+    : values_(a.matmul(b.t()).contiguous()) {}
+
+double Cosines::operator()(size_t row_of_a, size_t row_of_b) const {
+  return values_
+      .const_data_ptr<float>()[row_of_a * static_cast<size_t>(values_.size(1)) + row_of_b];
+}
+
 WordIds find_letter_pieces(const Tokenizer& tokenizer, bool ends_word, size_t shortest,
                            size_t longest) {
   WordIds ids;

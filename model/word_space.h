@@ -45,4 +45,14 @@ class WordSpace {
   std::map<std::pair<size_t, size_t>, double> below_;
 };
 
+/// Cosines between the rows of two lists of unit vectors (N, D).
+class Cosines {
+ public:
+  Cosines(const at::Tensor& a, const at::Tensor& b);
+  double operator()(size_t row_of_a, size_t row_of_b) const;
+
+ private:
+  at::Tensor values_;
+};
+
 }  // namespace kessoku::model
