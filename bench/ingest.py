@@ -1,0 +1,94 @@
+"""From a folder of pictures to a store, beside what Python trainers do to every picture: ingest_pil.py, which decodes, turns,
+crops and resizes with Pillow in a pool of processes, and keeps nothing.
+
+    ingest.py PROGRAM PEER [--pictures DIR] [--count 500] [--cores 2] [--rounds 5] [--memory 2000] [--out RESULT.json]
+
+PEER is the path of ingest_pil.py; without --pictures, make_data.py beside it makes photo-like JPEGs of 1280x720. The two take
+turns, so that what else the machine does meets both. Ours counts scan, decoding, and the store on disk (images of the 512 px
+buckets, no VAE); the peer one pass over pictures that are in the page cache; both without the start of their processes. Also the peak
+memory of `kessoku prepare` for --memory pictures and ten times as many (the same files under more names).
+"""
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def ours(program, pictures, store, cores):
+    """Pictures a second, and peak memory in MB."""
+    shutil.rmtree(store, ignore_errors=True)
+    process = subprocess.Popen([program, "prepare", pictures, "--out", store, "--keep", "images", "--threads", str(cores), "--json"],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"kessoku prepare failed with {status}")
+    summary = json.loads(output)
+    return summary["examples"] / summary["seconds"], usage.ru_maxrss / 1024
+
+
+def theirs(peer, pictures, cores):
+    done = subprocess.run([sys.executable, peer, pictures, "--processes", str(cores), "--passes", "1"], capture_output=True,
+                          text=True, check=True)
+    return json.loads(done.stdout)["images_per_s"]
+
+
+def grow(pictures, folder, count):
+    """`count` names for the files of `pictures`."""
+    files = sorted(p for p in pictures.iterdir() if p.is_file())
+    for i in range(count):
+        place = folder / f"{i // 10000}"
+        place.mkdir(parents=True, exist_ok=True)
+        os.link(files[i % len(files)], place / f"{i:06}{files[i % len(files)].suffix}")
+    return folder
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", type=Path)
+    parser.add_argument("peer", type=Path)
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--cores", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", type=int, default=2000)
+    parser.add_argument("--out", type=Path)
+    a = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as work:
+        work = Path(work)
+        pictures = a.pictures
+        if pictures is None:
+            pictures = work / "pictures"
+            subprocess.run([sys.executable, a.peer.parent / "make_data.py", "photos", pictures, "--count", str(a.count)],
+                           stdout=subprocess.DEVNULL, check=True)
+        rounds = []
+        for _ in range(a.rounds):
+            rate, _ = ours(a.program, pictures, work / "store", a.cores)
+            rounds.append((rate, theirs(a.peer, pictures, a.cores)))
+            print(f"kessoku {rounds[-1][0]:.1f} pictures/s, Pillow {rounds[-1][1]:.1f}, ratio {rounds[-1][0] / rounds[-1][1]:.2f}",
+                  flush=True)
+        result = dict(machine=f"{os.cpu_count()} cores, {platform.machine()}", cores=a.cores, rounds=a.rounds,
+                      kessoku=round(statistics.median(r[0] for r in rounds), 1),
+                      pillow=round(statistics.median(r[1] for r in rounds), 1),
+                      ratio=round(statistics.median(r[0] / r[1] for r in rounds), 2))
+        if a.memory:
+            peaks = {}
+            for count in (a.memory, 10 * a.memory):
+                folder = grow(pictures, work / f"many-{count}", count)
+                peaks[count] = round(ours(a.program, folder, work / "store", a.cores)[1])
+                shutil.rmtree(work / "store")
+                shutil.rmtree(folder)
+            result["peak_mb"] = peaks
+        print(json.dumps(result))
+        if a.out:
+            a.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

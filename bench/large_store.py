@@ -1,0 +1,115 @@
+"""How long it takes to open a store of many examples, and what verifying rows costs.
+
+    large_store.py PROGRAM [--examples 1000000] [--rows 20000] [--repeat 5] [--out RESULT.json]
+
+Opening: h5py writes a store of --examples with captions, sources and all other columns, and rows of 16 bytes. `kessoku inspect` is
+timed on it, and on one of ten examples, whose time is the program's own start; the difference is opening and counting. Verifying: a
+store of --rows moments of 512x512 (64 KiB each) is read by `kessoku inspect --verify`, and its file by plain reads of 1 MiB, both on
+one thread and from the page cache.
+"""
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+BUCKETS = ("512x512", "256x256", "384x384", "640x640", "768x768")
+SHARDS = 4
+
+
+def text(group, name, values):
+    lengths = np.fromiter((len(v) for v in values), np.uint64, len(values))
+    group[name + "_bytes"] = np.frombuffer(b"".join(values), np.uint8)
+    group[name + "_offsets"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64)
+
+
+def write_group(group, numbers):
+    rows = len(numbers)
+    text(group, "caption", [b"a picture of %07d, standing on a stage, holding a guitar, pink hair, track jacket, indoors, looking at the "
+                            b"viewer, official art" % n for n in numbers])
+    text(group, "caption_parts", [b""] * rows)
+    text(group, "source", [b"screenshots/%02d_characters/%07d.jpg" % (n % 7, n) for n in numbers])
+    group["category"] = np.zeros(rows, np.uint32)
+    group["settings"] = np.zeros(rows, np.uint32)
+    group["source_size"] = np.full((rows, 2), 1280, np.uint32)
+    group["crop"] = np.zeros((rows, 4), np.int32)
+    group["content_hash"] = np.array(numbers, np.uint64)
+    group["row_checksum"] = np.zeros((rows, 1), np.uint64)
+    group["moments"] = np.zeros((rows, 1, 8, 1, 1), np.float16)
+
+
+def write_store(folder, examples):
+    folder.mkdir()
+    shards = []
+    order = sorted(range(examples), key=lambda n: (n % 7, n))
+    for s in range(SHARDS):
+        own, rows = order[s::SHARDS], {}
+        name = f"shard-{s:05}.h5"
+        with h5py.File(folder / name, "w") as file:
+            for b, bucket in enumerate(BUCKETS):
+                numbers = own[b::len(BUCKETS)]
+                if numbers:
+                    rows[bucket] = len(numbers)
+                    write_group(file.create_group(bucket), numbers)
+        shards.append({"file": name, "bytes": (folder / name).stat().st_size, "rows": rows, "digests": {}})
+    (folder / "store.json").write_text(json.dumps(
+        {"version": 2, "created_by": "bench", "resolution": 512, "dialect": "everydream2", "kept": ["moments"],
+         "encoder": {"digest": "bench", "scaling_factor": 0.18215}, "shards": shards, "buckets": list(BUCKETS),
+         "categories": [{"path": ".", "multiply": 1.0}], "settings": [{"multiply": 1.0}], "skipped": []}))
+
+
+def timed(*command, check=True):
+    """Seconds, seconds of processor, and peak memory in MB."""
+    began = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if check and status != 0:
+        raise SystemExit(f"{command}: {status}")
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def read_plainly(path):
+    began = time.perf_counter()
+    buffer = bytearray(1 << 20)
+    with open(path, "rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+    return time.perf_counter() - began
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", type=Path)
+    parser.add_argument("--examples", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    a = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as work:
+        work = Path(work)
+        write_store(work / "large", a.examples)
+        write_store(work / "small", 10)
+        opened = [(timed(a.program, "inspect", work / "large", "--json"), timed(a.program, "inspect", work / "small", "--json"))
+                  for _ in range(a.repeat)]
+        result = dict(machine=f"{os.cpu_count()} cores, {platform.machine()}", examples=a.examples,
+                      open_s=round(statistics.median(large[0] - small[0] for large, small in opened), 3),
+                      open_cpu_s=round(statistics.median(large[1] - small[1] for large, small in opened), 3),
+                      with_start_s=round(statistics.median(large[0] for large, _ in opened), 3),
+                      peak_mb=round(max(large[2] for large, _ in opened)),
+                      peak_mb_of_ten_examples=round(max(small[2] for _, small in opened)))
+        shutil.rmtree(work / "large")
+        print(json.dumps(result), flush=True)
+        if a.out:
+            a.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
