@@ -24,8 +24,11 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row.back();
 }
 
+/// Bytes of an error; names in files may be longer.
+constexpr size_t kLongest = 2000;
+
 /// Control characters, which names in files may hold, as \x1B: they would break the line, or drive
-/// the terminal.
+/// the terminal. What is far too long is cut in its middle.
 std::string on_one_line(const std::string& message) {
   std::string line;
   for (const char c : message) {
@@ -35,6 +38,13 @@ std::string on_one_line(const std::string& message) {
     } else {
       line += c;
     }
+  }
+  if (line.size() > kLongest) {  // the end says what was expected
+    size_t end = line.size() - kLongest / 2;
+    while (end < line.size() && (line[end] & 0xC0) == 0x80) ++end;  // within a character of UTF-8
+    size_t begin = kLongest / 2;
+    while ((line[begin] & 0xC0) == 0x80) --begin;
+    line = line.substr(0, begin) + " … " + line.substr(end);
   }
   return line;
 }

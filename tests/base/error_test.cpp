@@ -26,5 +26,13 @@ TEST(ErrorTest, is_one_line_whatever_names_it_holds) {
                "x.ckpt: no \"a\\x0Ab\\x1B[2J ü\"");
 }
 
+TEST(ErrorTest, is_never_endless) {
+  const std::string name(100'000, 'x');
+  const std::string text = DataError("config.json: " + name + " is none of these: a, b").what();
+  EXPECT_LT(text.size(), 2100u);
+  EXPECT_TRUE(text.starts_with("config.json: xxx"));
+  EXPECT_TRUE(text.ends_with("xxx is none of these: a, b"));
+}
+
 }  // namespace
 }  // namespace kessoku

@@ -85,7 +85,7 @@ std::string find_fault(const Subject& subject, const fs::path& work, bool& accep
     const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20; };
     if (std::ranges::any_of(text, is_control)) return "more than one line: " + text;
     if (text.find(work.string()) == text.npos) return "names no file: " + text;
-    if (text.size() > 1500) return "too long: " + text;
+    if (text.size() > 2100) return "too long: " + text.substr(0, 200);
   } catch (const std::exception& error) {
     return fmt::format("not an error of ours: {}", error.what());
   }
