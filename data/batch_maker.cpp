@@ -113,6 +113,7 @@ std::string BatchMaker::caption_of(const Draw& draw) const {
   if (!encoded.empty()) {
     for (CaptionPart& part : parts) part.text = rename_words(part.text, renames);
   }
+  parts = join_first(std::move(parts), static_cast<size_t>(options_.keep_tags));
   return join_parts(shuffle_tags(std::move(parts), settings.longest_caption,
                                  {options_.seed, Purpose::kTagOrder, draw.number}));
 }

@@ -44,6 +44,15 @@ std::string join_parts(const std::vector<CaptionPart>& parts) {
   return caption;
 }
 
+std::vector<CaptionPart> join_first(std::vector<CaptionPart> parts, size_t count) {
+  count = std::min(count, parts.size() - 1);
+  if (count == 0) return parts;
+  const auto end = parts.begin() + static_cast<int64_t>(count) + 1;
+  parts.front().text = join_parts({parts.begin(), end});
+  parts.erase(parts.begin() + 1, end);
+  return parts;
+}
+
 std::string encode_parts(const std::vector<CaptionPart>& parts) {
   if (parts.empty() || split(join_parts(parts)) == parts) return {};
   json encoded = json::array();

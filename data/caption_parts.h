@@ -15,6 +15,9 @@ struct CaptionPart {
 /// The parts one after another, with ", " between.
 std::string join_parts(const std::vector<CaptionPart>& parts);
 
+/// The first `count` + 1 parts as one: tags that stay behind the main prompt.
+std::vector<CaptionPart> join_first(std::vector<CaptionPart> parts, size_t count);
+
 /// What Example::caption_parts and the store keep: a JSON list of texts and [text, weight], or
 /// nothing if splitting the joined caption at ", " gives the same parts of weight 1.
 std::string encode_parts(const std::vector<CaptionPart>& parts);

@@ -44,6 +44,7 @@ struct LoaderOptions {
   double caption_dropout = 0;        ///< the dataset may override it
   double flip = 0;  ///< needs images; the dataset may override it. Latents are never flipped
   bool shuffle_tags = false;  ///< of all captions; else where the dataset asks for it
+  int64_t keep_tags = 0;      ///< tags behind the main prompt that are not shuffled
   std::vector<std::pair<std::string, std::string>> caption_rename;  ///< whole words, in order
   int64_t first_timestep = 0;  ///< timesteps are drawn evenly from this one …
   int64_t timesteps = 1000;    ///< … to before this one

@@ -91,6 +91,7 @@ data::LoaderOptions loader_options(const RunConfig& config, const model::StableD
   options.caption_dropout = config.data.caption_dropout;
   options.flip = config.data.flip;
   options.shuffle_tags = config.data.shuffle_tags;
+  options.keep_tags = config.data.keep_tags;
   options.caption_rename = config.data.caption_rename;
   std::tie(options.first_timestep, options.timesteps) =
       runtime::trained_timesteps(config, model.schedule);

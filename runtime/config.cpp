@@ -70,6 +70,7 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require_one_of(c.data.front_end, {"", "hf", "hf-fast", "openai"}, "data.front_end", file);
   require_probability(c.data.flip, "data.flip", file);
   require(c.data.threads >= 1, file, "data.threads must be at least 1");
+  require(c.data.keep_tags >= 0, file, "data.keep_tags must be 0 or more");
   require(c.data.prefetch >= 1, file, "data.prefetch must be at least 1");
   require_one_of(c.data.on_bad_row, {"stop", "skip"}, "data.on_bad_row", file);
   require(!c.train.target.empty(), file,

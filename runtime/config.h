@@ -31,6 +31,7 @@ struct RunConfig {
     int64_t max_token_length = 75;  ///< of a caption: 75, or 150 or 225 in chunks of 75
     std::string front_end;          ///< the tokenizer's: "hf" | "openai"; empty = as the model says
     bool shuffle_tags = false;      ///< new order of the comma-separated tags at each draw
+    int64_t keep_tags = 0;          ///< tags behind the main prompt that stay where they are
     double flip = 0;                ///< probability of a mirrored picture; flip_p.txt overrides it
     int64_t threads = 1;            ///< that read ahead, a rank
     int64_t prefetch = 4;           ///< batches read ahead, a rank

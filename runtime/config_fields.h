@@ -20,6 +20,7 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("data", "max_token_length", c.data.max_token_length);
   visit("data", "front_end", c.data.front_end);
   visit("data", "shuffle_tags", c.data.shuffle_tags);
+  visit("data", "keep_tags", c.data.keep_tags);
   visit("data", "flip", c.data.flip);
   visit("data", "threads", c.data.threads);
   visit("data", "prefetch", c.data.prefetch);

@@ -23,6 +23,14 @@ TEST(CaptionParts, KeepWeightsAndCommasWithinAPart) {
   EXPECT_EQ(caption_parts(join_parts(parts), encode_parts(parts)), parts);
 }
 
+TEST(CaptionParts, TheFirstOnesCanBecomeOne) {
+  const std::vector<CaptionPart> parts{{"a girl"}, {"1girl", 2}, {"guitar", 0.5}};
+  EXPECT_EQ(join_first(parts, 0), parts);
+  EXPECT_THAT(join_first(parts, 1),
+              ElementsAre(CaptionPart{"a girl, 1girl"}, CaptionPart{"guitar", 0.5}));
+  EXPECT_THAT(join_first(parts, 9), ElementsAre(CaptionPart{"a girl, 1girl, guitar"}));
+}
+
 TEST(CaptionParts, RefuseDamage) {
   for (const char* encoded : {"[", "[]", "{}", "[1]", "[[\"a\"]]", "[[\"a\", -1]]",
                               "[[\"a\", 1e999]]", "[[1, \"a\"]]", "[null]", "3"}) {

@@ -248,6 +248,19 @@ TEST_F(LoaderTest, CaptionsAreRenamedAndShuffled) {
   EXPECT_EQ(orders.size(), 24) << "all orders of four tags";
 }
 
+TEST_F(LoaderTest, TagsThatAreToBeKeptStayBehindTheMainPrompt) {
+  LoaderOptions keeping = options(20, 8);
+  keeping.shuffle_tags = true;
+  keeping.keep_tags = 2;
+  std::set<std::string> orders;
+  for (const auto& [number, seen] : run(keeping, 1, 8)) {
+    if (seen.caption.empty()) continue;
+    EXPECT_THAT(seen.caption, MatchesRegex("picture [0-9]+, Bfan2, tag1, .*"));
+    orders.insert(seen.caption.substr(seen.caption.find(',')));
+  }
+  EXPECT_EQ(orders.size(), 2) << "tag2 and tag3 in both orders";
+}
+
 TEST_F(LoaderTest, CaptionsBecomeTokenIds) {
   LoaderOptions encoding = options(3, 4);
   encoding.threads = 2;
