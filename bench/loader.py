@@ -1,10 +1,10 @@
 """Our store beside a numpy memmap of the same latents, taking turns: samples a second in random order, batch 64.
 
-    .venv/bin/python bench/loader.py [--rows 20000] [--rounds 7] [--directory D]
+    .venv/bin/python bench/loader.py [--rows 20000] [--rounds 7] [--load] [--directory D]
 
 The memmap copies rows of a raw file into a reused batch, on one thread: near the limit of what software can do. Ours
-reads the store through `Store::read`, every row's checksum verified, on one and on two threads; `load` is the whole
-loader, with noise and timesteps, which the memmap does not make. All files lie in the page cache. Prints medians, and the
+reads the store through `Store::read`, every row's checksum verified, on one and on two threads; with --load also the
+whole loader, with noise and timesteps, which the memmap does not make. All files lie in the page cache. Prints medians, and the
 ratios of the rounds' neighbours.
 """
 import argparse
@@ -42,6 +42,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--rows", type=int, default=20000)
     p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--load", action="store_true")
     p.add_argument("--directory", type=pathlib.Path)
     a = p.parse_args()
     torch.set_num_threads(1)
@@ -50,8 +51,9 @@ def main():
         ours("make", store, a.rows)
         latents = np.memmap(store / "latents.raw", np.float16, "r", shape=(a.rows, 4, 64, 64))
         ways = {"memmap": lambda: memmap(latents, a.rows),
-                "read, 1 thread": lambda: ours("read", store, 1), "read, 2 threads": lambda: ours("read", store, 2),
-                "load, 1 thread": lambda: ours("load", store, 1), "load, 2 threads": lambda: ours("load", store, 2)}
+                "read, 1 thread": lambda: ours("read", store, 1), "read, 2 threads": lambda: ours("read", store, 2)}
+        if a.load:
+            ways |= {"load, 1 thread": lambda: ours("load", store, 1), "load, 2 threads": lambda: ours("load", store, 2)}
         for way in ways.values():
             way()  # warms page cache and page tables
         rounds = [{name: way() for name, way in ways.items()} for _ in range(a.rounds)]
