@@ -109,8 +109,8 @@ fs::path free_shard_path(const fs::path& store, int number) {
   for (int k = 1;; ++k) {
     const fs::path path = store / (k == 1 ? fmt::format("shard-{:05}.h5", number)
                                           : fmt::format("shard-{:05}-{}.h5", number, k));
-    const bool taken = fs::exists(path) || fs::exists(path.string() + ".part") ||
-                       fs::exists(path.string() + ".journal");
+    // A part without a journal is of no use to anyone.
+    const bool taken = fs::exists(path) || fs::exists(path.string() + ".journal");
     if (!taken) return path;
   }
 }

@@ -27,7 +27,8 @@ void open_store_folder(const std::filesystem::path& store);
 /// Removes what `manifest` does not name: old shards, and, if it is `done`, interrupted work.
 void remove_leftovers(const std::filesystem::path& store, const StoreManifest& manifest, bool done);
 
-/// A name for a new shard, `number` being the rank that writes it, that no file has.
+/// A name for a new shard, `number` being the rank that writes it, that no shard or interrupted
+/// work has.
 std::filesystem::path free_shard_path(const std::filesystem::path& store, int number);
 
 }  // namespace kessoku::data
