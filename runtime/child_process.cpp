@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <system_error>
+#include <thread>
 
 #include "base/error.h"
 
@@ -88,7 +90,14 @@ void ChildProcess::signal(int number) const {
 
 void adopt_orphans() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
 
-int kill_orphans() {
+int end_orphans(double seconds) {
+  const auto reap = [] {
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;
+    return children().empty();
+  };
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (!reap() && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   int killed = 0;
   // Each may leave children of its own.
   for (std::vector<pid_t> left = children(); !left.empty(); left = children()) {

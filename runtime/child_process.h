@@ -31,7 +31,8 @@ class ChildProcess {
 /// Lets this process inherit what its children leave behind, so that it can be found and killed.
 void adopt_orphans();
 
-/// Kills all processes that have this one for a parent, and waits for them. Returns how many.
-int kill_orphans();
+/// Gives all processes that have this one for a parent `seconds` to end, then kills them. Returns
+/// how many it killed.
+int end_orphans(double seconds);
 
 }  // namespace kessoku::runtime

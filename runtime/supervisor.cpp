@@ -185,7 +185,8 @@ class Supervisor {
       say(fmt::format("no sign of life in {} s: ends it", options_.heartbeat));
       end(child);
     }
-    const int left = kill_orphans();
+    // Ranks whose mpirun was killed never end by themselves; what Slurm started does, soon.
+    const int left = end_orphans(3);
     if (left > 0) say(fmt::format("killed {} processes that mpirun had left behind", left));
     return hung ? static_cast<int>(ExitCode::kWatchdog) : *child.poll();
   }
