@@ -16,7 +16,7 @@ namespace {
 json describe_run(const fs::path& path) {
   json result{{"step", 0}, {"draws", 0}, {"loss", nullptr}, {"checkpoints", json::array()}};
   if (fs::exists(path / "log.jsonl")) {
-    const auto records = metrics::read_run_log(path / "log.jsonl").records;
+    const auto records = metrics::read_run_log(path / "log.jsonl");
     if (!records.empty()) {
       result["step"] = records.back().step;
       result["draws"] = records.back().draws;

@@ -24,6 +24,12 @@ void add_launch_command(CLI::App& app, ExitCode& result) {
   command->add_option("--resume", options->resume, "auto | never | a checkpoint's folder")
       ->capture_default_str();
   command
+      ->add_option("--allow-change", options->allowed_changes,
+                   "a key that may differ from what the run had so far; may be repeated")
+      ->take_all()
+      ->expected(1)
+      ->allow_extra_args(false);
+  command
       ->add_option("--patience", options->patience,
                    "restarts in a row that may gain nothing before it gives up")
       ->capture_default_str()

@@ -34,6 +34,7 @@ struct TrainOptions {
   std::string run_file;
   std::string out;
   std::string resume = "auto";
+  std::vector<std::string> allowed_changes;
   std::vector<std::string> overrides;
 };
 
@@ -146,10 +147,10 @@ ExitCode train(const TrainOptions& options) {
       config, trained, *objective, runtime::DrawCounter(store.manifest().categories, store.rows()),
       runtime::Audit(folder.path, config.audit.batches, *communicator), *communicator);
   const runtime::RunIdentity identity{config.seed, config.train.global_batch};
-  std::vector<metrics::RunEvent> changes;
+  std::vector<metrics::RunChange> changes;
   if (folder.resume_from) {
+    changes = runtime::changes_since(*folder.resume_from, config, options.allowed_changes, store);
     runtime::load_checkpoint(*folder.resume_from, identity, trainer);
-    changes = runtime::changes_since(*folder.resume_from, config, store);
   }
   runtime::require_same_start(config, folder, store, trainer.flat(), *communicator);
   if (first) {
@@ -160,7 +161,7 @@ ExitCode train(const TrainOptions& options) {
   }
 
   runtime::RunMonitor monitor(folder.path, config, trainer.steps_done(), *communicator);
-  for (const metrics::RunEvent& change : changes) monitor.note(change);
+  for (const metrics::RunChange& change : changes) monitor.note(change);
   const auto timed = [&](Phase phase, const auto& work) {
     const Stopwatch watch;
     work();
@@ -238,6 +239,12 @@ void add_train_command(CLI::App& app, ExitCode& result) {
       ->allow_extra_args(false);
   command->add_option("--resume", options->resume, "auto | never | a checkpoint's folder")
       ->capture_default_str();
+  command
+      ->add_option("--allow-change", options->allowed_changes,
+                   "a key that may differ from what the run had so far; may be repeated")
+      ->take_all()
+      ->expected(1)
+      ->allow_extra_args(false);
   command->footer(
       "Example: mpirun -n 2 kessoku train configs/demo.toml --set train.steps=500\n"
       "Without mpirun there is one rank. Ctrl-C, SIGTERM and SIGUSR1 stop it with a checkpoint "

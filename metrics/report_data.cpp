@@ -145,11 +145,7 @@ ReportData read_report_data(const fs::path& run) {
   ReportData data;
   data.name = fs::weakly_canonical(run).filename().string();
   if (fs::exists(config)) read_settings(read_file(config), data);
-  if (fs::exists(log)) {
-    RunHistory history = read_run_log(log);
-    data.records = std::move(history.records);
-    data.events = std::move(history.events);
-  }
+  if (fs::exists(log)) data.records = read_run_log(log);
   read_mixture(run / "mixture.json", data);
   read_measures(run / "measures.json", data);
   read_samples(run / "samples", data);

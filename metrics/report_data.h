@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "metrics/run_event.h"
 #include "metrics/step_record.h"
 
 namespace kessoku::metrics {
@@ -45,7 +44,6 @@ struct ReportData {
   std::vector<std::pair<std::string, std::string>> settings;  ///< the most asked for, in order
   uint64_t planned_steps = 0;                                 ///< 0 = not known
   std::vector<StepRecord> records;
-  std::vector<RunEvent> events;
   std::vector<MixtureRow> top_folders, sub_folders;
   std::vector<SampleGrid> grids;  ///< newest first
   size_t grids_found = 0;         ///< of which `grids` are some

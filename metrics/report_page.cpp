@@ -164,13 +164,15 @@ std::string mixture(const ReportData& data) {
 }
 
 std::string changes(const ReportData& data) {
-  if (data.events.empty()) return "";
   Rows rows;
-  for (const RunEvent& event : data.events) {
-    rows.push_back({grouped(event.step), escape_html(event.key), escape_html(event.before),
-                    escape_html(event.after), escape_html(concerned(event))});
+  for (const StepRecord& record : data.records) {
+    for (const RunChange& change : record.changes) {
+      rows.push_back({grouped(record.step), escape_html(change.key), escape_html(change.before),
+                      escape_html(change.after), escape_html(concerned(change))});
+    }
   }
-  return section("Changes during the run", html_table({{"After step", "number"},
+  if (rows.empty()) return "";
+  return section("Changes during the run", html_table({{"From step", "number"},
                                                        {"What", ""},
                                                        {"Before", "note"},
                                                        {"Then", "note"},

@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstring>
 #include <utility>
-#include <variant>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -19,22 +18,10 @@ namespace kessoku::metrics {
 namespace {
 
 struct Line {
-  std::variant<StepRecord, RunEvent> content;
+  StepRecord record;
   uint64_t end;  ///< offset of the first byte after it in the file
   bool closed;   ///< ends with a newline
 };
-
-std::variant<StepRecord, RunEvent> parse_line(std::string_view line) {
-  if (is_event(line)) return run_event_from_json(line);
-  return step_record_from_json(line);
-}
-
-/// Whether a run that goes on after `last_step` keeps the line: what an event tells began after its
-/// step.
-bool belongs_to(const Line& line, uint64_t last_step) {
-  if (const auto* event = std::get_if<RunEvent>(&line.content)) return event->step < last_step;
-  return std::get<StepRecord>(line.content).step <= last_step;
-}
 
 /// Calls `visit` for each line until it returns false. A last line that is no record was torn by a
 /// crash and is left out; one that lacks only its newline counts.
@@ -49,15 +36,15 @@ void visit_lines(const std::filesystem::path& path, Visit visit) {
     const bool closed = newline != std::string_view::npos;
     const size_t end = closed ? newline + 1 : text.size();
     ++number;
-    std::variant<StepRecord, RunEvent> content;
+    StepRecord record;
     try {
-      content = parse_line(text.substr(begin, (closed ? newline : end) - begin));
+      record = step_record_from_json(text.substr(begin, (closed ? newline : end) - begin));
     } catch (const DataError& error) {
       if (end == text.size()) return;
       throw DataError(fmt::format("{}:{}: {}; remove the line, or move the file away",
                                   path.string(), number, error.what()));
     }
-    if (!visit(Line{std::move(content), end, closed})) return;
+    if (!visit(Line{std::move(record), end, closed})) return;
     begin = end;
   }
 }
@@ -69,7 +56,7 @@ RunLog::RunLog(const std::filesystem::path& path, uint64_t last_step) : path_(pa
   bool closed = true;
   if (std::filesystem::exists(path)) {
     visit_lines(path, [&](const Line& line) {
-      if (!belongs_to(line, last_step)) return false;
+      if (line.record.step > last_step) return false;
       keep = line.end;
       closed = line.closed;
       return true;
@@ -91,11 +78,6 @@ void RunLog::append(const StepRecord& record) {
   write_pending();
 }
 
-void RunLog::append(const RunEvent& event) {
-  pending_ += to_json(event) + '\n';
-  write_pending();
-}
-
 void RunLog::write_pending() {
   while (!pending_.empty()) {
     const ssize_t put = ::write(file_, pending_.data(), pending_.size());
@@ -114,17 +96,13 @@ void RunLog::write_pending() {
   }
 }
 
-RunHistory read_run_log(const std::filesystem::path& path) {
-  RunHistory history;
+std::vector<StepRecord> read_run_log(const std::filesystem::path& path) {
+  std::vector<StepRecord> records;
   visit_lines(path, [&](Line line) {
-    if (auto* event = std::get_if<RunEvent>(&line.content)) {
-      history.events.push_back(std::move(*event));
-    } else {
-      history.records.push_back(std::move(std::get<StepRecord>(line.content)));
-    }
+    records.push_back(std::move(line.record));
     return true;
   });
-  return history;
+  return records;
 }
 
 }  // namespace kessoku::metrics

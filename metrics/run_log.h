@@ -4,25 +4,22 @@
 #include <string>
 #include <vector>
 
-#include "metrics/run_event.h"
 #include "metrics/step_record.h"
 
 namespace kessoku::metrics {
 
-/// log.jsonl of a run folder: one JSON record a step, flushed each step, and between them events.
-/// Not for concurrent use.
+/// log.jsonl of a run folder: one JSON record a step, flushed each step. Not for concurrent use.
 class RunLog {
  public:
-  /// Opens for appending; drops records after `last_step`, events from there on (and a torn last
-  /// line), so that a resumed run has neither gaps nor doubles. Throws DataError naming the line if
-  /// one before that is damaged, Error if it cannot be written.
+  /// Opens for appending; drops records after `last_step` (and a torn last line), so that a resumed
+  /// run has neither gaps nor doubles. Throws DataError naming the line if one before that is
+  /// damaged, Error if it cannot be written.
   RunLog(const std::filesystem::path& path, uint64_t last_step);
   RunLog(const RunLog&) = delete;
   RunLog& operator=(const RunLog&) = delete;
   ~RunLog();
   /// What cannot be written (a full disk) is kept, with one warning, and written as soon as it can.
   void append(const StepRecord& record);
-  void append(const RunEvent& event);
 
  private:
   void write_pending();
@@ -33,14 +30,8 @@ class RunLog {
   bool warned_ = false;
 };
 
-/// What a log holds.
-struct RunHistory {
-  std::vector<StepRecord> records;
-  std::vector<RunEvent> events;
-};
-
-/// Throws UsageError if there is no such file, DataError naming the line if one is damaged (a torn
-/// last line is left out).
-RunHistory read_run_log(const std::filesystem::path& path);
+/// All records of a log; throws UsageError if there is no such file, DataError naming the line if
+/// one is damaged (a torn last line is left out).
+std::vector<StepRecord> read_run_log(const std::filesystem::path& path);
 
 }  // namespace kessoku::metrics

@@ -56,6 +56,7 @@ std::string to_json(const StepRecord& record) {
                {"categories", record.category_draws}};
   if (record.validation_loss) line["validation_loss"] = *record.validation_loss;
   if (record.bad_rows > 0) line["bad_rows"] = record.bad_rows;
+  for (const RunChange& change : record.changes) line["changes"].push_back(to_json(change));
   // A folder's name need not be UTF-8. nlohmann-json writes a number that is not finite as null.
   return line.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -75,6 +76,10 @@ StepRecord step_record_from_json(std::string_view line) {
     record.validation_loss = number(object, "validation_loss");
   }
   if (object.contains("bad_rows")) record.bad_rows = count(object, "bad_rows");
+  if (object.contains("changes")) {
+    for (const Json& change : object["changes"])
+      record.changes.push_back(run_change_from_json(change));
+  }
   const Json phases = object_at(object, "phases");
   for (size_t i = 0; i < kPhases; ++i) {
     if (phases.contains(kPhaseNames[i])) record.phase_seconds[i] = number(phases, kPhaseNames[i]);

@@ -6,6 +6,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "metrics/run_change.h"
 
 namespace kessoku::metrics {
 
@@ -38,6 +41,7 @@ struct StepRecord {
   std::map<std::string, uint64_t> category_draws;  ///< of this step, by top-level folder
   /// Mean over the examples that are held out, if it was measured after this step.
   std::optional<double> validation_loss;
+  std::vector<RunChange> changes;  ///< made since the step before, as the run was resumed
 };
 
 /// The record as one line of JSON, without the line's end. JSON has no NaN and no infinity: such

@@ -36,7 +36,6 @@ struct RunConfig {
     int64_t threads = 1;            ///< that read ahead, a rank
     int64_t prefetch = 4;           ///< batches read ahead, a rank
     std::string on_bad_row = "stop";  ///< a row that is damaged: "stop" | "skip" (another image)
-    bool accept_changes = false;      ///< go on though the store is not what the run began with
 
     /// Of 75 tokens each.
     int64_t caption_chunks() const { return max_token_length / 75; }

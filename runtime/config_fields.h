@@ -25,7 +25,6 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("data", "threads", c.data.threads);
   visit("data", "prefetch", c.data.prefetch);
   visit("data", "on_bad_row", c.data.on_bad_row);
-  visit("data", "accept_changes", c.data.accept_changes);
   visit("mixture", "pass_draws", c.mixture.pass_draws);
   visit("mixture", "", c.mixture.rules);
   visit("train", "target", c.train.target);

@@ -13,7 +13,7 @@ Progress progress_of(const std::filesystem::path& run) {
   Progress progress;
   const std::filesystem::path log = run / "log.jsonl";
   if (std::filesystem::exists(log)) {
-    const std::vector<metrics::StepRecord> records = metrics::read_run_log(log).records;
+    const std::vector<metrics::StepRecord> records = metrics::read_run_log(log);
     if (!records.empty()) progress.step = records.back().step;
   }
   const auto checkpoints = list_checkpoints(run);

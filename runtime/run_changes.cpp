@@ -1,6 +1,7 @@
 #include "runtime/run_changes.h"
 
 #include <ATen/ops/empty.h>
+#include <fnmatch.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
@@ -18,25 +19,68 @@ namespace kessoku::runtime {
 namespace {
 
 namespace fs = std::filesystem;
-using metrics::RunEvent;
+using metrics::RunChange;
 
-/// A visitor of `visit_fields`: the keys that say what is trained on, as text.
-class TrainedOn {
+enum class Change {
+  kFree,      ///< makes no difference to what is trained
+  kRecorded,  ///< what one may well want to change in between
+  kRefused,   ///< most often a mistake
+};
+
+/// The last pattern that matches a key decides; what none matches is refused.
+constexpr std::pair<const char*, Change> kRules[] = {
+    {"name", Change::kFree},
+    {"data.*", Change::kRecorded},
+    {"data.store", Change::kFree},  // its contents are compared
+    {"data.threads", Change::kFree},
+    {"data.prefetch", Change::kFree},
+    {"data.on_bad_row", Change::kFree},
+    {"data.max_token_length", Change::kRefused},
+    {"data.front_end", Change::kRefused},
+    {"mixture*", Change::kRecorded},
+    {"train.steps", Change::kRecorded},
+    {"train.stop_after_hours", Change::kFree},
+    {"train.micro_batch", Change::kFree},
+    {"train.gradient_checkpointing", Change::kFree},
+    {"train.device", Change::kFree},
+    {"train.threads", Change::kFree},
+    {"optimizer.*", Change::kRecorded},
+    {"optimizer.name", Change::kRefused},
+    {"optimizer.betas", Change::kRefused},
+    {"optimizer.eps", Change::kRefused},
+    {"optimizer.freeze", Change::kRefused},
+    {"optimizer.shard", Change::kFree},
+    {"ema.*", Change::kRecorded},
+    {"communication.*", Change::kFree},
+    {"communication.wire", Change::kRecorded},
+    {"checkpoint.*", Change::kFree},
+    {"sample.*", Change::kRecorded},
+    {"validation.every_steps", Change::kFree},
+    {"metrics.*", Change::kFree},
+    {"audit.*", Change::kFree},
+};
+
+Change kind_of(const std::string& key) {
+  Change kind = Change::kRefused;
+  for (const auto& [pattern, one] : kRules) {
+    if (::fnmatch(pattern, key.c_str(), 0) == 0) kind = one;
+  }
+  return kind;
+}
+
+/// A visitor of `visit_fields`: all keys with their values as text.
+class Values {
  public:
   template <typename Field>
   void operator()(const char* section, const char* key, const Field& field) {
-    // How the store is read, and where it lies, makes no difference.
-    constexpr std::array<std::string_view, 5> kOther{"store", "threads", "prefetch", "on_bad_row",
-                                                     "accept_changes"};
     const std::string_view of = section, name = key;
-    if (of == "data" ? std::ranges::find(kOther, name) != kOther.end() : of != "mixture") return;
     ConfigWriter writer;
     writer("", key, field);
     std::string text = writer.text();
     if (!name.empty()) text.erase(0, name.size() + 3);  // "key = "
     while (text.ends_with('\n')) text.pop_back();
     std::ranges::replace(text, '\n', ',');  // the rules of [mixture]
-    values_[fmt::format("{}{}{}", of, name.empty() ? "" : ".", name)] = text;
+    values_[fmt::format("{}{}{}", of, of.empty() || name.empty() ? "" : ".", name)] = text;
   }
   const std::map<std::string, std::string>& values() const { return values_; }
 
@@ -44,10 +88,14 @@ class TrainedOn {
   std::map<std::string, std::string> values_;
 };
 
-std::map<std::string, std::string> trained_on(const RunConfig& config) {
-  TrainedOn fields;
+std::map<std::string, std::string> values_of(const RunConfig& config) {
+  Values fields;
   visit_fields(config, fields);
   return fields.values();
+}
+
+bool is_allowed(const std::string& key, const std::vector<std::string>& allowed) {
+  return std::ranges::find(allowed, key) != allowed.end();
 }
 
 uint64_t count_renamed(const RunConfig& before, const RunConfig& after, const data::Store& store) {
@@ -85,8 +133,8 @@ model::Parameters read_ledger(const fs::path& file) {
 }
 
 /// Counts by the checkpoint's ledger; without one only digests tell.
-RunEvent compare_images(const fs::path& ledger, const data::Store& store) {
-  RunEvent counts;
+RunChange compare_images(const fs::path& ledger, const data::Store& store) {
+  RunChange counts;
   if (!fs::exists(ledger)) return counts;
   std::map<int64_t, int64_t> before = by_image(read_ledger(ledger));
   for (const auto& [image, caption] : by_image(store_ledger(store))) {
@@ -102,16 +150,17 @@ RunEvent compare_images(const fs::path& ledger, const data::Store& store) {
   return counts;
 }
 
-/// What became of the store; `event` holds what all changes have in common.
+/// What became of the store; `common` holds what all changes have in common.
 void add_store_changes(const fs::path& checkpoint, const nlohmann::json& saved,
-                       const RunConfig& config, const data::Store& store, const RunEvent& event,
-                       std::vector<RunEvent>& changes) {
+                       const RunConfig& config, const data::Store& store,
+                       const std::vector<std::string>& allowed, const RunChange& common,
+                       std::vector<RunChange>& changes) {
   const nlohmann::json now = digests_json(store.digests());
   if (saved == now) return;
-  const RunEvent counts = compare_images(checkpoint / kLedgerFile, store);
+  const RunChange counts = compare_images(checkpoint / kLedgerFile, store);
   for (const auto& [part, digest] : now.items()) {
     if (saved.value(part, "") == digest) continue;
-    RunEvent change = event;
+    RunChange change = common;
     change.key = "store." + part;
     change.before = saved.value(part, "");
     change.after = digest;
@@ -119,11 +168,11 @@ void add_store_changes(const fs::path& checkpoint, const nlohmann::json& saved,
     if (part == "rows") {
       change.images_added = counts.images_added;
       change.images_removed = counts.images_removed;
-      if (!config.data.accept_changes) {
+      if (!is_allowed("data.store", allowed)) {
         const std::string what = concerned(change);
         throw UsageError(fmt::format(
-            "{}: does not hold the images that {} was trained on{}{}: go on with those, or set "
-            "data.accept_changes = true",
+            "{}: does not hold the images that {} was trained on{}{}: go on with those, or give "
+            "--allow-change data.store",
             config.data.store, checkpoint.string(), what.empty() ? "" : "; ", what));
       }
     }
@@ -158,26 +207,32 @@ model::Parameters store_ledger(const data::Store& store) {
   return {{"images", images}, {"captions", captions}};
 }
 
-std::vector<RunEvent> changes_since(const fs::path& checkpoint, const RunConfig& config,
-                                    const data::Store& store) {
+std::vector<RunChange> changes_since(const fs::path& checkpoint, const RunConfig& config,
+                                     const std::vector<std::string>& allowed,
+                                     const data::Store& store) {
   const nlohmann::json manifest = read_checkpoint_manifest(checkpoint);
-  std::vector<RunEvent> changes;
-  RunEvent event{.event = "changed", .examples = store.size()};
+  std::vector<RunChange> changes;
+  const RunChange common{.examples = store.size()};
   try {
-    event.step = manifest.at("step").get<uint64_t>();
     const RunConfig old =
         parse_config(manifest.at("config").get<std::string>(), checkpoint / "state/run.json");
-    const std::map<std::string, std::string> before = trained_on(old);
-    for (const auto& [key, value] : trained_on(config)) {
-      if (before.at(key) == value) continue;
-      changes.push_back(event);
+    const std::map<std::string, std::string> before = values_of(old);
+    for (const auto& [key, value] : values_of(config)) {
+      const Change kind = kind_of(key);
+      if (before.at(key) == value || kind == Change::kFree) continue;
+      if (kind == Change::kRefused && !is_allowed(key, allowed)) {
+        throw UsageError(fmt::format(
+            "{} is {} now and was {} up to {}: change it back, or give --allow-change {}", key,
+            value, before.at(key), checkpoint.string(), key));
+      }
+      changes.push_back(common);
       changes.back().key = key;
       changes.back().before = before.at(key);
       changes.back().after = value;
       if (key == "data.caption_rename") changes.back().captions = count_renamed(old, config, store);
     }
     add_store_changes(checkpoint, manifest.value("store", nlohmann::json::object()), config, store,
-                      event, changes);
+                      allowed, common, changes);
   } catch (const nlohmann::json::exception& error) {
     throw DataError(
         fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "data/store.h"
-#include "metrics/run_event.h"
+#include "metrics/run_change.h"
 #include "model/parameter.h"
 #include "runtime/config.h"
 
@@ -20,10 +20,13 @@ nlohmann::json digests_json(const data::StoreDigests& digests);
 model::Parameters store_ledger(const data::Store& store);
 inline constexpr const char* kLedgerFile = "state/store.safetensors";
 
-/// How what a run trains on differs from what it was up to `checkpoint`: keys of [data] and
-/// [mixture], and images, captions and weights of the store. Throws UsageError if its images differ
-/// and data.accept_changes does not allow it; DataError if the checkpoint is damaged.
-std::vector<metrics::RunEvent> changes_since(const std::filesystem::path& checkpoint,
-                                             const RunConfig& config, const data::Store& store);
+/// How a run differs from what it was up to `checkpoint`: keys of the run file that make a
+/// difference to what is trained, and images, captions and weights of the store. Throws UsageError
+/// naming the key (data.store if its images differ) where that is most often a mistake and
+/// `allowed` does not hold it; DataError if the checkpoint is damaged.
+std::vector<metrics::RunChange> changes_since(const std::filesystem::path& checkpoint,
+                                              const RunConfig& config,
+                                              const std::vector<std::string>& allowed,
+                                              const data::Store& store);
 
 }  // namespace kessoku::runtime

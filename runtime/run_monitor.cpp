@@ -59,17 +59,18 @@ void RunMonitor::add_seconds(metrics::Phase phase, double seconds) {
   between_[static_cast<size_t>(phase)] += seconds;
 }
 
-void RunMonitor::note(const metrics::RunEvent& event) {
+void RunMonitor::note(const metrics::RunChange& change) {
   if (!log_) return;
-  log_->append(event);
-  const std::string what = metrics::concerned(event);
-  fmt::print(stderr, "changed      after step {}: {} was {}, is {}{}{}\n", event.step, event.key,
-             event.before, event.after, what.empty() ? "" : ": ", what);
+  changes_.push_back(change);
+  const std::string what = metrics::concerned(change);
+  fmt::print(stderr, "changed      {} was {}, is {}{}{}\n", change.key, change.before, change.after,
+             what.empty() ? "" : ": ", what);
 }
 
 void RunMonitor::record(metrics::StepRecord record) {
   for (size_t i = 0; i < metrics::kPhases; ++i) record.phase_seconds[i] += between_[i];
   between_ = {};
+  record.changes = std::exchange(changes_, {});
   if (exporter_) exporter_->observe(record);
   if (log_) log_->append(record);
   const double keep = records_++ == 0 ? 0 : 0.95;

@@ -25,8 +25,8 @@ class RunMonitor {
   /// Time spent between steps (checkpoints, samples): counted with the next step.
   void add_seconds(metrics::Phase phase, double seconds);
   void record(metrics::StepRecord record);
-  /// Logs what changed, and tells of it on stderr. Rank 0 alone does.
-  void note(const metrics::RunEvent& event);
+  /// Tells what was changed on stderr, and records it with the next step. Rank 0 alone does.
+  void note(const metrics::RunChange& change);
 
  private:
   void write_targets(const RunConfig& config, Communicator& communicator);
@@ -36,6 +36,7 @@ class RunMonitor {
   std::unique_ptr<metrics::RunLog> log_;
   metrics::Progress progress_;
   std::array<double, metrics::kPhases> between_{};
+  std::vector<metrics::RunChange> changes_;
   double smooth_loss_ = 0, smooth_rate_ = 0;
   uint64_t records_ = 0;
 };

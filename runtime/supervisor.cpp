@@ -141,6 +141,7 @@ class Supervisor {
     add({fs::read_symlink("/proc/self/exe").string(), "train", options_.run_file, "--out",
          run_.string(), "--resume", first_start_ ? options_.resume : "auto"});
     for (const std::string& setting : options_.overrides) add({"--set", setting});
+    for (const std::string& key : options_.allowed_changes) add({"--allow-change", key});
     return command;
   }
 

@@ -11,7 +11,8 @@ struct SupervisorOptions {
   std::string out;              ///< run folder; empty: runs/<name>
   std::string resume = "auto";  ///< of the first start; later ones go on
   std::vector<std::string> overrides;
-  int ranks = 0;                ///< 0: all slots of the hosts, else one
+  std::vector<std::string> allowed_changes;  ///< keys that may differ from the run's so far
+  int ranks = 0;                             ///< 0: all slots of the hosts, else one
   std::string hosts, hostfile;  ///< see parse_hosts and read_hostfile; both empty: this machine
   std::string agent = "ssh";    ///< starts a program on a host
   std::string mpirun = "mpirun";

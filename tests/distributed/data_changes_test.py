@@ -12,12 +12,10 @@ import numpy as np
 from harness import WORK, kessoku, log_of, make_inputs, run_tests
 
 
-def steps_of(run):
-    return [line for line in log_of(run) if "event" not in line]
-
-
-def events_of(run):
-    return [line for line in log_of(run) if "event" in line]
+def changes_of(run):
+    """What was recorded, each with the step it stands at; steps that were added are left out."""
+    return [change | {"step": record["step"]} for record in log_of(run) for change in record.get("changes", [])
+            if change["key"] != "train.steps"]
 
 
 class DataTest(unittest.TestCase):
@@ -33,17 +31,17 @@ class DataTest(unittest.TestCase):
     def test_renamed_words_are_recorded(self):
         run, _ = self.train("renamed", "train.steps=3")
         self.train("renamed", "train.steps=4")
-        self.assertEqual(events_of(run), [], "nothing has changed yet")
+        self.assertEqual(changes_of(run), [], "nothing has changed yet")
         rename = "[['b', 'bocchi'], ['nowhere', 'x']]"
         _, told = self.train("renamed", "train.steps=5", f"data.caption_rename={rename}", ranks=2)
         self.assertIn("data.caption_rename", told)
         self.train("renamed", "train.steps=6", f"data.caption_rename={rename}", "mixture.b=2")
-        renamed, mixed = events_of(run)
-        self.assertEqual((renamed["event"], renamed["step"], renamed["key"]), ("changed", 4, "data.caption_rename"))
+        renamed, mixed = changes_of(run)
+        self.assertEqual((renamed["step"], renamed["key"]), (5, "data.caption_rename"))
         self.assertEqual((renamed["before"], renamed["after"]), ("[]", rename))
         self.assertEqual((renamed["captions"], renamed["examples"]), (7, 26), "the captions of folder b")
-        self.assertEqual((mixed["step"], mixed["key"], mixed["before"], mixed["after"]), (5, "mixture", "", "'b' = 2.0"))
-        self.assertEqual([r["step"] for r in steps_of(run)], [1, 2, 3, 4, 5, 6])
+        self.assertEqual((mixed["step"], mixed["key"], mixed["before"], mixed["after"]), (6, "mixture", "", "'b' = 2.0"))
+        self.assertEqual([r["step"] for r in log_of(run)], [1, 2, 3, 4, 5, 6])
         page = WORK / "renamed/report.html"
         kessoku("report", run)
         self.assertIn("Changes during the run", page.read_text())
@@ -60,8 +58,8 @@ class DataTest(unittest.TestCase):
         (data / "b/multiply.txt").write_text("3")
         kessoku(*prepare, "--captions-only")
         self.train("refreshed", f"data.store={store}", "train.steps=4")
-        captions, weights = events_of(run)
-        self.assertEqual((captions["key"], captions["step"], captions["captions"]), ("store.captions", 3, 3))
+        captions, weights = changes_of(run)
+        self.assertEqual((captions["key"], captions["step"], captions["captions"]), ("store.captions", 4, 3))
         self.assertNotEqual(captions["before"], captions["after"])
         self.assertEqual(weights["key"], "store.weights")
         shutil.copy(data / "a/2.png", data / "a/new.png")
@@ -69,13 +67,29 @@ class DataTest(unittest.TestCase):
         kessoku(*prepare)
         refused = kessoku("train", self.run_file, "--out", run, "--set", f"data.store={store}", expect=64).stderr
         self.assertIn("1 images added, 1 images removed", refused)
-        self.assertIn("data.accept_changes", refused)
-        self.train("refreshed", f"data.store={store}", "data.accept_changes=true", "train.steps=5")
-        images = next(event for event in events_of(run) if event["key"] == "store.rows")
-        self.assertEqual((images["step"], images["images_added"], images["images_removed"]), (4, 1, 1))
-        recorded = len(events_of(run))
+        self.assertIn("--allow-change data.store", refused)
+        kessoku("train", self.run_file, "--out", run, "--set", f"data.store={store}", "--set", "train.steps=5",
+                "--allow-change", "data.store")
+        images = next(change for change in changes_of(run) if change["key"] == "store.rows")
+        self.assertEqual((images["step"], images["images_added"], images["images_removed"]), (5, 1, 1))
+        recorded = len(changes_of(run))
         self.train("refreshed", f"data.store={store}", "train.steps=6")
-        self.assertEqual(len(events_of(run)), recorded, "what was accepted is accepted")
+        self.assertEqual(len(changes_of(run)), recorded, "what was accepted is accepted")
+
+    def test_what_is_most_often_a_mistake_is_refused_by_name(self):
+        run, _ = self.train("refused", "train.steps=2")
+        for setting in ("train.precision=bf16", "train.noise_offset=0.1", "train.target=['unet']", "optimizer.betas=[0.8, 0.9]"):
+            key = setting.split("=")[0]
+            errors = self.train("refused", "train.steps=3", setting, expect=64)[1]
+            self.assertIn(f"--allow-change {key}", errors)
+            self.assertEqual(len(log_of(run)), 2)
+        kessoku("train", self.run_file, "--out", run, "--set", "train.steps=3", "--set", "train.noise_offset=0.1",
+                "--allow-change", "train.noise_offset")
+        self.train("refused", "train.steps=4", "train.noise_offset=0.1", "optimizer.lr=1e-4", "train.micro_batch=2", ranks=2)
+        changes = {(c["step"], c["key"]): (c["before"], c["after"]) for c in changes_of(run)}
+        self.assertEqual(changes, {(3, "train.noise_offset"): ("0.0", "0.1"), (4, "optimizer.lr"): ("0.001", "0.0001")})
+        steps = [c for record in log_of(run) for c in record.get("changes", []) if c["key"] == "train.steps"]
+        self.assertEqual([(c["before"], c["after"]) for c in steps], [("2", "3"), ("3", "4")])
 
     def test_a_damaged_row_stops_the_run_or_is_passed_over_alike_for_all_ranks(self):
         store = WORK / "damaged-store"
@@ -102,18 +116,18 @@ class DataTest(unittest.TestCase):
                                            ranks=ranks)
             for name in names:
                 self.assertIn(name, told)
-        counts = [record.get("bad_rows", 0) for record in steps_of(runs[0])]
+        counts = [record.get("bad_rows", 0) for record in log_of(runs[0])]
         self.assertGreater(sum(counts), 2)
         whole, _ = self.train("undamaged", "train.steps=12")
         for ranks in (2, 4):
-            self.assertEqual([record.get("bad_rows", 0) for record in steps_of(runs[ranks])], counts)
-            np.testing.assert_allclose([r["loss"] for r in steps_of(runs[ranks])], [r["loss"] for r in steps_of(runs[0])],
+            self.assertEqual([record.get("bad_rows", 0) for record in log_of(runs[ranks])], counts)
+            np.testing.assert_allclose([r["loss"] for r in log_of(runs[ranks])], [r["loss"] for r in log_of(runs[0])],
                                        rtol=1e-4)
-        self.assertEqual([r["categories"] for r in steps_of(runs[0])], [r["categories"] for r in steps_of(whole)],
+        self.assertEqual([r["categories"] for r in log_of(runs[0])], [r["categories"] for r in log_of(whole)],
                          "images of the same folder take the draws")
         untouched = next(i for i, count in enumerate(counts) if count)
-        np.testing.assert_array_equal([r["loss"] for r in steps_of(runs[0])][:untouched],
-                                      [r["loss"] for r in steps_of(whole)][:untouched])
+        np.testing.assert_array_equal([r["loss"] for r in log_of(runs[0])][:untouched],
+                                      [r["loss"] for r in log_of(whole)][:untouched])
 
 
 run_tests()

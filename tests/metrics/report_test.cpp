@@ -152,11 +152,14 @@ TEST_F(ReportTest, WhatChangedDuringTheRunIsListed) {
   EXPECT_THAT(page(), Not(HasSubstr("Changes during the run")));
   {
     RunLog log(run_ / "log.jsonl", 10);
-    RunEvent event{.event = "changed", .step = 10, .key = "data.caption_rename", .before = "[]"};
-    event.after = R"([["<b>", "Bofa2"]])";
-    event.captions = 1630;
-    event.examples = 27'173;
-    log.append(event);
+    RunChange change{.key = "data.caption_rename", .before = "[]"};
+    change.after = R"([["<b>", "Bofa2"]])";
+    change.captions = 1630;
+    change.examples = 27'173;
+    StepRecord record;
+    record.step = 11;
+    record.changes = {change};
+    log.append(record);
   }
   EXPECT_THAT(page(), AllOf(HasSubstr("Changes during the run"), HasSubstr("data.caption_rename"),
                             HasSubstr("[[&quot;&lt;b&gt;&quot;, &quot;Bofa2&quot;]]"),

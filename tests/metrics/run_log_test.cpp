@@ -32,7 +32,7 @@ class RunLogTest : public ::testing::Test {
   void add_text(const std::string& text) { std::ofstream(path_, std::ios::app) << text; }
   std::vector<uint64_t> steps() const {
     std::vector<uint64_t> found;
-    for (const StepRecord& record : read_run_log(path_).records) found.push_back(record.step);
+    for (const StepRecord& record : read_run_log(path_)) found.push_back(record.step);
     return found;
   }
 
@@ -54,34 +54,27 @@ TEST_F(RunLogTest, ResumeDropsWhatCameAfterTheCheckpoint) {
   EXPECT_THAT(steps(), ElementsAre(1, 2, 3, 4, 5, 6));
 }
 
-TEST_F(RunLogTest, EventsStandBetweenRecordsAndAreToldAnewOnResume) {
+TEST_F(RunLogTest, ChangesStandWithTheFirstStepAfterThem) {
   append(0, {1, 2, 3});
-  RunEvent event{.event = "changed", .step = 3, .key = "data.caption_rename", .before = "[]"};
-  event.after = R"([["Bfan2", "Bofa2"]])";
-  event.captions = 12;
-  event.examples = 40;
-  const auto resume = [&](uint64_t last_step, bool tell) {
-    RunLog log(path_, last_step);
-    if (tell) log.append(event);
-    for (uint64_t step = last_step + 1; step <= 5; ++step) {
-      StepRecord record;
-      record.step = step;
-      log.append(record);
-    }
-  };
-  resume(3, true);
-  resume(3, true);  // killed before its first checkpoint: told again, not twice
-  EXPECT_THAT(steps(), ElementsAre(1, 2, 3, 4, 5));
-  const std::vector<RunEvent> events = read_run_log(path_).events;
-  ASSERT_EQ(events.size(), 1);
-  EXPECT_EQ(events[0].key, event.key);
-  EXPECT_EQ(events[0].after, event.after);
-  EXPECT_EQ(concerned(events[0]), "12 captions of 40 images");
-  resume(4, false);
-  EXPECT_EQ(read_run_log(path_).events.size(), 1);
-  resume(3, false);  // the change was taken back
-  EXPECT_EQ(read_run_log(path_).events.size(), 0);
-  add_text("{\"event\": 3}\n{}\n");
+  RunChange change{.key = "data.caption_rename", .before = "[]"};
+  change.after = R"([["Bfan2", "Bofa2"]])";
+  change.captions = 12;
+  change.examples = 40;
+  {
+    RunLog log(path_, 3);
+    StepRecord record;
+    record.step = 4;
+    record.changes = {change};
+    log.append(record);
+  }
+  const std::vector<StepRecord> records = read_run_log(path_);
+  ASSERT_EQ(records.size(), 4);
+  EXPECT_TRUE(records[2].changes.empty());
+  ASSERT_EQ(records[3].changes.size(), 1);
+  EXPECT_EQ(records[3].changes[0].key, change.key);
+  EXPECT_EQ(records[3].changes[0].after, change.after);
+  EXPECT_EQ(concerned(records[3].changes[0]), "12 captions of 40 images");
+  add_text("{\"step\": 5, \"changes\": [3]}\n{}\n");
   EXPECT_THROW(read_run_log(path_), DataError);
 }
 
