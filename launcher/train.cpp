@@ -21,6 +21,7 @@
 #include "runtime/scaling_factor.h"
 #include "runtime/stop_signal.h"
 #include "runtime/training_schedule.h"
+#include "runtime/validation.h"
 #include "runtime/watchdog.h"
 
 namespace kessoku::launcher {
@@ -126,8 +127,8 @@ ExitCode train(const TrainOptions& options) {
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);
   const data::Store store(config.data.store);
-  const data::Examples examples = data::examples_of(
-      store.manifest(), store.rows(), data::hold_out(store, config.validation.fraction));
+  const std::vector<bool> held_out = data::hold_out(store, config.validation.fraction);
+  const data::Examples examples = data::examples_of(store.manifest(), store.rows(), held_out);
   const data::Mixture mixture =
       data::resolve_mixture(store.manifest().categories, examples, config.mixture.rules);
   data::Sampler sampler(examples, mixture,
@@ -186,6 +187,8 @@ ExitCode train(const TrainOptions& options) {
 
   data::Loader loader(store, std::move(sampler),
                       loader_options(config, model, trainer.steps_done(), *communicator));
+  const data::ValidationSet validation(
+      store, held_out, loader_options(config, model, trainer.steps_done(), *communicator));
   if (previews && trainer.steps_done() == 0) timed(Phase::kSample, preview);
   Stopwatch since_checkpoint;
   runtime::Wishes wishes;
@@ -197,9 +200,16 @@ ExitCode train(const TrainOptions& options) {
     wishes.checkpoint = first && config.checkpoint.every_minutes > 0 &&
                         since_checkpoint.seconds() > 60 * config.checkpoint.every_minutes;
     wishes.writer = writer.own_state();
-    monitor.record(trainer.step(loader, wishes));
+    metrics::StepRecord record = trainer.step(loader, wishes);
     writer.advance(wishes.writer);
     const bool last = trainer.steps_done() == config.train.steps;
+    if (validation.draws() > 0 && !wishes.stop && (last || due(config.validation.every_steps))) {
+      timed(Phase::kValidation, [&] {
+        record.validation_loss =
+            runtime::validation_loss(validation, *objective, trainer, *communicator);
+      });
+    }
+    monitor.record(std::move(record));
     checkpoint_due |= wishes.checkpoint || due(config.checkpoint.every_steps);
     if (wishes.stop || last || (checkpoint_due && !writer.busy())) {
       timed(Phase::kCheckpoint, checkpoint);

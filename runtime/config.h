@@ -136,6 +136,8 @@ struct RunConfig {
 
   struct Validation {
     double fraction = 0;  ///< of each folder's images, never drawn, told by their content; 0 = none
+    uint64_t every_steps =
+        500;  ///< when their loss is measured, and at the end; 0 = at the end only
   } validation;
 
   struct Metrics {

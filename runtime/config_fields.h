@@ -87,6 +87,7 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("sample", "solver", c.sample.solver);
   visit("sample", "size", c.sample.size);
   visit("validation", "fraction", c.validation.fraction);
+  visit("validation", "every_steps", c.validation.every_steps);
   visit("metrics", "address", c.metrics.address);
   visit("metrics", "port", c.metrics.port);
   visit("metrics", "file_sd", c.metrics.file_sd);

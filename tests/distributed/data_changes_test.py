@@ -76,6 +76,26 @@ class DataTest(unittest.TestCase):
         self.train("refreshed", f"data.store={store}", "train.steps=6")
         self.assertEqual(len(changes_of(run)), recorded, "what was accepted is accepted")
 
+    def test_held_out_images_are_measured_by_alike_at_any_time_and_for_all_ranks(self):
+        settings = ("validation.fraction=0.4", "validation.every_steps=2", "train.steps=5", "ema.decay=0.5", "train.micro_batch=2")
+        def measured(run):
+            return {r["step"]: r["validation_loss"] for r in log_of(run) if "validation_loss" in r}
+        whole, _ = self.train("validated", *settings)
+        losses = measured(whole)
+        self.assertEqual(list(losses), [2, 4, 5])
+        self.assertEqual(len(set(losses.values())), 3)
+        for ranks in (2, 4):
+            run, _ = self.train(f"validated-{ranks}", *settings, ranks=ranks)
+            np.testing.assert_allclose(list(measured(run).values()), list(losses.values()), rtol=1e-5)
+        # Measuring changes nothing; the same images are measured by whatever the seed; nothing learnt, nothing changed.
+        plain, _ = self.train("not-validated", *settings, "validation.every_steps=0")
+        self.assertEqual(list(measured(plain)), [5])
+        self.assertEqual([r["loss"] for r in log_of(plain)], [r["loss"] for r in log_of(whole)])
+        still = [measured(self.train(f"still-{seed}", *settings, "optimizer.lr=0", f"seed={seed}")[0]) for seed in (1, 2)]
+        self.assertEqual(len({loss for run in still for loss in run.values()}), 1)
+        kessoku("report", whole)
+        self.assertIn("validation_loss", (whole / "report.html").read_text())
+
     def test_what_is_most_often_a_mistake_is_refused_by_name(self):
         run, _ = self.train("refused", "train.steps=2")
         for setting in ("train.precision=bf16", "train.noise_offset=0.1", "train.target=['unet']", "optimizer.betas=[0.8, 0.9]"):
