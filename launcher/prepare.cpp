@@ -2,13 +2,10 @@
 
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
-#include <sched.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>
-#include <cstring>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "base/error.h"
 #include "launcher/commands.h"
@@ -17,6 +14,7 @@
 #include "metrics/progress.h"
 #include "model/stable_diffusion.h"
 #include "runtime/communicator.h"
+#include "runtime/host.h"
 
 namespace kessoku::launcher {
 
@@ -154,19 +152,6 @@ data::PrepareOptions prepare_options(const PrepareArguments& arguments) {
   return options;
 }
 
-/// This rank's share of the host's cores. mpirun binds ranks to one core, or one socket, by
-/// default.
-int use_cores(int wanted, int ranks_here) {
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  const int threads = wanted > 0 ? wanted : std::max(1, cores / ranks_here);
-  cpu_set_t set;
-  if (::sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) < threads) {
-    std::memset(&set, 0xFF, sizeof(set));
-    ::sched_setaffinity(0, sizeof(set), &set);  // as far as the system lets us
-  }
-  return threads;
-}
-
 void run_prepare(const PrepareArguments& arguments) {
   const auto began = std::chrono::steady_clock::now();
   data::PrepareOptions options = prepare_options(arguments);
@@ -174,7 +159,7 @@ void run_prepare(const PrepareArguments& arguments) {
   options.rank = communicator->rank();
   options.ranks = communicator->size();
   options.gather = [&](const std::string& text) { return communicator->all_gather_text(text); };
-  options.threads = use_cores(arguments.threads, communicator->local_size());
+  options.threads = runtime::use_cores(arguments.threads, communicator->local_size());
   const bool first = options.rank == 0;
   StageProgress progress(!first, options.ranks);
   options.on_progress = [&](const char* stage, uint64_t done, uint64_t total) {

@@ -2,7 +2,6 @@
 #include <ATen/Parallel.h>
 
 #include <chrono>
-#include <thread>
 
 #include "base/error.h"
 #include "data/hold_out.h"
@@ -13,6 +12,7 @@
 #include "runtime/announce.h"
 #include "runtime/checkpoint.h"
 #include "runtime/checkpoint_writer.h"
+#include "runtime/host.h"
 #include "runtime/parameter_settings.h"
 #include "runtime/preview.h"
 #include "runtime/run_changes.h"
@@ -51,9 +51,8 @@ class Stopwatch {
 };
 
 void use_threads(const RunConfig& config, const runtime::Communicator& communicator) {
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  at::set_num_threads(config.train.threads > 0 ? static_cast<int>(config.train.threads)
-                                               : std::max(1, cores / communicator.local_size()));
+  at::set_num_threads(
+      runtime::use_cores(static_cast<int>(config.train.threads), communicator.local_size()));
   at::globalContext().setFlushDenormal(
       true);  // moments of words that no caption holds decay into denormals
 }
