@@ -1,4 +1,5 @@
 #include "launcher/commands.h"
+#include "launcher/run_options.h"
 #include "runtime/supervisor.h"
 
 namespace kessoku::launcher {
@@ -7,28 +8,13 @@ void add_launch_command(CLI::App& app, ExitCode& result) {
   auto options = std::make_shared<runtime::SupervisorOptions>();
   CLI::App* command = app.add_subcommand(
       "launch", "Train over ranks and hosts, and start again what was killed or hangs");
-  command->add_option("RUN.toml", options->run_file, "the run file")->required();
+  add_run_options(*command, *options);
   command->add_option("-n", options->ranks, "ranks; default: all slots of the hosts, else 1")
       ->check(CLI::PositiveNumber);
   command->add_option("--hosts", options->hosts, "host:slots,host:slots,…");
   command->add_option("--hostfile", options->hostfile, "a host a line: name slots=4");
   command->add_option("--agent", options->agent, "what starts a program on a host")
       ->capture_default_str();
-  command->add_option("--out", options->out, "run folder; default runs/<name>");
-  command
-      ->add_option("--set", options->overrides,
-                   "section.key=value, over the run file; may be repeated")
-      ->take_all()
-      ->expected(1)
-      ->allow_extra_args(false);
-  command->add_option("--resume", options->resume, "auto | never | a checkpoint's folder")
-      ->capture_default_str();
-  command
-      ->add_option("--allow-change", options->allowed_changes,
-                   "a key that may differ from what the run had so far; may be repeated")
-      ->take_all()
-      ->expected(1)
-      ->allow_extra_args(false);
   command
       ->add_option("--patience", options->patience,
                    "restarts in a row that may gain nothing before it gives up")

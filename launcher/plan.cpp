@@ -8,6 +8,7 @@
 #include "launcher/describe_plan.h"
 #include "launcher/describe_store.h"
 #include "launcher/model_folder.h"
+#include "launcher/run_options.h"
 #include "runtime/caption_lengths.h"
 #include "runtime/config.h"
 
@@ -116,18 +117,12 @@ void add_plan_command(CLI::App& app) {
   auto arguments = std::make_shared<PlanArguments>();
   CLI::App* command =
       app.add_subcommand("plan", "Show what a run file would train on: shares, views, buckets");
-  command->add_option("RUN.toml", arguments->run_file, "Run file")->required();
+  add_run_file(*command, *arguments);
   command->add_option("--draws", arguments->draws, "Plan so many draws instead of the whole run")
       ->check(CLI::PositiveNumber);
   CLI::Option* json = command->add_flag("--json", arguments->json, "Print JSON");
   command->add_flag("--csv", arguments->csv, "Print the folders as CSV")->excludes(json);
   command->add_option("--schedule", arguments->schedule, "Write every draw as CSV");
-  command
-      ->add_option("--set", arguments->overrides,
-                   "section.key=value, over the run file; may be repeated")
-      ->take_all()
-      ->expected(1)
-      ->allow_extra_args(false);
   command->footer("Example: kessoku plan configs/demo.toml --schedule schedule.csv");
   command->callback([arguments] { run_plan(*arguments); });
 }

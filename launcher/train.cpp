@@ -7,6 +7,7 @@
 #include "data/hold_out.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
+#include "launcher/run_options.h"
 #include "model/inpainting.h"
 #include "runtime/agreement.h"
 #include "runtime/announce.h"
@@ -238,22 +239,7 @@ void add_train_command(CLI::App& app, ExitCode& result) {
   auto options = std::make_shared<TrainOptions>();
   CLI::App* command =
       app.add_subcommand("train", "Train UNet and text encoder, or the VAE, as a run file says");
-  command->add_option("RUN.toml", options->run_file, "the run file")->required();
-  command->add_option("--out", options->out, "run folder; default runs/<name>");
-  command
-      ->add_option("--set", options->overrides,
-                   "section.key=value, over the run file; may be repeated")
-      ->take_all()
-      ->expected(1)
-      ->allow_extra_args(false);
-  command->add_option("--resume", options->resume, "auto | never | a checkpoint's folder")
-      ->capture_default_str();
-  command
-      ->add_option("--allow-change", options->allowed_changes,
-                   "a key that may differ from what the run had so far; may be repeated")
-      ->take_all()
-      ->expected(1)
-      ->allow_extra_args(false);
+  add_run_options(*command, *options);
   command->footer(
       "Example: mpirun -n 2 kessoku train configs/demo.toml --set train.steps=500\n"
       "Without mpirun there is one rank. Ctrl-C, SIGTERM and SIGUSR1 stop it with a checkpoint "

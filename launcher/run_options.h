@@ -1,0 +1,32 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace kessoku::launcher {
+
+/// An option that may be repeated, one value each time.
+inline void add_repeated(CLI::App& command, const char* name, std::vector<std::string>& values,
+                         const char* description) {
+  command.add_option(name, values, description)->take_all()->expected(1)->allow_extra_args(false);
+}
+
+/// RUN.toml and --set, for `options.run_file` and `options.overrides`.
+template <typename Options>
+void add_run_file(CLI::App& command, Options& options) {
+  command.add_option("RUN.toml", options.run_file, "the run file")->required();
+  add_repeated(command, "--set", options.overrides,
+               "section.key=value, over the run file; may be repeated");
+}
+
+/// Those and --out, --resume and --allow-change: what training is told.
+template <typename Options>
+void add_run_options(CLI::App& command, Options& options) {
+  add_run_file(command, options);
+  command.add_option("--out", options.out, "run folder; default runs/<name>");
+  command.add_option("--resume", options.resume, "auto | never | a checkpoint's folder")
+      ->capture_default_str();
+  add_repeated(command, "--allow-change", options.allowed_changes,
+               "a key that may differ from what the run had so far; may be repeated");
+}
+
+}  // namespace kessoku::launcher
