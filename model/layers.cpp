@@ -39,7 +39,12 @@ at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   // oneDNN reorders weights to suit the activations at every call: slow from NCHW to channels-last.
   // Where there are more weights than activations, it is the activations that give way.
   if (x.is_cpu() && weight.numel() > x.numel()) {
-    return to_channels_last(convolve(x.contiguous()));
+    const at::Tensor input = x.contiguous();
+    if (input.requires_grad()) {
+      // Gradients keep to channels-last, too: what is added to them is summed in one order only.
+      input.register_hook([](const at::Tensor& gradient) { return to_channels_last(gradient); });
+    }
+    return to_channels_last(convolve(input));
   }
   return convolve(x);
 }
