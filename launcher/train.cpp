@@ -185,10 +185,10 @@ ExitCode train(const TrainOptions& options) {
   const bool previews =
       !config.sample.prompts.empty() && config.sample.every_steps > 0 && !config.trains("vae");
 
-  data::Loader loader(store, std::move(sampler),
-                      loader_options(config, model, trainer.steps_done(), *communicator));
-  const data::ValidationSet validation(
-      store, held_out, loader_options(config, model, trainer.steps_done(), *communicator));
+  const data::LoaderOptions reading =
+      loader_options(config, model, trainer.steps_done(), *communicator);
+  data::Loader loader(store, std::move(sampler), reading);
+  const data::ValidationSet validation(store, held_out, reading);
   if (previews && trainer.steps_done() == 0) timed(Phase::kSample, preview);
   Stopwatch since_checkpoint;
   runtime::Wishes wishes;

@@ -53,9 +53,13 @@ std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& 
 
 }  // namespace
 
+fs::path run_path(const RunConfig& config, const std::string& out) {
+  return out.empty() ? fs::path("runs") / config.name : fs::path(out);
+}
+
 RunFolder open_run_folder(const RunConfig& config, const std::string& out,
                           const std::string& resume, Communicator& communicator) {
-  RunFolder folder{out.empty() ? fs::path("runs") / config.name : fs::path(out), std::nullopt};
+  RunFolder folder{run_path(config, out), std::nullopt};
   std::string found;
   if (communicator.rank() == 0) found = find_checkpoint(folder.path, resume).value_or("").string();
   found = communicator.broadcast_text(found);

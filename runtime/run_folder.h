@@ -16,7 +16,10 @@ struct RunFolder {
   std::optional<std::filesystem::path> resume_from;  ///< a checkpoint
 };
 
-/// `out` empty: runs/<name>. `resume`: "auto" (the folder's latest checkpoint, if any), "never"
+/// The run's folder: `out`, or runs/<name> if that is empty.
+std::filesystem::path run_path(const RunConfig& config, const std::string& out);
+
+/// `out` as above. `resume`: "auto" (the folder's latest checkpoint, if any), "never"
 /// (throws UsageError if the folder holds a run), or a checkpoint or run folder. Rank 0 looks, and
 /// verifies: a damaged checkpoint is passed over, with a warning, for the one before it. Throws
 /// DataError if none is whole. Collective.

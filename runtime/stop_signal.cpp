@@ -1,13 +1,10 @@
 #include "runtime/stop_signal.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <ctime>
 
 namespace kessoku::runtime {
-
-namespace {
 
 sigset_t stop_signals() {
   sigset_t signals;
@@ -15,8 +12,6 @@ sigset_t stop_signals() {
   for (int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&signals, signal);
   return signals;
 }
-
-}  // namespace
 
 StopSignal::StopSignal() {
   const sigset_t signals = stop_signals();

@@ -1,9 +1,14 @@
 #pragma once
 
+#include <signal.h>
+
 #include <atomic>
 #include <thread>
 
 namespace kessoku::runtime {
+
+/// SIGINT, SIGTERM and SIGUSR1: what asks a program to stop.
+sigset_t stop_signals();
 
 /// Notices SIGINT, SIGTERM and SIGUSR1 while it lives, so that training stops at a step's end. Make
 /// it before any other thread, so that all inherit its signal mask. A second SIGINT ends the

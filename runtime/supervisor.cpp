@@ -1,6 +1,5 @@
 #include "runtime/supervisor.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,28 +12,21 @@
 #include "runtime/config.h"
 #include "runtime/hosts.h"
 #include "runtime/restart_policy.h"
+#include "runtime/run_folder.h"
+#include "runtime/stop_signal.h"
 
 namespace kessoku::runtime {
 
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
 void say(const std::string& text) { fmt::print(stderr, "launch: {}\n", text); }
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// SIGINT, SIGTERM and SIGUSR1, which this process only takes when it asks for them.
 class StopRequests {
  public:
-  StopRequests() {
-    sigemptyset(&signals_);
-    for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&signals_, signal);
-    ::sigprocmask(SIG_BLOCK, &signals_, nullptr);
-  }
+  StopRequests() { ::sigprocmask(SIG_BLOCK, &signals_, nullptr); }
   /// Waits up to `seconds` for one; counts it.
   bool wait(double seconds) {
     const auto whole = static_cast<time_t>(seconds);
@@ -46,7 +38,7 @@ class StopRequests {
   int count() const { return count_; }
 
  private:
-  sigset_t signals_;
+  const sigset_t signals_ = stop_signals();
   int count_ = 0;
 };
 
@@ -66,7 +58,7 @@ class Supervisor {
   explicit Supervisor(const SupervisorOptions& options)
       : options_(options),
         config_(load_config(options.run_file, options.overrides)),
-        run_(options.out.empty() ? fs::path("runs") / config_.name : fs::path(options.out)),
+        run_(run_path(config_, options.out)),
         hosts_(all_hosts()) {}
 
   int run() {
@@ -173,7 +165,6 @@ class Supervisor {
   /// The exit code of mpirun, whose ranks are gone by then.
   int run_once(const std::vector<std::string>& command) {
     ChildProcess child(command);
-    const auto start = Clock::now();
     const fs::file_time_type at_start = fs::file_time_type::clock::now();
     bool hung = false;
     while (!child.poll()) {
@@ -181,7 +172,7 @@ class Supervisor {
       if (options_.heartbeat <= 0 || hung) continue;
       const auto last = std::max(at_start, last_sign_of(run_));
       const std::chrono::duration<double> silence = fs::file_time_type::clock::now() - last;
-      hung = silence.count() > options_.heartbeat && seconds_since(start) > options_.heartbeat;
+      hung = silence.count() > options_.heartbeat;
       if (!hung) continue;
       say(fmt::format("no sign of life in {} s: ends it", options_.heartbeat));
       end(child);

@@ -91,13 +91,14 @@ def weights_of(run):
             **load_file(latest / "text_encoder/model.safetensors")}
 
 
-def wait_for(condition, what):
+def wait_for(condition, what, pause=0.02):
+    """Asks every `pause` seconds."""
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
-        time.sleep(0.02)
+        time.sleep(pause)
     raise AssertionError(f"{what} did not happen in {DEADLINE} s")
 
 

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import unittest
 from pathlib import Path
 
@@ -38,7 +37,7 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 SlurmctldPort={ports[0]}
 KillWait=30
-SchedulerParameters=sched_interval=2,bf_interval=2,requeue_setup_env_fail
+SchedulerParameters=sched_interval=2,bf_interval=2
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cores}
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cores}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -100,24 +99,23 @@ class SlurmTest(unittest.TestCase):
         return dict(field.split("=", 1) for field in slurm("scontrol", "show", "job", job).split() if "=" in field)
 
     def wait_for_state(self, job, *states):
-        wait_for(lambda: self.state_of(job)["JobState"] in states or time.sleep(0.5), f"job {job} {states}")
+        wait_for(lambda: self.state_of(job)["JobState"] in states, f"job {job} {states}", pause=0.5)
 
     def start_requeued(self, job, restarts):
         """Slurm lets a requeued job wait for two minutes, for its nodes must have forgotten it; ten seconds do here."""
-        wait_for(lambda: self.state_of(job)["JobState"] == "PENDING" or time.sleep(0.5), "its return to the queue")
+        wait_for(lambda: self.state_of(job)["JobState"] == "PENDING", "its return to the queue", pause=0.5)
         slurm("scontrol", "update", f"jobid={job}", "starttime=now+10seconds")
-        wait_for(lambda: self.state_of(job)["JobState"] != "PENDING" or time.sleep(0.5), "its next start")
+        wait_for(lambda: self.state_of(job)["JobState"] != "PENDING", "its next start", pause=0.5)
         self.assertEqual(self.state_of(job)["Restarts"], restarts)
 
     def wait_for_step(self, name, step):
         def reached():
-            time.sleep(0.1)
             try:
                 log = log_of(WORK / name)
             except (OSError, ValueError):
                 return False
             return bool(log) and log[-1]["step"] >= step
-        wait_for(reached, f"step {step}")
+        wait_for(reached, f"step {step}", pause=0.1)
 
     def require_equal(self, name):
         self.assertEqual([r["step"] for r in log_of(WORK / name)], list(range(1, STEPS + 1)))
