@@ -1,0 +1,119 @@
+"""Training over several hosts: four network namespaces (scripts/cluster_emulation.sh) give bit for bit what four ranks on one host give.
+
+    cluster_test.py KESSOKU WORK_FOLDER [TESTS...]
+
+Exit code 77 (skipped) with the reason where the machine does not permit namespaces.
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+import numpy as np
+from harness import ENVIRONMENT, PROGRAM, ROOT, WORK, kessoku, log_of, losses_of, make_inputs, run_tests, wait_for, weights_of
+
+EMULATION = ROOT / "scripts/cluster_emulation.sh"
+HOSTS = ["node1", "node2", "node3", "node4"]
+
+
+def on_cluster(script, expect=0):
+    """What a shell script says on the first of four hosts."""
+    done = subprocess.run([EMULATION, "bash", "-c", script], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    if done.returncode != expect:
+        raise AssertionError(f"{script}: exit code {done.returncode}, not {expect}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def processes_with(words):
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and words in (process / "cmdline").read_text().replace("\0", " "):
+                found.append(int(process.name))
+        except OSError:  # gone meanwhile
+            pass
+    return found
+
+
+class ClusterTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model, cls.store, cls.run_file = make_inputs()
+
+    def settings(self, **more):
+        settings = {"metrics.port": -1, "train.micro_batch": 1} | {key.replace("__", "."): value for key, value in more.items()}
+        return [f"--set={key}={value}" for key, value in settings.items()]
+
+    def on_one_host(self, name, settings):
+        run = WORK / name
+        kessoku("train", self.run_file, "--out", run, *settings, ranks=4)
+        return run
+
+    def require_equal(self, run, expected):
+        np.testing.assert_array_equal(losses_of(run), losses_of(expected))
+        ours, theirs = weights_of(run), weights_of(expected)
+        self.assertEqual(ours.keys(), theirs.keys())
+        for name in theirs:
+            np.testing.assert_array_equal(ours[name], theirs[name], name)
+
+    def test_mpirun_over_hosts(self):
+        """Bit-equal in every way of summing; and what crosses the network is what must: (ranks - 1) / ranks of the gradients and
+        of the weights, each way."""
+        for name, sent_each, settings in (
+                ("sharded", 4 + 4, self.settings()),
+                ("bf16-wire", 2 + 4, self.settings(communication__wire="bf16", communication__overlap="false")),
+                ("whole", None, self.settings(optimizer__shard="false"))):
+            with self.subTest(name):
+                expected = self.on_one_host(f"{name}-one-host", settings)
+                run = WORK / f"{name}-four-hosts"
+                said = on_cluster(f"""
+                    set -e
+                    mpirun --host node1:1,node2:1,node3:1,node4:1 hostname
+                    before=$(ip -n node3 -s -j link show eth0)
+                    mpirun --bind-to none --host node1:1,node2:1,node3:1,node4:1 {PROGRAM} train {self.run_file} --out {run} {' '.join(settings)}
+                    echo "$before"
+                    ip -n node3 -s -j link show eth0""").splitlines()
+                self.assertEqual(sorted(said[:4]), HOSTS)
+                self.require_equal(run, expected)
+                if sent_each:
+                    before, after = (json.loads(line)[0]["stats64"]["tx"]["bytes"] for line in said[-2:])
+                    parameters = sum(w.size for w in weights_of(run).values())
+                    must = len(log_of(run)) * 3 / 4 * parameters * sent_each
+                    print(f"{name}: {after - before} bytes left node3, {must:.0f} must", flush=True)
+                    self.assertGreater(after - before, must)
+                    self.assertLess(after - before, 1.5 * must)  # headers, the start's agreement, the checkpoints' averages
+
+    def test_launch_over_uneven_hosts(self):
+        expected = self.on_one_host("uneven-one-host", self.settings())
+        run = WORK / "uneven"
+        on_cluster(f"""{PROGRAM} launch --hosts node1:1,node2:2,node4:1 --agent "$KESSOKU_CLUSTER_AGENT" {self.run_file} \
+            --out {run} {' '.join(self.settings())}""")
+        self.require_equal(run, expected)
+
+    def test_stops_and_leaves_nothing(self):
+        """Ctrl-C: the command is told, may end in its own way, and all hosts are gone."""
+        before = set(os.listdir("/tmp"))
+        run = WORK / "stopped"
+        command = f"""exec {PROGRAM} launch --hosts $KESSOKU_CLUSTER_HOSTS --agent "$KESSOKU_CLUSTER_AGENT" {self.run_file} \
+            --out {run} {' '.join(self.settings(train__steps=100000))}"""
+        cluster = subprocess.Popen([EMULATION, "bash", "-c", command], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        self.addCleanup(cluster.stderr.close)
+        self.addCleanup(cluster.kill)
+        wait_for(lambda: (run / "log.jsonl").exists() and log_of(run), "the first step")
+        self.assertGreaterEqual(len(processes_with(f"--out {run}")), 4)
+        cluster.send_signal(signal.SIGINT)
+        self.assertEqual(cluster.wait(60), 75, cluster.stderr.read())
+        wait_for(lambda: not processes_with(str(run)), "the end of all processes")
+        self.assertTrue((run / "checkpoints/latest").exists())
+        self.assertFalse([name for name in set(os.listdir("/tmp")) - before if name.startswith("ompi")])
+
+
+if __name__ == "__main__":
+    possible = subprocess.run([EMULATION, "--check"], capture_output=True, text=True)
+    if possible.returncode == 69:
+        print("skipped:", possible.stderr.strip())
+        sys.exit(77)
+    run_tests()
