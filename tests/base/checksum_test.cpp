@@ -2,6 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include <vector>
+
 namespace kessoku {
 namespace {
 
@@ -20,6 +26,35 @@ TEST(ChecksumTest, of_pieces_is_that_of_the_whole) {
 }
 
 TEST(ChecksumTest, is_written_as_16_digits) { EXPECT_EQ(to_hex(0xABC), "0000000000000abc"); }
+
+#if defined(__x86_64__)
+/// Whether the upper halves of this thread's vector registers are in use: all older floating-point
+/// instructions are slow then. Ask `can_tell` first.
+bool upper_halves_in_use() {
+  uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+  return (low & 4) != 0;
+}
+
+bool can_tell() {
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) return false;
+  return __get_cpuid_count(13, 1, &a, &b, &c, &d) != 0 && (a & 4) != 0;
+}
+
+TEST(ChecksumTest, leaves_the_processor_at_full_speed) {
+  if (!can_tell() || !__builtin_cpu_supports("avx2"))
+    GTEST_SKIP() << "this processor does not tell which registers are in use";
+  const std::vector<std::byte> bytes(10'000);
+  checksum(bytes);
+  EXPECT_FALSE(upper_halves_in_use());
+  Checksummer pieces;
+  pieces.add(bytes);
+  EXPECT_FALSE(upper_halves_in_use());
+  pieces.value();
+  EXPECT_FALSE(upper_halves_in_use());
+}
+#endif
 
 }  // namespace
 }  // namespace kessoku
