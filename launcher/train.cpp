@@ -8,6 +8,7 @@
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
 #include "launcher/run_options.h"
+#include "launcher/training_setup.h"
 #include "model/inpainting.h"
 #include "runtime/agreement.h"
 #include "runtime/announce.h"
@@ -56,60 +57,6 @@ void use_threads(const RunConfig& config, const runtime::Communicator& communica
       runtime::use_cores(static_cast<int>(config.train.threads), communicator.local_size()));
   at::globalContext().setFlushDenormal(
       true);  // moments of words that no caption holds decay into denormals
-}
-
-/// What is not trained only computes in the run's precision; the trainer sees to the rest.
-void round_untrained(const RunConfig& config, const model::Parameters& trained,
-                     const model::StableDiffusion& model) {
-  const auto is_trained = [&](const model::Parameter& parameter) {
-    return std::ranges::any_of(
-        trained, [&](const model::Parameter& one) { return one.tensor.is_same(parameter.tensor); });
-  };
-  for (model::Parameters parameters : {model.unet.parameters(), model.text_encoder.parameters()}) {
-    std::erase_if(parameters, is_trained);
-    model::convert_parameters(parameters, runtime::dtype_of(config));
-  }
-}
-
-void use_gradient_checkpointing(bool on, model::StableDiffusion& model) {
-  model.unet.set_gradient_checkpointing(on);
-  model.text_encoder.set_gradient_checkpointing(on);
-  model.vae.set_gradient_checkpointing(on);
-}
-
-data::LoaderOptions loader_options(const RunConfig& config, const model::StableDiffusion& model,
-                                   uint64_t first_step, const runtime::Communicator& communicator) {
-  data::LoaderOptions options;
-  options.seed = config.seed;
-  options.first_step = first_step;
-  options.last_step = config.train.steps;
-  options.micro_batch =
-      runtime::split_batch(config.train.global_batch, config.train.micro_batch, communicator.size())
-          .micro;
-  options.rank = communicator.rank();
-  options.ranks = communicator.size();
-  options.images = config.trains("vae");
-  if (config.train.inpainting) options.masks = {config.train.whole_masks};
-  options.caption_dropout = config.data.caption_dropout;
-  options.flip = config.data.flip;
-  options.shuffle_tags = config.data.shuffle_tags;
-  options.keep_tags = config.data.keep_tags;
-  options.caption_rename = config.data.caption_rename;
-  std::tie(options.first_timestep, options.timesteps) =
-      runtime::trained_timesteps(config, model.schedule);
-  options.noise = {config.train.noise_offset, config.train.pyramid_levels,
-                   config.train.pyramid_discount};
-  options.threads = static_cast<int>(config.data.threads);
-  options.prefetch = static_cast<size_t>(config.data.prefetch);
-  if (config.data.on_bad_row == "skip") {
-    options.on_bad_row = [](const std::string& problem) {
-      fmt::print(stderr, "warning: {}; other images take its draws\n", problem);
-    };
-  }
-  options.encode_caption = [&model, &config](const std::string& caption) {
-    return model.tokenizer.tokenize(caption, config.data.caption_chunks()).ids;
-  };
-  return options;
 }
 
 /// The data's way through the house: store → sampler → loader → step → log, samples, checkpoints.
