@@ -1,8 +1,9 @@
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
 #include <span>
+
+#include "base/output_file.h"
 
 namespace kessoku {
 
@@ -16,13 +17,14 @@ class AtomicFile {
   /// Removes what was written, unless committed.
   ~AtomicFile();
 
-  void write(std::span<const std::byte> bytes);
+  void write(std::span<const std::byte> bytes) { file_.write(bytes); }
   /// Flushes to disk, renames over `path`, flushes the folder. Nothing may be written after it.
   void commit();
 
  private:
   std::filesystem::path path_, beside_;
-  int descriptor_;
+  OutputFile file_;
+  bool committed_ = false;
 };
 
 }  // namespace kessoku

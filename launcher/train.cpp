@@ -149,6 +149,7 @@ ExitCode train(const TrainOptions& options) {
     wishes.writer = writer.own_state();
     metrics::StepRecord record = trainer.step(loader, wishes);
     writer.advance(wishes.writer);
+    writer.reserve(trainer);
     const bool last = trainer.steps_done() == config.train.steps;
     if (validation.draws() > 0 && !wishes.stop && (last || due(config.validation.every_steps))) {
       timed(Phase::kValidation, [&] {

@@ -61,30 +61,37 @@ json model_index(const ModelOutput& model, const json& schedule) {
   return index;
 }
 
+constexpr const char* kUNetStem = "diffusion_pytorch_model";
+constexpr const char* kVaeStem = kUNetStem;
+constexpr const char* kTextEncoderStem = "model";
+
 template <typename Config>
 void write_network(const path& folder, const NetworkOutput<Config>& network, const char* stem,
                    const char* torch_stem, WeightFormat format) {
   std::filesystem::create_directories(folder);
   write_file_atomically(folder / "config.json", network.config.to_json().dump(2) + "\n");
-  if (format == WeightFormat::kTorch) {
-    write_torch_file(folder / fmt::format("{}.bin", torch_stem), {network.weights});
-  } else {
-    write_safetensors(folder / fmt::format("{}.safetensors", stem), network.weights,
-                      {{"format", "pt"}});
+  switch (format) {
+    case WeightFormat::kSafetensors:
+      write_safetensors(folder / fmt::format("{}.safetensors", stem), network.weights,
+                        kFolderMetadata);
+      return;
+    case WeightFormat::kTorch:
+      write_torch_file(folder / fmt::format("{}.bin", torch_stem), {network.weights});
+      return;
+    case WeightFormat::kNone:
+      return;
   }
 }
 
-constexpr const char* kDiffusersStem = "diffusion_pytorch_model";
-
 void write_network(const path& folder, const NetworkOutput<UNetConfig>& unet, WeightFormat format) {
-  write_network(folder, unet, kDiffusersStem, kDiffusersStem, format);
+  write_network(folder, unet, kUNetStem, kUNetStem, format);
 }
 void write_network(const path& folder, const NetworkOutput<VaeConfig>& vae, WeightFormat format) {
-  write_network(folder, vae, kDiffusersStem, kDiffusersStem, format);
+  write_network(folder, vae, kVaeStem, kVaeStem, format);
 }
 void write_network(const path& folder, const NetworkOutput<TextEncoderConfig>& text_encoder,
                    WeightFormat format) {
-  write_network(folder, text_encoder, "model", "pytorch_model", format);
+  write_network(folder, text_encoder, kTextEncoderStem, "pytorch_model", format);
 }
 
 // Lone files.
@@ -191,6 +198,17 @@ void write_model_folder(const path& folder, const ModelOutput& model, WeightForm
   std::filesystem::create_directories(folder / "scheduler");
   write_file_atomically(folder / "scheduler" / "scheduler_config.json", schedule.dump(2) + "\n");
   write_file_atomically(folder / "model_index.json", model_index(model, schedule).dump(2) + "\n");
+}
+
+std::map<std::string, TensorOutputs> weight_files_of(const ModelOutput& model) {
+  std::map<std::string, TensorOutputs> files;
+  const auto add = [&](const char* part, const char* stem, const auto& network) {
+    if (network) files[fmt::format("{}/{}.safetensors", part, stem)] = network->weights;
+  };
+  add("unet", kUNetStem, model.unet);
+  add("text_encoder", kTextEncoderStem, model.text_encoder);
+  add("vae", kVaeStem, model.vae);
+  return files;
 }
 
 void write_network_folder(const path& folder, const ModelOutput& model, WeightFormat format) {

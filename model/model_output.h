@@ -31,12 +31,20 @@ ModelOutput output_of(const StoredModel& model, std::optional<at::ScalarType> dt
 /// All tensors of all networks.
 std::vector<TensorOutput*> tensors_of(ModelOutput& model);
 
-enum class WeightFormat { kSafetensors, kTorch };
+enum class WeightFormat {
+  kSafetensors,
+  kTorch,
+  kNone,  ///< configs only
+};
 
 /// Writes a diffusers folder that any SD tool opens, with the networks that there are. Files are
 /// written in place: callers that must be crash-safe write into a temporary folder and rename it.
 void write_model_folder(const std::filesystem::path& folder, const ModelOutput& model,
                         WeightFormat format = WeightFormat::kSafetensors);
+/// The weight files of such a folder, in safetensors: its name in the folder ("unet/…"), and what
+/// it holds. For callers that write them by themselves, with kFolderMetadata.
+std::map<std::string, TensorOutputs> weight_files_of(const ModelOutput& model);
+inline const std::map<std::string, std::string> kFolderMetadata{{"format", "pt"}};
 /// Writes the folder of one network, the only one of `model`: config.json and weights.
 void write_network_folder(const std::filesystem::path& folder, const ModelOutput& model,
                           WeightFormat format = WeightFormat::kSafetensors);

@@ -60,7 +60,8 @@ std::string header_text(const TensorOutputs& ordered,
   }
   std::string text = header.is_null() ? "{}" : header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  return text;
+  const uint64_t length = text.size();
+  return std::string(reinterpret_cast<const char*>(&length), kLengthBytes) + text;
 }
 
 }  // namespace
@@ -86,17 +87,40 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
         return WeightFile(std::move(file), std::move(table));
       }()) {}
 
+SafetensorsImage::SafetensorsImage(const TensorOutputs& tensors,
+                                   const std::map<std::string, std::string>& metadata)
+    : ordered_(in_file_order(tensors)), header_(header_text(ordered_, metadata)) {
+  offsets_.push_back(header_.size());
+  for (const TensorOutput& tensor : ordered_) offsets_.push_back(offsets_.back() + tensor.bytes());
+}
+
+void SafetensorsImage::write(uint64_t begin, uint64_t end,
+                             const std::function<void(std::span<const std::byte>)>& write) const {
+  // Hands over what [begin, end) has of some bytes whose place is `offset`.
+  const auto hand_over = [&](uint64_t offset, std::span<const std::byte> bytes) {
+    const uint64_t first = std::max(begin, offset), last = std::min(end, offset + bytes.size());
+    if (first < last) write(bytes.subspan(first - offset, last - first));
+  };
+  hand_over(0, std::as_bytes(std::span(header_)));
+  for (size_t i = 0; i < ordered_.size(); ++i) {
+    if (offsets_[i + 1] <= begin || offsets_[i] >= end) continue;
+    ordered_[i].write([&](std::span<const std::byte> bytes) { hand_over(offsets_[i], bytes); });
+  }
+}
+
+std::vector<std::string> SafetensorsImage::names_in(uint64_t begin, uint64_t end) const {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < ordered_.size(); ++i) {
+    if (offsets_[i + 1] > begin && offsets_[i] < end) names.push_back(ordered_[i].name);
+  }
+  return names;
+}
+
 void write_safetensors(const std::filesystem::path& path, const TensorOutputs& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  const TensorOutputs ordered = in_file_order(tensors);
-  const std::string header = header_text(ordered, metadata);
-  const uint64_t length = header.size();
+  const SafetensorsImage image(tensors, metadata);
   AtomicFile file(path);
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(std::as_bytes(std::span(header)));
-  for (const TensorOutput& tensor : ordered) {
-    tensor.write([&](std::span<const std::byte> bytes) { file.write(bytes); });
-  }
+  image.write(0, image.size(), [&](std::span<const std::byte> bytes) { file.write(bytes); });
   file.commit();
 }
 

@@ -14,12 +14,12 @@ using nlohmann::json;
 
 namespace {
 
-/// XXH3 of the whole file. What has been read is let go: of a large model it would not fit beside
-/// it.
-uint64_t checksum_of(const MappedFile& file) {
+/// XXH3 of bytes of the file. What has been read is let go: of a large model it would not fit
+/// beside it.
+uint64_t checksum_of(const MappedFile& file, std::span<const std::byte> bytes) {
   constexpr size_t kChunk = size_t{64} << 20;
   Checksummer sum;
-  for (auto rest = file.bytes(); !rest.empty();) {
+  for (auto rest = bytes; !rest.empty();) {
     const auto chunk = rest.first(std::min(kChunk, rest.size()));
     sum.add(chunk);
     file.release(chunk);
@@ -65,6 +65,28 @@ fs::path listed_file(const fs::path& checkpoint, const std::string& name) {
   return checkpoint / file;
 }
 
+FilePart part_of(const json& entry) {
+  const auto bytes = entry.at("bytes").get<uint64_t>();
+  return {entry.at("file").get<std::string>(), entry.value("size", bytes),
+          entry.value("begin", uint64_t{0}), bytes, entry.at("xxh3").get<std::string>()};
+}
+
+void verify_part(const fs::path& checkpoint, const FilePart& part) {
+  const fs::path path = listed_file(checkpoint, part.file);
+  if (!fs::is_regular_file(path))
+    throw DataError(fmt::format("{}: is missing from the checkpoint", path.string()));
+  const MappedFile file(path);
+  const uint64_t size = file.bytes().size();
+  if (size != part.size || part.begin > size || part.bytes > size - part.begin) {
+    throw DataError(fmt::format("{}: has {} bytes, the checkpoint's manifest says {}",
+                                path.string(), size, part.size));
+  }
+  if (to_hex(checksum_of(file, file.bytes().subspan(part.begin, part.bytes))) != part.xxh3) {
+    throw DataError(fmt::format(
+        "{}: does not have the checksum that the checkpoint's manifest gives", path.string()));
+  }
+}
+
 }  // namespace
 
 fs::path checkpoints_of(const fs::path& run) { return run / "checkpoints"; }
@@ -100,7 +122,7 @@ json read_checkpoint_manifest(const fs::path& checkpoint) {
       throw DataError(
           fmt::format("{}: format {} was written by a newer kessoku", file.string(), format));
     }
-    if (format < kCheckpointFormat) {
+    if (format < kOldestCheckpointFormat) {
       throw DataError(fmt::format(
           "{}: format {} was written by an older kessoku; the folder around it can be model.path "
           "of a new run",
@@ -124,32 +146,26 @@ uint64_t checkpoint_step(const fs::path& checkpoint) {
 void verify_checkpoint(const fs::path& checkpoint) {
   const json manifest = read_checkpoint_manifest(checkpoint);
   try {
-    for (const json& entry : manifest.at("files")) {
-      const fs::path path = listed_file(checkpoint, entry.at("file").get<std::string>());
-      if (!fs::is_regular_file(path))
-        throw DataError(fmt::format("{}: is missing from the checkpoint", path.string()));
-      const MappedFile file(path);
-      if (file.bytes().size() != entry.at("bytes").get<uint64_t>()) {
-        throw DataError(fmt::format("{}: has {} bytes, the checkpoint's manifest says {}",
-                                    path.string(), file.bytes().size(),
-                                    entry.at("bytes").get<uint64_t>()));
-      }
-      if (to_hex(checksum_of(file)) != entry.at("xxh3").get<std::string>()) {
-        throw DataError(fmt::format(
-            "{}: does not have the checksum that the checkpoint's manifest gives", path.string()));
-      }
-    }
+    for (const json& entry : manifest.at("files")) verify_part(checkpoint, part_of(entry));
   } catch (const json::exception& error) {
     throw DataError(
         fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));
   }
 }
 
-json describe_checkpoint_file(const fs::path& checkpoint, const fs::path& file) {
+json to_json(const FilePart& part) {
+  return {{"file", part.file},
+          {"size", part.size},
+          {"begin", part.begin},
+          {"bytes", part.bytes},
+          {"xxh3", part.xxh3}};
+}
+
+FilePart describe_checkpoint_file(const fs::path& checkpoint, const fs::path& file) {
   const MappedFile mapped(file);
-  return {{"file", fs::relative(file, checkpoint).generic_string()},
-          {"bytes", mapped.bytes().size()},
-          {"xxh3", to_hex(checksum_of(mapped))}};
+  const uint64_t size = mapped.bytes().size();
+  return {fs::relative(file, checkpoint).generic_string(), size, 0, size,
+          to_hex(checksum_of(mapped, mapped.bytes()))};
 }
 
 void commit_checkpoint(const fs::path& run, const fs::path& beside, const std::string& name,

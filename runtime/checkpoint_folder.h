@@ -9,8 +9,17 @@
 
 namespace kessoku::runtime {
 
-/// Of state/run.json and the state shards. 1: one range a shard.
-inline constexpr int kCheckpointFormat = 2;
+/// Of state/run.json and the state shards. 1: one range a shard. 2: one checksum a file.
+inline constexpr int kCheckpointFormat = 3, kOldestCheckpointFormat = 2;
+
+/// Bytes of a checkpoint's file as one rank wrote them; the manifest lists all.
+struct FilePart {
+  std::string file;  ///< relative to the checkpoint, with /
+  uint64_t size;     ///< of the whole file
+  uint64_t begin, bytes;
+  std::string xxh3;
+};
+nlohmann::json to_json(const FilePart& part);
 
 /// Names and places in a run's checkpoints/ folder: step-NNNNNNNN (a diffusers folder with state/),
 /// the same with .tmp while it is written, and the link `latest`.
@@ -32,9 +41,9 @@ uint64_t checkpoint_step(const std::filesystem::path& checkpoint);
 /// does not have its size and checksum.
 void verify_checkpoint(const std::filesystem::path& checkpoint);
 
-/// What must be so of every file but the manifest: size and checksum, as the manifest lists it.
-nlohmann::json describe_checkpoint_file(const std::filesystem::path& checkpoint,
-                                        const std::filesystem::path& file);
+/// A file that is there, whole, as the manifest is to list it.
+FilePart describe_checkpoint_file(const std::filesystem::path& checkpoint,
+                                  const std::filesystem::path& file);
 
 /// Makes `beside`, which is complete but for its manifest, the checkpoint `name` of `run`: writes
 /// the manifest, flushes all folders to disk, renames, and moves `latest` last.

@@ -8,8 +8,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/output_file.h"
+#include "model/model_output.h"
 #include "model/safetensors.h"
-#include "runtime/checkpoint_folder.h"
 #include "runtime/run_changes.h"
 
 namespace kessoku::runtime {
@@ -35,16 +36,57 @@ fs::path part_file(const fs::path& folder, int rank) {
   return folder / fmt::format("part-{:05}.json", rank);
 }
 
-/// Bytes that programs may still take, as Linux estimates it; no limit where it does not tell.
-uint64_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  std::string name, unit;
-  uint64_t kilobytes = 0;
-  while (file >> name >> kilobytes) {
-    std::getline(file, unit);
-    if (name == "MemAvailable:") return kilobytes * 1024;
+/// Bytes [begin, end) of a file of `size` that rank `rank` writes. Parts meet at whole MiB: hosts
+/// that share a page of a network file system overwrite what the other has of it.
+std::pair<uint64_t, uint64_t> span_of(uint64_t size, const Communicator& communicator) {
+  constexpr uint64_t kUnit = uint64_t{1} << 20;
+  const auto ranks = static_cast<uint64_t>(communicator.size());
+  const auto boundary = [&](uint64_t rank) {
+    return std::min(size, (size / kUnit * rank + ranks - 1) / ranks * kUnit);
+  };
+  const auto rank = static_cast<uint64_t>(communicator.rank());
+  return {boundary(rank), rank + 1 == ranks ? size : boundary(rank + 1)};
+}
+
+/// The trained parameters of which this rank writes something.
+std::set<std::string> written_names(const model::StableDiffusion& model, at::ScalarType dtype,
+                                    const Communicator& communicator) {
+  std::set<std::string> names;
+  for (const auto& [file, tensors] : model::weight_files_of(model::output_of(model, dtype))) {
+    const model::SafetensorsImage image(tensors, model::kFolderMetadata);
+    const auto [begin, end] = span_of(image.size(), communicator);
+    for (const std::string& name : image.names_in(begin, end))
+      names.insert(fs::path(file).begin()->string() + "." + name);
   }
-  return std::numeric_limits<uint64_t>::max();
+  return names;
+}
+
+/// Writes bytes [begin, end) of the file that `image` is.
+FilePart write_span(const fs::path& folder, const std::string& file,
+                    const model::SafetensorsImage& image, uint64_t begin, uint64_t end) {
+  OutputFile out(folder / file, begin);
+  image.write(begin, end, [&](std::span<const std::byte> bytes) { out.write(bytes); });
+  out.finish();
+  return {file, image.size(), begin, out.bytes_written(), to_hex(out.checksum())};
+}
+
+/// Bytes of a line "NAME: 123 kB" in a file of /proc; 0 where it does not tell.
+uint64_t told_bytes(const char* file, std::string_view name) {
+  std::ifstream lines(file);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(name)) return std::stoull(line.substr(name.size())) * 1024;
+  }
+  return 0;
+}
+
+/// Whether this process, of `processes` alike on the host, may take so many bytes more, and then
+/// what it had at its peak. As Linux estimates it: true where it does not tell.
+bool fits_memory(uint64_t bytes, int processes) {
+  const uint64_t available = told_bytes("/proc/meminfo", "MemAvailable:");
+  const uint64_t peak = told_bytes("/proc/self/status", "VmHWM:");
+  const uint64_t now = told_bytes("/proc/self/status", "VmRSS:");
+  const uint64_t again = peak > now ? peak - now : 0;
+  return available == 0 || bytes * 5 / 4 + again < available / static_cast<uint64_t>(processes);
 }
 
 }  // namespace
@@ -58,7 +100,7 @@ CheckpointWriter::CheckpointWriter(fs::path run, const RunConfig& config, RunIde
       store_(store),
       model_(model),
       communicator_(communicator),
-      writers_(config.optimizer.shard ? communicator.size() : 1) {
+      snapshot_(written_names(model, weights_dtype(config), communicator), weights_dtype(config)) {
   if (first()) remove_unfinished_checkpoints(run_);
 }
 
@@ -70,24 +112,30 @@ fs::path CheckpointWriter::beside_of(uint64_t step) const {
   return checkpoints_of(run_) / (checkpoint_name(step) + ".tmp");
 }
 
+void CheckpointWriter::reserve(Trainer& trainer) {
+  if (!config_.checkpoint.background || snapshot_.has_room() ||
+      !fits_memory(snapshot_.bytes(trainer), communicator_.local_size()))
+    return;
+  snapshot_.reserve(trainer);
+  reserving_ = std::async(std::launch::async, [this] { snapshot_.touch(); });
+}
+
 void CheckpointWriter::begin(Trainer& trainer) {
-  const at::ScalarType dtype = weights_dtype(config_);
   std::error_code ignored;
   if (first()) fs::remove_all(beside_of(trainer.steps_done()), ignored);
   layout_ = layout_of(trainer.flat());
+  reserve(trainer);
+  if (reserving_.valid()) reserving_.get();
   // A copy that does not fit would be the end of the run: then the training waits instead.
   at::Tensor fits = at::zeros({1}, at::kLong);
-  const bool copies = config_.checkpoint.background &&
-                      (snapshot_.step() > 0 || snapshot_bytes(trainer, first(), dtype) * 5 / 4 <
-                                                   available_memory() / communicator_.local_size());
-  *fits.data_ptr<int64_t>() = copies ? 1 : 0;
+  *fits.data_ptr<int64_t>() = snapshot_.has_room() ? 1 : 0;
   communicator_.all_reduce(fits)->wait();
   const bool background = *fits.data_ptr<int64_t>() == communicator_.size();
 
   if (background) {
-    snapshot_.take(trainer, first(), dtype);
+    snapshot_.take(trainer);
   } else {
-    snapshot_.borrow(trainer, first());
+    snapshot_.borrow(trainer);
   }
   failed_ = complete_ = false;
   phase_ = Phase::kParts;
@@ -98,19 +146,37 @@ void CheckpointWriter::begin(Trainer& trainer) {
 void CheckpointWriter::write_part() {
   const c10::ParallelGuard serial(true);  // the cores belong to the training
   const fs::path folder = beside_of(snapshot_.step());
+  fs::create_directories(folder / "state");
+  json parts = json::array();
+  parts.push_back(to_json(write_state(folder)));
+  for (const FilePart& part : write_weights(folder)) parts.push_back(to_json(part));
   if (first()) {
-    model::save_model(folder, model_, weights_dtype(config_), snapshot_.weights());
     if (ledger_.empty()) ledger_ = store_ledger(store_);
-    fs::create_directories(folder / "state");
     model::write_safetensors(folder / kLedgerFile, ledger_);
   }
-  if (communicator_.rank() >= writers_) return;
-  fs::create_directories(folder / "state");
-  const fs::path shard = folder / "state" / state_shard_name(communicator_.rank(), writers_);
-  model::write_safetensors(shard, snapshot_.state(),
-                           {{"ranges", ranges_json(snapshot_.ranges()).dump()}});
-  write_file_atomically(part_file(folder, communicator_.rank()),
-                        describe_checkpoint_file(folder, shard).dump());
+  write_file_atomically(part_file(folder, communicator_.rank()), parts.dump());
+}
+
+FilePart CheckpointWriter::write_state(const fs::path& folder) const {
+  const model::SafetensorsImage image(snapshot_.state(),
+                                      {{"ranges", ranges_json(snapshot_.ranges()).dump()}});
+  const std::string name = state_shard_name(communicator_.rank(), communicator_.size());
+  return write_span(folder, "state/" + name, image, 0, image.size());
+}
+
+std::vector<FilePart> CheckpointWriter::write_weights(const fs::path& folder) const {
+  const model::ModelOutput output =
+      model::output_of(model_, weights_dtype(config_), snapshot_.weights());
+  if (first()) model::write_model_folder(folder, output, model::WeightFormat::kNone);
+  std::vector<FilePart> parts;
+  for (const auto& [file, tensors] : model::weight_files_of(output)) {
+    const model::SafetensorsImage image(tensors, model::kFolderMetadata);
+    const auto [begin, end] = span_of(image.size(), communicator_);
+    if (begin == end) continue;
+    fs::create_directories((folder / file).parent_path());
+    parts.push_back(write_span(folder, file, image, begin, end));
+  }
+  return parts;
 }
 
 WriterState CheckpointWriter::own_state() {
@@ -156,15 +222,20 @@ bool CheckpointWriter::finish() {
 void CheckpointWriter::commit() {
   const fs::path folder = beside_of(snapshot_.step());
   json files = json::array();
-  for (int rank = 0; rank < writers_; ++rank) {
-    files.push_back(json::parse(read_file(part_file(folder, rank))));
+  std::set<std::string> listed;
+  for (int rank = 0; rank < communicator_.size(); ++rank) {
+    for (const json& part : json::parse(read_file(part_file(folder, rank)))) {
+      listed.insert(part.at("file").get<std::string>());
+      files.push_back(part);
+    }
     fs::remove(part_file(folder, rank));
   }
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
     const std::string name = fs::relative(entry.path(), folder).generic_string();
-    if (!entry.is_regular_file() || (name.starts_with("state/") && name != kLedgerFile)) continue;
+    if (listed.contains(name)) continue;
     fsync_path(entry.path());
-    files.push_back(describe_checkpoint_file(folder, entry.path()));
+    files.push_back(to_json(describe_checkpoint_file(folder, entry.path())));
   }
   const uint64_t step = snapshot_.step();
   commit_checkpoint(run_, folder, checkpoint_name(step),
@@ -178,7 +249,7 @@ void CheckpointWriter::commit() {
                      {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
                      {"config", to_toml(config_)},
                      {"world_size", communicator_.size()},
-                     {"shards", writers_},
+                     {"shards", communicator_.size()},
                      {"layout", layout_},
                      {"files", files}});
   remove_old_checkpoints(run_, config_.checkpoint.keep, config_.checkpoint.keep_every_steps);

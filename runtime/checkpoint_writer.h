@@ -7,12 +7,14 @@
 
 #include "model/stable_diffusion.h"
 #include "runtime/checkpoint.h"
+#include "runtime/checkpoint_folder.h"
 #include "runtime/snapshot.h"
 
 namespace kessoku::runtime {
 
 /// Writes checkpoints while training goes on. `begin` copies the run's state; each rank then writes
-/// its part on a thread of its own, and when all have, rank 0 commits. The ranks learn from each
+/// its part (its ranges of the state, and as much of the weight files) on a thread of its own, and
+/// when all have, rank 0 commits. The ranks learn from each
 /// other through two numbers that Trainer::step sums with its own. A checkpoint that cannot be
 /// written (full disk, folder gone) is dropped with a message: the one before it stays, and
 /// training goes on.
@@ -26,8 +28,13 @@ class CheckpointWriter {
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
   ~CheckpointWriter();
 
+  /// Bytes that a rank's snapshot takes.
+  uint64_t snapshot_bytes(Trainer& trainer) const { return snapshot_.bytes(trainer); }
   /// Whether one is under way; the same on all ranks.
   bool busy() const { return phase_ != Phase::kIdle; }
+  /// Takes the memory for copies in the background, if there is enough: call it after a step, when
+  /// the process has once had all that a step needs. Else the first `begin` does, and takes longer.
+  void reserve(Trainer& trainer);
   /// Starts one; none may be under way. Collective.
   void begin(Trainer& trainer);
   /// This rank's share of the numbers to sum: whether its part is unfinished, whether it failed.
@@ -40,6 +47,8 @@ class CheckpointWriter {
  private:
   enum class Phase { kIdle, kParts, kCommit };
   void write_part();
+  std::vector<FilePart> write_weights(const std::filesystem::path& folder) const;
+  FilePart write_state(const std::filesystem::path& folder) const;
   void commit();
   void report(const std::exception& error) const;
   bool first() const { return communicator_.rank() == 0; }
@@ -52,11 +61,10 @@ class CheckpointWriter {
   model::Parameters ledger_;  ///< of the store; made for the first checkpoint
   const model::StableDiffusion& model_;
   Communicator& communicator_;
-  int writers_;  ///< ranks that own something
   nlohmann::json layout_;
   Snapshot snapshot_;
   Phase phase_ = Phase::kIdle;
-  std::future<void> work_;
+  std::future<void> reserving_, work_;
   bool failed_ = false, complete_ = true;
 };
 

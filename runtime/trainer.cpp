@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/dot.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -208,19 +209,35 @@ void Trainer::finish_step() {
   gathers_.clear();
 }
 
+bool Trainer::publishes_own() const {
+  return !ema_.defined() && flat_.values().scalar_type() == at::kFloat;
+}
+
 at::Tensor Trainer::published_values() {
-  finish_step();
-  if (!ema_.defined() && flat_.values().scalar_type() == at::kFloat) return flat_.values();
-  at::Tensor whole = at::zeros_like(flat_.gradients());
-  std::vector<std::unique_ptr<Pending>> gathers;
-  for (size_t i = 0; i < optimizer_.owned().size(); ++i) {
-    const Range range = optimizer_.owned()[i], own = optimizer_.own_range(i);
-    whole.narrow(0, range.begin, range.size())
-        .copy_(ema_.defined() ? ema_.narrow(0, own.begin, own.size()) : optimizer_.weights(i));
-    if (config_.optimizer.shard) gathers.push_back(gather(whole, i));
+  if (publishes_own()) {
+    finish_step();
+    return flat_.values();
   }
-  for (const auto& pending : gathers) pending->wait();
+  at::Tensor whole = at::zeros_like(flat_.gradients());
+  visit_published([&](const Range& range, const at::Tensor& values) {
+    whole.narrow(0, range.begin, range.size()).copy_(values);
+  });
   return whole;
+}
+
+void Trainer::visit_published(const std::function<void(const Range&, const at::Tensor&)>& visit) {
+  finish_step();
+  if (publishes_own()) return visit({0, flat_.values().numel()}, flat_.values());
+  const at::Tensor room =
+      at::empty({partition_.bucket(0).size()}, flat_.gradients().options().requires_grad(false));
+  for (size_t i = 0; i < optimizer_.owned().size(); ++i) {
+    const Range bucket = partition_.bucket(i), own = optimizer_.own_range(i);
+    at::Tensor whole = room.narrow(0, 0, bucket.size());
+    at::Tensor part = whole.narrow(0, optimizer_.owned()[i].begin - bucket.begin, own.size());
+    part.copy_(ema_.defined() ? ema_.narrow(0, own.begin, own.size()) : optimizer_.weights(i));
+    if (config_.optimizer.shard) communicator_.all_gather(part, whole)->wait();
+    visit(bucket, whole);
+  }
 }
 
 BorrowedWeights::BorrowedWeights(FlatParameters& flat, const at::Tensor& values) : flat_(flat) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "data/loader.h"
@@ -64,8 +65,15 @@ class Trainer {
   /// Waits until the networks hold the weights of the last step. To be called before they are used
   /// elsewhere.
   void finish_step();
+  /// Whether the weights to publish are those that the networks hold.
+  bool publishes_own() const;
   /// The weights to use and to publish, whole, on every rank: EMA's if there is one.
   at::Tensor published_values();
+  /// The same, range after range, without memory for all of them: `visit` gets the range of the
+  /// flat layout and its f32 values, which it must not keep.
+  void visit_published(const std::function<void(const Range&, const at::Tensor&)>& visit);
+  /// The parts of the flat layout that this rank writes of a checkpoint; all ranks' are all of it.
+  std::vector<Range> written_ranges() const { return partition_.owned_by(communicator_.rank()); }
 
  private:
   double own_squares() const;

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "tests/temporary_folder.h"
 
 namespace kessoku {
@@ -37,6 +38,35 @@ TEST(FileTest, refuses_what_is_missing_a_folder_or_too_large) {
   EXPECT_THROW(read_file(folder.path()), DataError);
   write_file_atomically(folder.path() / "large", std::string(101, 'x'));
   EXPECT_THROW(read_file(folder.path() / "large", 100), DataError);
+}
+
+TEST(OutputFileTest, several_write_their_parts_of_a_file_in_any_order) {
+  const tests::TemporaryFolder folder;
+  const fs::path file = folder.path() / "parts";
+  const std::string content(40 << 20, 'a');
+  const auto bytes = std::as_bytes(std::span(content));
+  const size_t half = size_t{20} << 20;
+  for (const size_t begin : {half, size_t{0}}) {
+    OutputFile part(file, begin);
+    part.write(bytes.subspan(begin, 100));
+    part.write(bytes.subspan(begin + 100, half - 100));
+    part.finish();
+    EXPECT_EQ(part.bytes_written(), half);
+    EXPECT_EQ(part.checksum(), checksum(bytes.subspan(begin, half)));
+  }
+  EXPECT_EQ(read_file(file), content);
+}
+
+TEST(OutputFileTest, names_the_file_when_the_disk_is_full) {
+  OutputFile full("/dev/full");
+  const std::byte one{};
+  try {
+    full.write({&one, 1});
+    FAIL() << "it was written";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.exit_code(), ExitCode::kCannotWrite);
+    EXPECT_EQ(std::string(error.what()), "/dev/full: cannot write: No space left on device");
+  }
 }
 
 TEST(MappedFileTest, maps_content_and_survives_a_move) {

@@ -174,6 +174,34 @@ TEST_F(Safetensors, NamesTheTensorThatIsNotThere) {
               ThrowsMessage<DataError>(HasSubstr("conv_in.weight")));
 }
 
+TEST_F(Safetensors, PartsThatWereWrittenApartAreTheWholeFile) {
+  write_safetensors(file(), one_of_each(), {{"format", "pt"}});
+  const std::string whole = read_file(file());
+  TensorOutputs outputs = outputs_of(one_of_each());
+  std::vector<std::string> asked;
+  for (TensorOutput& output : outputs) {
+    output.make = [&asked, name = output.name, make = output.make] {
+      asked.push_back(name);
+      return make();
+    };
+  }
+  const SafetensorsImage image(outputs, {{"format", "pt"}});
+  ASSERT_EQ(image.size(), whole.size());
+  for (const uint64_t part : {uint64_t{1}, uint64_t{7}, uint64_t{100}, image.size()}) {
+    std::string joined;
+    for (uint64_t begin = 0; begin < image.size(); begin += part) {
+      const uint64_t end = std::min(begin + part, image.size());
+      asked.clear();
+      image.write(begin, end, [&](std::span<const std::byte> bytes) {
+        joined.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      });
+      EXPECT_EQ(joined.size(), end);
+      EXPECT_EQ(asked, image.names_in(begin, end)) << "makes what it needs, and no other";
+    }
+    EXPECT_EQ(joined, whole) << part;
+  }
+}
+
 TEST_F(Safetensors, WritesNoNameTwice) {
   EXPECT_THROW(write_safetensors(file(), {{"a", at::zeros({1})}, {"a", at::zeros({1})}}), Error);
 }

@@ -1,0 +1,154 @@
+// Checkpoints of a run that was just begun, beside the plain copy and the plain write of as many
+// bytes. Starts as `kessoku train` does, alone or under mpirun; no step is made.
+//
+//     checkpoint_bench RUN.toml RUN_FOLDER ROUNDS
+//
+// Prints a JSON line a round: bytes that a rank's snapshot takes, seconds of `memcpy` of as many
+// from the same tensors (one thread), seconds for which the training would have stood still; bytes
+// of the whole checkpoint, seconds from then until it was complete, and those of writing as many
+// bytes to files beside it and flushing them, each rank its share. Of ranks the slowest counts.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "runtime/checkpoint_writer.h"
+#include "runtime/parameter_settings.h"
+
+namespace kessoku::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct NoObjective : Objective {
+  at::Tensor losses(const data::Batch&) override { throw std::logic_error("no step is made"); }
+};
+
+/// The slowest rank's seconds for `work`, which all begin together.
+double seconds_of(Communicator& communicator, const std::function<void()>& work) {
+  communicator.barrier();
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  double slowest = 0;
+  for (const std::string& one : communicator.all_gather_text(fmt::format("{}", passed.count())))
+    slowest = std::max(slowest, std::stod(one));
+  return slowest;
+}
+
+std::span<std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()};
+}
+
+/// memcpy of what the snapshot takes: state, and the weights once more, of half the size.
+void copy_plainly(Trainer& trainer, std::span<std::byte> to) {
+  AdamW& optimizer = trainer.optimizer();
+  const auto own = static_cast<size_t>(total_size(optimizer.owned())) * sizeof(float);
+  const auto take = [&](std::span<const std::byte> from, size_t bytes) {
+    bytes = std::min({bytes, from.size(), to.size()});
+    std::memcpy(to.data(), from.data(), bytes);
+    to = to.subspan(bytes);
+  };
+  take(bytes_of(optimizer.exp_avg()), own);
+  take(bytes_of(optimizer.exp_avg_sq()), own);
+  take(bytes_of(trainer.flat().values()), own);
+  take(bytes_of(trainer.flat().gradients()), to.size());
+}
+
+/// One file, one write after the other, one flush.
+void write_plainly(const fs::path& file, std::span<const std::byte> from, uint64_t bytes) {
+  const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  if (descriptor < 0) throw std::runtime_error("cannot create " + file.string());
+  while (bytes > 0) {
+    const ssize_t put = ::write(descriptor, from.data(), std::min<uint64_t>(bytes, from.size()));
+    if (put <= 0) throw std::runtime_error("cannot write " + file.string());
+    bytes -= static_cast<uint64_t>(put);
+  }
+  if (::fsync(descriptor) != 0) throw std::runtime_error("cannot flush " + file.string());
+  ::close(descriptor);
+}
+
+/// Lets the disk finish what was asked of it, the discarding of deleted files too.
+void settle() {
+  ::sync();
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+}
+
+uint64_t checkpoint_bytes(const fs::path& checkpoint) {
+  uint64_t bytes = 0;
+  const nlohmann::json manifest = read_checkpoint_manifest(checkpoint);
+  for (const auto& part : manifest.at("files")) bytes += part.at("bytes").get<uint64_t>();
+  return bytes;
+}
+
+void measure(const RunConfig& config, const fs::path& run, int rounds) {
+  const std::unique_ptr<Communicator> communicator = make_communicator();
+  const data::Store store(config.data.store);
+  const model::StableDiffusion model = model::load_model(fs::path(config.model.path));
+  NoObjective objective;
+  Trainer trainer(config, trained_parameters(config, model), objective,
+                  DrawCounter(store.manifest().categories, store.rows()),
+                  Audit(run, 0, *communicator), *communicator);
+  const at::NoGradGuard no_grad;
+  // Memory that nothing was written to is not there yet.
+  trainer.optimizer().exp_avg().normal_();
+  trainer.optimizer().exp_avg_sq().normal_();
+  at::Tensor(trainer.flat().gradients()).normal_();
+
+  CheckpointWriter writer(run, config, {config.seed, config.train.global_batch}, store, model,
+                          *communicator);
+  const bool first = communicator->rank() == 0;
+  const fs::path checkpoint = checkpoints_of(run) / checkpoint_name(0);
+  const fs::path plain = run / fmt::format("plain-{}", communicator->rank());
+  const auto snapshot_bytes = static_cast<int64_t>(writer.snapshot_bytes(trainer));
+  const at::Tensor room = at::zeros({snapshot_bytes}, at::kByte);
+  for (int round = 0; round < rounds; ++round) {
+    writer.reserve(trainer);
+    settle();
+    const double copy = seconds_of(*communicator, [&] { copy_plainly(trainer, bytes_of(room)); });
+    const double stall = seconds_of(*communicator, [&] { writer.begin(trainer); });
+    bool complete = false;
+    const double write = seconds_of(*communicator, [&] { complete = writer.finish(); });
+    if (!complete) throw std::runtime_error("the checkpoint was not written");
+    const uint64_t bytes = checkpoint_bytes(checkpoint);
+    settle();
+    const uint64_t share = bytes / static_cast<uint64_t>(communicator->size());
+    const double raw =
+        seconds_of(*communicator, [&] { write_plainly(plain, bytes_of(room), share); });
+    fs::remove(plain);
+    communicator->barrier();
+    if (first) fs::remove_all(checkpoint);
+    if (!first) continue;
+    const nlohmann::json line{{"ranks", communicator->size()},
+                              {"snapshot_bytes", snapshot_bytes},
+                              {"copy_s", copy},
+                              {"stall_s", stall},
+                              {"bytes", bytes},
+                              {"write_s", write},
+                              {"raw_write_s", raw}};
+    fmt::print("{}\n", line.dump());
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+}  // namespace kessoku::runtime
+
+int main(int argc, char** argv) {
+  if (argc != 4) {
+    fmt::print(stderr, "checkpoint_bench RUN.toml RUN_FOLDER ROUNDS\n");
+    return 64;
+  }
+  try {
+    kessoku::runtime::measure(kessoku::runtime::load_config(argv[1]), argv[2], std::atoi(argv[3]));
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "checkpoint_bench: {}\n", error.what());
+    return 1;
+  }
+}
