@@ -6,6 +6,7 @@
 #include "model/safetensors.h"
 #include "model/stable_diffusion.h"
 #include "model/text_conditioning.h"
+#include "runtime/device.h"
 
 namespace kessoku::launcher {
 
@@ -48,7 +49,8 @@ void check_sides(const model::SafetensorsFile& file, const std::string& name,
   }
 }
 
-at::Tensor run_unet(const model::UNet& unet, const model::SafetensorsFile& file) {
+at::Tensor run_unet(const model::UNet& unet, const model::SafetensorsFile& file,
+                    at::Device device) {
   const at::Tensor sample = input_tensor(file, "sample", 4);
   const at::Tensor text = input_tensor(file, "encoder_hidden_states", 3);
   // diffusers also takes one timestep for the whole batch.
@@ -58,11 +60,12 @@ at::Tensor run_unet(const model::UNet& unet, const model::SafetensorsFile& file)
   check_size(file, "encoder_hidden_states", text, 0, sample.size(0));
   check_size(file, "encoder_hidden_states", text, 2, unet.config().cross_attention_dim);
   if (timestep.size(0) != 1) check_size(file, "timestep", timestep, 0, sample.size(0));
-  return unet.forward(sample, timestep.expand({sample.size(0)}), text);
+  return unet.forward(sample.to(device), timestep.to(device).expand({sample.size(0)}),
+                      text.to(device));
 }
 
 at::Tensor run_text_encoder(const model::TextEncoder& encoder, const model::SafetensorsFile& file,
-                            int64_t clip_skip) {
+                            int64_t clip_skip, at::Device device) {
   const at::Tensor ids = input_tensor(file, "input_ids", 2, at::kLong);
   const auto& config = encoder.config();
   for (const int64_t id :
@@ -73,32 +76,35 @@ at::Tensor run_text_encoder(const model::TextEncoder& encoder, const model::Safe
                       file.path().string(), id, config.vocab_size));
     }
   }
-  return model::encode_text(encoder, ids, clip_skip);
+  return model::encode_text(encoder, ids.to(device), clip_skip);
 }
 
 model::Parameter run_module(const ForwardOptions& options) {
   const model::SafetensorsFile file(options.input);
   const model::StableDiffusion model = model::load_model(resolve_model(options.model));
+  const at::Device device = runtime::choose_device(options.model.device);
+  runtime::move_model(model, device);
   const at::ScalarType dtype = options.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
   if (options.module == "unet") {
     model::convert_parameters(model.unet.parameters(), dtype);
-    return {"sample", run_unet(model.unet, file)};
+    return {"sample", run_unet(model.unet, file, device)};
   }
   if (options.module == "text_encoder") {
     model::convert_parameters(model.text_encoder.parameters(), dtype);
-    return {"last_hidden_state", run_text_encoder(model.text_encoder, file, options.clip_skip)};
+    return {"last_hidden_state",
+            run_text_encoder(model.text_encoder, file, options.clip_skip, device)};
   }
   model::convert_parameters(model.vae.parameters(), dtype);
   if (options.module == "vae_encoder") {
     const at::Tensor sample = input_tensor(file, "sample", 4);
     check_size(file, "sample", sample, 1, model.vae.config().in_channels);
     check_sides(file, "sample", sample, model.vae.config().downscale());
-    return {"moments", model.vae.encode(sample)};
+    return {"moments", model.vae.encode(sample.to(device))};
   }
   const at::Tensor latents = input_tensor(file, "latent_sample", 4);
   check_size(file, "latent_sample", latents, 1, model.vae.config().latent_channels);
   check_sides(file, "latent_sample", latents, 1);
-  return {"sample", model.vae.decode(latents)};
+  return {"sample", model.vae.decode(latents.to(device))};
 }
 
 }  // namespace
@@ -112,6 +118,7 @@ void add_forward_command(CLI::App& app) {
   command->add_option("MODEL", options->model.path, "Model folder, lone weight file or run folder")
       ->required();
   add_model_options(*command, options->model);
+  add_device_option(*command, options->model.device);
   command->add_option("IN", options->input, "Inputs as .safetensors, named as in diffusers")
       ->required();
   command->add_option("OUT", options->output, ".safetensors to write")->required();

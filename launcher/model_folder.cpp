@@ -11,6 +11,14 @@ ModelOptions model_options(const runtime::RunConfig& config) {
           config.data.front_end};
 }
 
+void add_device_option(CLI::App& command, std::string& device) {
+  command
+      .add_option("--device", device,
+                  "cpu, cuda, or auto: a GPU if there is one (KESSOKU_DEVICE says otherwise)")
+      ->check(CLI::IsMember({"auto", "cuda", "cpu"}))
+      ->capture_default_str();
+}
+
 void add_vae_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--config", options.config,
                      "Model folder whose configs and tokenizer a lone weight file takes (default: "

@@ -12,11 +12,14 @@ struct ModelOptions {
   std::string path;  ///< a model folder, a lone weight file, or a run folder
   std::string config, vae;
   bool ema = false;
-  std::string front_end;  ///< of the tokenizer; empty: as its folder says
+  std::string front_end;        ///< of the tokenizer; empty: as its folder says
+  std::string device = "auto";  ///< where it computes: auto, cuda or cpu
 };
 
 ModelOptions model_options(const runtime::RunConfig& config);
 
+/// Adds --device.
+void add_device_option(CLI::App& command, std::string& device);
 /// Adds --config and --vae.
 void add_vae_options(CLI::App& command, ModelOptions& options);
 /// Adds these and --ema.

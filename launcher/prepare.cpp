@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -14,6 +15,7 @@
 #include "metrics/progress.h"
 #include "model/stable_diffusion.h"
 #include "runtime/communicator.h"
+#include "runtime/device.h"
 #include "runtime/host.h"
 
 namespace kessoku::launcher {
@@ -45,7 +47,8 @@ bool needs_vae(const std::vector<data::Kind>& keep) {
 }
 
 /// data/ knows no models: it gets the VAE as a function.
-void use_vae(ModelOptions source, data::PrepareOptions& options) {
+void use_vae(ModelOptions source, const runtime::Communicator& communicator,
+             data::PrepareOptions& options) {
   if (source.path.empty()) source.path = std::exchange(source.vae, {});
   if (source.path.empty()) {
     throw UsageError(
@@ -64,13 +67,18 @@ void use_vae(ModelOptions source, data::PrepareOptions& options) {
   options.encoder = {model::vae_digest(*vae), vae->config().scaling_factor};
   options.latent_channels = vae->config().latent_channels;
   options.downscale = granularity;
-  options.encode = [vae](const at::Tensor& image) {
+  const at::Device device =
+      runtime::choose_device(source.device, communicator.local_rank(), communicator.local_size());
+  model::move_parameters(vae->parameters(), device);
+  options.encode = [vae, device, one = std::make_shared<std::mutex>()](const at::Tensor& image) {
     // Every core has an image of its own: that wastes nothing, and how an image is added up does
     // not depend on how many cores there are.
     thread_local const bool alone = (at::set_num_threads(1), true);
     static_cast<void>(alone);
     const c10::NoGradGuard no_grad;
-    return vae->encode(image);
+    if (device.is_cpu()) return vae->encode(image);
+    const std::lock_guard lock(*one);  // more at once would take its memory, not its time
+    return vae->encode(image.to(device)).cpu();
   };
 }
 
@@ -139,7 +147,8 @@ void print_json(const data::PrepareSummary& summary, double seconds) {
                            {"seconds", seconds}}));
 }
 
-data::PrepareOptions prepare_options(const PrepareArguments& arguments) {
+data::PrepareOptions prepare_options(const PrepareArguments& arguments,
+                                     const runtime::Communicator& communicator) {
   data::PrepareOptions options{.dataset = arguments.dataset, .store = arguments.store};
   options.reading = {data::parse_dialect(arguments.dialect), arguments.weights};
   options.resolution = arguments.resolution;
@@ -148,14 +157,15 @@ data::PrepareOptions prepare_options(const PrepareArguments& arguments) {
   options.keep = parse_keep(arguments.keep);
   options.strict = arguments.strict;
   options.captions_only = arguments.captions_only;
-  if (needs_vae(options.keep) && !options.captions_only) use_vae(arguments.model, options);
+  if (needs_vae(options.keep) && !options.captions_only)
+    use_vae(arguments.model, communicator, options);
   return options;
 }
 
 void run_prepare(const PrepareArguments& arguments) {
   const auto began = std::chrono::steady_clock::now();
-  data::PrepareOptions options = prepare_options(arguments);
   const std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
+  data::PrepareOptions options = prepare_options(arguments, *communicator);
   options.rank = communicator->rank();
   options.ranks = communicator->size();
   options.gather = [&](const std::string& text) { return communicator->all_gather_text(text); };
@@ -195,6 +205,7 @@ void add_prepare_command(CLI::App& app) {
                       "Model folder, lone weight file or run folder whose VAE encodes; needed "
                       "unless --keep images");
   add_vae_options(*command, arguments->model);
+  add_device_option(*command, arguments->model.device);
   command
       ->add_option("--resolution", arguments->resolution,
                    "Side of a square picture in pixels; chooses the buckets")

@@ -12,6 +12,7 @@
 #include "launcher/sample_options.h"
 #include "model/model_digest.h"
 #include "model/safetensors.h"
+#include "runtime/device.h"
 #include "runtime/picture_batches.h"
 #include "runtime/picture_folder.h"
 #include "runtime/picture_inputs.h"
@@ -154,6 +155,7 @@ ExitCode run_sample(const SampleOptions& options) {
          {&model.unet.parameters(), &model.text_encoder.parameters(), &model.vae.parameters()})
       model::convert_parameters(*parameters, at::kBFloat16);
   }
+  runtime::move_model(model, runtime::choose_device(options.device));
   for (PictureSettings& picture : pictures) picture.model = lasting_path(source.path);
   note_other_versions(pictures);
   complete(pictures, model);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "launcher/model_folder.h"
 #include "model/config_reader.h"
 #include "model/solver.h"
 
@@ -162,6 +163,7 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
       ->check(CLI::PositiveNumber);
   command.add_flag("--labels", options.labels, "Prompts below the pictures of the grid");
   command.add_flag("--json", options.json, "Print what was written as JSON");
+  add_device_option(command, options.device);
 
   setting("--tile", "tile",
           "Pixels a side of the tiles that the VAE works in; 0 = none, auto = for large pictures");

@@ -19,6 +19,7 @@ struct SampleOptions {
   size_t columns = 0;  ///< of the grid; 0: a square
   bool labels = false;
   bool json = false;
+  std::string device = "auto";  ///< where the networks compute
 };
 
 /// Adds all options to `command`, with help.

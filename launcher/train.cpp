@@ -14,6 +14,7 @@
 #include "runtime/announce.h"
 #include "runtime/checkpoint.h"
 #include "runtime/checkpoint_writer.h"
+#include "runtime/device.h"
 #include "runtime/host.h"
 #include "runtime/parameter_settings.h"
 #include "runtime/preview.h"
@@ -64,9 +65,13 @@ ExitCode train(const TrainOptions& options) {
   const runtime::StopSignal stop;
   const Stopwatch since_start;
   const RunConfig config = runtime::load_config(options.run_file, options.overrides);
-  const std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
+  std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
   const bool first = communicator->rank() == 0;
   use_threads(config, *communicator);
+  const at::Device device = runtime::choose_device(
+      config.train.device, communicator->local_rank(), communicator->local_size());
+  communicator = runtime::connect(std::move(communicator), device,
+                                  config.communication.timeout_seconds);
 
   const runtime::RunFolder folder =
       runtime::open_run_folder(config, options.out, options.resume, *communicator);
@@ -82,6 +87,7 @@ ExitCode train(const TrainOptions& options) {
                         {config.seed, config.train.global_batch, config.mixture.pass_draws});
   model::StableDiffusion model = model::load_model(resolve_model(model_options(config)));
   if (config.train.inpainting) model::widen_for_inpainting(model);
+  runtime::move_model(model, device);
   runtime::set_training_schedule(config, model.schedule);
   runtime::require_fit(config, store, model);
   use_gradient_checkpointing(config.train.gradient_checkpointing, model);
@@ -132,8 +138,9 @@ ExitCode train(const TrainOptions& options) {
   const bool previews =
       !config.sample.prompts.empty() && config.sample.every_steps > 0 && !config.trains("vae");
 
-  const data::LoaderOptions reading =
+  data::LoaderOptions reading =
       loader_options(config, model, trainer.steps_done(), *communicator);
+  reading.pinned = device.is_cuda();
   data::Loader loader(store, std::move(sampler), reading);
   const data::ValidationSet validation(store, held_out, reading);
   if (previews && trainer.steps_done() == 0) timed(Phase::kSample, preview);

@@ -10,6 +10,13 @@ int64_t count_elements(const Parameters& parameters) {
   return total;
 }
 
+void move_parameters(const Parameters& parameters, at::Device device) {
+  const c10::NoGradGuard no_grad;
+  for (const Parameter& parameter : parameters) {
+    parameter.tensor.set_data(parameter.tensor.to(device));
+  }
+}
+
 void convert_parameters(const Parameters& parameters, at::ScalarType dtype) {
   const c10::NoGradGuard no_grad;
   for (const Parameter& parameter : parameters) {

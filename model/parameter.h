@@ -21,6 +21,9 @@ using Parameters = std::vector<Parameter>;
 /// Elements of all of them.
 int64_t count_elements(const Parameters& parameters);
 
+/// Moves a network's weights; from then on it computes there.
+void move_parameters(const Parameters& parameters, at::Device device);
+
 /// Rounds a network's weights to `dtype` (kFloat, kBFloat16 or kHalf); from then on it computes in
 /// that type. One tensor at a time is held twice.
 void convert_parameters(const Parameters& parameters, at::ScalarType dtype);

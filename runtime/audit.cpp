@@ -25,7 +25,7 @@ void Audit::add(const data::Batch& batch, const at::Tensor& losses) {
   const model::Parameters held{{"images", batch.images},         {"masks", batch.masks},
                                {"latents", batch.latents},       {"noise", batch.noise},
                                {"timesteps", batch.timesteps},   {"input_ids", batch.input_ids},
-                               {"loss_scale", batch.loss_scale}, {"loss", losses.detach()}};
+                               {"loss_scale", batch.loss_scale}, {"loss", losses.detach().cpu()}};
   for (const auto& [name, tensor] : held) {
     if (tensor.defined()) tensors.push_back({name, gather(tensor)});
   }

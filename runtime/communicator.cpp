@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/error.h"
+#include "runtime/nccl_communicator.h"
+
 namespace kessoku::runtime {
 
 namespace {
@@ -74,6 +77,20 @@ std::vector<std::string> Communicator::all_gather_text(const std::string& text) 
 
 std::unique_ptr<Communicator> make_solo_communicator() {
   return std::make_unique<SoloCommunicator>();
+}
+
+std::unique_ptr<Communicator> connect(std::unique_ptr<Communicator> host, at::Device device,
+                                      double timeout) {
+  const std::vector<std::string> kinds =
+      host->all_gather_text(c10::DeviceTypeName(device.type(), /*lower_case=*/true));
+  for (size_t rank = 1; rank < kinds.size(); ++rank) {
+    if (kinds[rank] == kinds[0]) continue;
+    throw UsageError(fmt::format(
+        "rank {} computes on \"{}\", rank 0 on \"{}\": set train.device, and see nvidia-smi there",
+        rank, kinds[rank], kinds[0]));
+  }
+  if (device.is_cpu() || !under_mpi()) return host;
+  return make_nccl_communicator(std::move(host), device, timeout);
 }
 
 bool under_mpi() {

@@ -20,6 +20,8 @@ enum class Wire { kFloat32, kBFloat16 };
 /// the operation if the exchange fails. Destroying a Pending without waiting is a bug.
 class Communicator {
  public:
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
@@ -43,10 +45,14 @@ class Communicator {
   /// Every rank's text, by rank.
   std::vector<std::string> all_gather_text(const std::string& text);
   /// The last operations, for the watchdog.
-  const OperationLog& operations() const { return *log_; }
+  const std::shared_ptr<OperationLog>& log() const { return log_; }
 
  protected:
-  std::shared_ptr<OperationLog> log_ = std::make_shared<OperationLog>();
+  Communicator() : Communicator(std::make_shared<OperationLog>()) {}
+  explicit Communicator(std::shared_ptr<OperationLog> log) : log_(std::move(log)) {}
+
+ private:
+  std::shared_ptr<OperationLog> log_;
 };
 
 /// One rank: everything is a copy at most.
@@ -57,6 +63,12 @@ std::unique_ptr<Communicator> make_mpi_communicator();
 
 /// Under mpirun (or srun with PMI) the MPI communicator, else solo.
 std::unique_ptr<Communicator> make_communicator();
+
+/// `host` while tensors are on CPUs; else one that exchanges the GPUs' tensors among themselves.
+/// `device` is this rank's; throws UsageError if others have not the same kind. `timeout` seconds
+/// as of make_nccl_communicator. Collective.
+std::unique_ptr<Communicator> connect(std::unique_ptr<Communicator> host, at::Device device,
+                                      double timeout);
 
 /// True if this process was started by mpirun, without initialising MPI.
 bool under_mpi();

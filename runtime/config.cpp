@@ -85,7 +85,7 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require(c.train.global_batch >= 1, file, "train.global_batch must be at least 1");
   require(c.train.micro_batch >= 1, file, "train.micro_batch must be at least 1");
   require_one_of(c.train.precision, {"fp32", "bf16", "fp16"}, "train.precision", file);
-  require_one_of(c.train.device, {"auto", "cpu"}, "train.device", file);
+  require_one_of(c.train.device, {"auto", "cuda", "cpu"}, "train.device", file);
   require(c.train.clip_skip >= 0, file, "train.clip_skip must not be negative");
   require_one_of(c.train.prediction, {"", "epsilon", "v_prediction"}, "train.prediction", file);
   require_one_of(c.train.beta_schedule, {"", "scaled_linear", "linear", "squaredcos_cap_v2"},

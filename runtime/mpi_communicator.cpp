@@ -25,7 +25,8 @@ void check(int code, const char* operation) {
 }
 
 void require_contiguous(const at::Tensor& tensor) {
-  if (!tensor.is_contiguous()) throw std::logic_error("MPI takes contiguous tensors");
+  if (!tensor.is_contiguous() || !tensor.is_cpu())
+    throw std::logic_error("MPI takes contiguous tensors of the CPU");
 }
 
 /// For sums.
@@ -87,10 +88,7 @@ void complete(std::vector<MPI_Request>& requests, const SomebodyWaits& somebody_
 
 class MpiCommunicator : public Communicator {
  public:
-  MpiCommunicator() : thread_([this] { set_up(); }, [] { MPI_Finalize(); }, log_) {}
-  MpiCommunicator(const MpiCommunicator&) = delete;
-  MpiCommunicator& operator=(const MpiCommunicator&) = delete;
-
+  MpiCommunicator() : thread_([this] { set_up(); }, [] { MPI_Finalize(); }, log()) {}
   ~MpiCommunicator() override {
     // A rank that leaves by an exception must end the others too: they would wait for it for ever.
     if (std::uncaught_exceptions() > 0) thread_.abandon();

@@ -51,10 +51,12 @@ std::vector<Source> sources_of(Trainer& trainer) {
   return sources;
 }
 
-/// Memory in large pages, which become the process's sooner.
-at::Tensor make_room(at::IntArrayRef sizes, at::ScalarType dtype) {
+/// Memory in large pages, which become the process's sooner; page-locked if it is to take what is
+/// on a GPU.
+at::Tensor make_room(at::IntArrayRef sizes, at::ScalarType dtype, at::Device source) {
   constexpr uintptr_t kLarge = uintptr_t{2} << 20;
-  const at::Tensor room = at::empty(sizes, at::TensorOptions(dtype));
+  const at::Tensor room =
+      at::empty(sizes, at::TensorOptions(dtype).pinned_memory(source.is_cuda()));
   const auto address = reinterpret_cast<uintptr_t>(room.mutable_data_ptr());
   const uintptr_t begin = (address + kLarge - 1) / kLarge * kLarge, end = address + room.nbytes();
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
@@ -88,14 +90,16 @@ void Snapshot::note(Trainer& trainer) {
 
 void Snapshot::reserve(Trainer& trainer) {
   for (const Source& source : sources_of(trainer))
-    held_["state." + source.name] = make_room({source.numel}, at::kFloat);
+    held_["state." + source.name] =
+        make_room({source.numel}, at::kFloat, trainer.flat().values().device());
   reserve_weights(trainer);
 }
 
 void Snapshot::reserve_weights(Trainer& trainer) {
   for (const model::Parameter& parameter : trainer.flat().parameters()) {
     if (names_.contains(parameter.name))
-      held_["weights." + parameter.name] = make_room(parameter.tensor.sizes(), dtype_);
+      held_["weights." + parameter.name] =
+          make_room(parameter.tensor.sizes(), dtype_, parameter.tensor.device());
   }
 }
 
@@ -148,7 +152,7 @@ void Snapshot::borrow(Trainer& trainer) {
     // One piece is taken as it is; several are put together when they are written, one tensor at a
     // time.
     const auto make = [pieces = source.pieces] {
-      return pieces.size() == 1 ? pieces[0] : at::cat(pieces);
+      return (pieces.size() == 1 ? pieces[0] : at::cat(pieces)).cpu();
     };
     state_.push_back({source.name, at::kFloat, {source.numel}, make, {}});
   }

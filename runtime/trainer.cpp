@@ -12,6 +12,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "runtime/device.h"
 #include "runtime/lr_schedule.h"
 
 namespace kessoku::runtime {
@@ -82,6 +83,7 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
       counter_(std::move(counter)),
       audit_(std::move(audit)),
       communicator_(communicator),
+      device_(parameters.front().tensor.device()),
       split_(split_batch(config.train.global_batch, config.train.micro_batch, communicator.size())),
       partition_(flat_numel(flat_layout(parameters)), bucket_numel(config), communicator.size()),
       flat_(parameters, partition_.numel()),
@@ -105,19 +107,21 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   at::Tensor(flat_.gradients()).zero_();
   clock.lap(Phase::kOptimizer);
   for (uint64_t micro = 0; micro < split_.accumulation; ++micro) {
-    const data::Batch batch = loader.next();
+    const data::Batch read = loader.next();
     clock.lap(Phase::kData);
     finish_step();  // of the step before: its weights travelled until now
     clock.lap(Phase::kCommunication);
+    const data::Batch batch = on_device(read, device_);
     const at::Tensor losses = objective_.losses(batch) * batch.loss_scale;
     const at::Tensor loss = losses.sum() / draws;
     scalar[kLoss] += loss.item<double>();
     counter_.add(batch.draws, scalar + kScalars);
     scalar[kReplaced] += batch.replaced;
-    audit_.add(batch, losses);
+    audit_.add(read, losses);
     clock.lap(Phase::kForward);
     reducer_.prepare(micro + 1 == split_.accumulation);
     (loss * scaler_.scale()).backward();
+    synchronize(device_);
     clock.lap(Phase::kBackward);
   }
   audit_.finish_step();
@@ -164,12 +168,12 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
 }
 
 double Trainer::own_squares() const {
-  double squares = 0;
+  at::Tensor squares = at::zeros({}, flat_.gradients().options().dtype(at::kDouble));
   for (const Range& range : optimizer_.owned()) {
     const at::Tensor own = flat_.gradients().narrow(0, range.begin, range.size());
-    squares += at::dot(own, own).item<double>();
+    squares += at::dot(own, own);
   }
-  return squares;
+  return squares.item<double>();
 }
 
 void Trainer::scale_gradients(double factor) {

@@ -88,6 +88,7 @@ class Trainer {
   DrawCounter counter_;
   Audit audit_;
   Communicator& communicator_;
+  at::Device device_;
   BatchSplit split_;
   Partition partition_;
   FlatParameters flat_;

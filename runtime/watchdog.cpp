@@ -29,7 +29,7 @@ std::filesystem::path file_of(const std::filesystem::path& folder, int rank) {
 json describe(const Communicator& communicator) {
   const Clock::time_point now = Clock::now();
   json operations = json::array();
-  for (const OperationLog::Operation& operation : communicator.operations().newest()) {
+  for (const OperationLog::Operation& operation : communicator.log()->newest()) {
     json entry{{"number", operation.number},
                {"name", operation.name},
                {"bytes", operation.bytes},
@@ -41,7 +41,7 @@ json describe(const Communicator& communicator) {
   return {{"rank", communicator.rank()},
           {"host", host_name()},
           {"process", ::getpid()},
-          {"last_done", communicator.operations().last_done()},
+          {"last_done", communicator.log()->last_done()},
           {"operations", std::move(operations)}};
 }
 
@@ -103,7 +103,7 @@ void Watchdog::watch() {
     // A longer tick means that this process was stopped meanwhile, as the others may have been.
     const double passed = std::min(seconds_between(last_tick, now), 2 * tick.count());
     last_tick = now;
-    const auto since = communicator_.operations().waiting_since();
+    const auto since = communicator_.log()->waiting_since();
     waited = since && since == awaited ? waited + passed : 0;
     awaited = since;
     if (waited > timeout_) expire(waited);

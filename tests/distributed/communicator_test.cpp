@@ -12,21 +12,24 @@
 namespace kessoku::runtime {
 namespace {
 
-TEST(MpiCommunicatorTest, all_reduce_sums_over_ranks) {
+at::TensorOptions numbers() { return at::TensorOptions(at::kFloat).device(device); }
+
+TEST(CommunicatorTest, all_reduce_sums_over_ranks) {
   for (at::ScalarType type : {at::kFloat, at::kDouble, at::kLong}) {
-    at::Tensor tensor = at::full({1000}, communicator->rank() + 1, at::TensorOptions(type));
+    at::Tensor tensor =
+        at::full({1000}, communicator->rank() + 1, at::TensorOptions(type).device(device));
     communicator->all_reduce(tensor)->wait();
     const int size = communicator->size();
     EXPECT_EQ(tensor.sum().item<int64_t>(), 1000 * size * (size + 1) / 2);
   }
 }
 
-TEST(MpiCommunicatorTest, reduce_scatter_gives_each_rank_the_sum_of_its_part) {
+TEST(CommunicatorTest, reduce_scatter_gives_each_rank_the_sum_of_its_part) {
   const int64_t size = communicator->size();
-  const at::Tensor whole = at::arange(size * 64, at::kFloat).mul_(communicator->rank() + 1);
-  at::Tensor part = at::empty({64}, at::kFloat);
+  const at::Tensor whole = at::arange(size * 64, numbers()).mul_(communicator->rank() + 1);
+  at::Tensor part = at::empty({64}, numbers());
   communicator->reduce_scatter(whole, part)->wait();
-  const at::Tensor expected = at::arange(size * 64, at::kFloat)
+  const at::Tensor expected = at::arange(size * 64, numbers())
                                   .mul_(static_cast<double>(size * (size + 1)) / 2)
                                   .narrow(0, communicator->rank() * 64, 64);
   EXPECT_TRUE(part.equal(expected));
@@ -36,28 +39,28 @@ TEST(MpiCommunicatorTest, reduce_scatter_gives_each_rank_the_sum_of_its_part) {
   EXPECT_TRUE(own.equal(expected));
 }
 
-TEST(MpiCommunicatorTest, all_gather_collects_parts_also_in_place) {
+TEST(CommunicatorTest, all_gather_collects_parts_also_in_place) {
   const int64_t size = communicator->size();
-  at::Tensor whole = at::full({size * 16}, -1, at::kFloat);
+  at::Tensor whole = at::full({size * 16}, -1, numbers());
   at::Tensor own = whole.narrow(0, communicator->rank() * 16, 16);
   own.fill_(communicator->rank());
   communicator->all_gather(own, whole)->wait();
   for (int64_t rank = 0; rank < size; ++rank) {
-    EXPECT_TRUE(whole.narrow(0, rank * 16, 16).equal(at::full({16}, rank, at::kFloat)));
+    EXPECT_TRUE(whole.narrow(0, rank * 16, 16).equal(at::full({16}, rank, numbers())));
   }
-  at::Tensor elsewhere = at::full({size * 16}, -1, at::kFloat);
+  at::Tensor elsewhere = at::full({size * 16}, -1, numbers());
   communicator->all_gather(own.clone(), elsewhere)->wait();
   EXPECT_TRUE(elsewhere.equal(whole));
 }
 
-TEST(MpiCommunicatorTest, broadcast_text_reaches_every_rank) {
+TEST(CommunicatorTest, broadcast_text_reaches_every_rank) {
   for (const std::string& text :
        {std::string(), std::string("結束 band"), std::string(100'000, 'x')}) {
     EXPECT_EQ(communicator->broadcast_text(communicator->rank() == 0 ? text : "other"), text);
   }
 }
 
-TEST(MpiCommunicatorTest, all_gather_text_brings_texts_of_any_length) {
+TEST(CommunicatorTest, all_gather_text_brings_texts_of_any_length) {
   const auto text_of = [](int rank) {
     return std::string(static_cast<size_t>(13 * rank), 'a') + "é";
   };
@@ -69,14 +72,13 @@ TEST(MpiCommunicatorTest, all_gather_text_brings_texts_of_any_length) {
   for (const std::string& text : communicator->all_gather_text("")) EXPECT_EQ(text, "");
 }
 
-TEST(MpiCommunicatorTest, refuses_parts_that_do_not_make_the_whole) {
-  at::Tensor part = at::empty({3}, at::kFloat);
-  EXPECT_THROW(
-      communicator->reduce_scatter(at::empty({communicator->size() * 4}, at::kFloat), part),
-      std::logic_error);
+TEST(CommunicatorTest, refuses_parts_that_do_not_make_the_whole) {
+  at::Tensor part = at::empty({3}, numbers());
+  EXPECT_THROW(communicator->reduce_scatter(at::empty({communicator->size() * 4}, numbers()), part),
+               std::logic_error);
 }
 
-TEST(MpiCommunicatorTest, counts_the_ranks_of_this_host) {
+TEST(CommunicatorTest, counts_the_ranks_of_this_host) {
   EXPECT_EQ(communicator->local_size(), communicator->size());
   EXPECT_EQ(communicator->local_rank(), communicator->rank());
 }

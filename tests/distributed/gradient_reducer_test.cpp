@@ -40,7 +40,8 @@ struct Chain {
   /// Layer 9 is unused: its gradient never comes.
   model::Parameters parameters = [] {
     model::Parameters all;
-    for (int i = 0; i < 10; ++i) all.push_back({std::to_string(i), at::ones({100})});
+    for (int i = 0; i < 10; ++i)
+      all.push_back({std::to_string(i), at::ones({100}, at::TensorOptions(device))});
     return all;
   }();
   Partition partition;
@@ -50,7 +51,8 @@ struct Chain {
 
 void expect_sums(const Chain& chain, const std::vector<Range>& owned) {
   const double expected = 3.0 * communicator->size() * (communicator->size() + 1) / 2;
-  at::Tensor whole = at::full({chain.partition.numel()}, 0, at::kFloat);
+  at::Tensor whole =
+      at::full({chain.partition.numel()}, 0, at::TensorOptions(at::kFloat).device(device));
   for (size_t i = 0; i < 9; ++i) {
     const FlatRange& range = chain.flat.ranges()[i];
     whole.narrow(0, range.offset, range.numel).fill_(expected);
@@ -92,7 +94,8 @@ TEST(GradientReducerTest, learns_the_order_in_which_buckets_are_ready) {
 
 TEST(GradientReducerTest, wire_bf16_rounds_each_rank_but_sums_in_f32) {
   const int ranks = communicator->size();
-  at::Tensor whole = at::full({16 * ranks}, 1 + 1.0 / 256, at::kFloat);  // no bf16
+  at::Tensor whole = at::full({16 * ranks}, 1 + 1.0 / 256,
+                              at::TensorOptions(at::kFloat).device(device));  // no bf16
   at::Tensor part = whole.narrow(0, communicator->rank() * 16, 16);
   communicator->reduce_scatter(whole, part, Wire::kBFloat16)->wait();
   // The own number is not sent; the others come as 1. A bf16 sum of 3 ranks or more would round.

@@ -1,0 +1,119 @@
+"""Training over ranks whose GPUs and NCCL are stand-ins (tests/stand_ins): the same run as over MPI, and what happens when NCCL fails."""
+import json
+import os
+import unittest
+
+import numpy as np
+
+import harness
+from harness import WORK, kessoku, losses_of, make_inputs, weights_of
+
+ON_CPU = harness.ENVIRONMENT | {"KESSOKU_DEVICE": "cpu"}
+ON_GPU = harness.ENVIRONMENT | {"KESSOKU_DEVICE": "cuda", "LD_LIBRARY_PATH": os.environ["KESSOKU_STAND_INS"]}
+
+
+def setUpModule():
+    global RUN_FILE
+    harness.ENVIRONMENT = ON_CPU
+    _, _, RUN_FILE = make_inputs()
+
+
+def train(name, environment, *settings, ranks=0, expect=0):
+    """The run's folder, and what the program wrote."""
+    harness.ENVIRONMENT = environment
+    settings = ["train.steps=4", "train.global_batch=4", "train.micro_batch=4", "checkpoint.every_steps=2", *settings]
+    overrides = [word for setting in settings for word in ("--set", setting)]
+    done = kessoku("train", RUN_FILE, "--out", WORK / name, *overrides, ranks=ranks, expect=expect)
+    return WORK / name, done.stderr
+
+
+class NcclTest(unittest.TestCase):
+    def assert_same_run(self, run, other, steps=4):
+        self.assertEqual(len(losses_of(run)), steps)
+        np.testing.assert_allclose(losses_of(run), losses_of(other), rtol=1e-5)
+        for name, weights in weights_of(other).items():
+            # Where a gradient is at rounding level Adam makes it a full step either way.
+            far = np.abs(weights_of(run)[name] - weights) > 0.01 * steps * 1e-3
+            self.assertLess(far.sum(), 1e-4 * far.size + 1, name)
+
+    def test_trains_as_over_mpi(self):
+        one, _ = train("cpu", ON_CPU)
+        for name, ranks in (("one", 0), ("alone_under_mpirun", 1), ("four", 4)):
+            with self.subTest(name):
+                run, _ = train(name, ON_GPU, ranks=ranks)
+                self.assert_same_run(run, one)
+
+    def test_bf16_on_the_wire_sums_as_over_mpi(self):
+        settings = ["communication.wire=bf16"]
+        run, _ = train("wire_gpu", ON_GPU, *settings, ranks=4)
+        np.testing.assert_allclose(losses_of(run), losses_of(train("wire_cpu", ON_CPU, *settings, ranks=4)[0]), rtol=1e-5)
+
+    def test_resumes_bit_equal_and_on_cpus(self):
+        whole, _ = train("whole_run", ON_GPU, ranks=2)
+        half, _ = train("halves", ON_GPU, "train.steps=2", ranks=2)
+        train("halves", ON_GPU, ranks=2)
+        self.assertEqual(losses_of(half).tolist(), losses_of(whole).tolist())
+        for name, weights in weights_of(whole).items():
+            np.testing.assert_array_equal(weights_of(half)[name], weights, name)
+        other, _ = train("then_cpu", ON_GPU, "train.steps=2", ranks=2)
+        train("then_cpu", ON_CPU)
+        self.assert_same_run(other, whole)
+
+    def test_everything_at_once(self):
+        settings = ["train.precision=bf16", "train.gradient_checkpointing=true", "train.micro_batch=1", "validation.fraction=0.2",
+                    "validation.every_steps=2", "sample.every_steps=4", 'sample.prompts=["a picture"]', "sample.steps=2", "sample.size=[64, 64]",
+                    "audit.batches=1", "checkpoint.background=true", 'optimizer.freeze=["unet.conv_in*"]']
+        run, _ = train("everything", ON_GPU, *settings, ranks=2)
+        other, _ = train("everything_cpu", ON_CPU, *settings, ranks=2)
+        np.testing.assert_allclose(losses_of(run), losses_of(other), rtol=2e-2)  # bf16
+        self.assertTrue((run / "samples/step-00000004/grid.png").exists())
+        self.assertTrue((run / "audit/step-00000001.safetensors").exists())
+
+    def test_inpainting_models_train_too_and_without_shards(self):
+        run, _ = train("inpainting", ON_GPU, "train.inpainting=true", "optimizer.shard=false", "communication.overlap=false", ranks=2)
+        other, _ = train("inpainting_cpu", ON_CPU, "train.inpainting=true")
+        np.testing.assert_allclose(losses_of(run), losses_of(other), rtol=1e-5)
+
+    def assert_fails(self, fault, code, words, *settings):
+        run, errors = train("fault-" + fault.replace(":", "-"), ON_GPU | {"KESSOKU_STAND_IN_FAULT": fault}, *settings, ranks=2, expect=code)
+        self.assertIn(words, errors)
+        return run, errors
+
+    def test_ranks_that_never_meet(self):
+        self.assert_fails("init@1", 76, "did not connect the GPUs of 2 ranks in 3 s", "communication.timeout_seconds=3")
+
+    def test_a_call_that_fails(self):
+        self.assert_fails("refuse:5@1", 70, "by NCCL failed: unhandled system error (the stand-in refuses this call)")
+
+    def test_a_connection_that_is_lost(self):
+        self.assert_fails("lose:7@1", 70, "NCCL lost another rank")
+
+    def test_a_call_that_never_ends(self):
+        run, errors = self.assert_fails("hang:9", 76, "an exchange has taken over", "communication.timeout_seconds=3")
+        report = json.loads((run / "watchdog/rank-00001.json").read_text())
+        stuck = [o for o in report["operations"] if "done" not in o]
+        self.assertIn("begun", stuck[0])
+        self.assertIn(stuck[0]["name"], ("reduce-scatter", "all-gather"))
+
+    def test_more_ranks_than_gpus(self):
+        _, errors = train("many", ON_GPU | {"KESSOKU_STAND_IN_GPUS": "2"}, ranks=4, expect=64)
+        self.assertIn("4 ranks on a host with 2 GPUs", errors)
+
+    def test_no_gpu(self):
+        _, errors = train("none", ON_GPU | {"KESSOKU_STAND_IN_GPUS": "0"}, expect=64)
+        self.assertIn("shows no GPU", errors)
+
+    def test_prepares_and_samples_there(self):
+        harness.ENVIRONMENT = ON_GPU
+        kessoku("prepare", WORK / "data", "--out", WORK / "store_gpu", "--model", WORK / "model", "--resolution", 64)
+        kessoku("inspect", WORK / "store_gpu", "--verify")
+        kessoku("sample", WORK / "model", "--prompt", "a red hat", "--steps", 2, "--size", "64x64", "--out", WORK / "gpu_pictures")
+        harness.ENVIRONMENT = ON_CPU
+        kessoku("sample", WORK / "model", "--prompt", "a red hat", "--steps", 2, "--size", "64x64", "--out", WORK / "cpu_pictures")
+        from PIL import Image
+        pictures = [np.asarray(Image.open(WORK / name / "00000.png"), dtype=int) for name in ("gpu_pictures", "cpu_pictures")]
+        self.assertLessEqual(np.abs(pictures[0] - pictures[1]).max(), 1)
+
+
+if __name__ == "__main__":
+    harness.run_tests()

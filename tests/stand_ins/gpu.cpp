@@ -1,0 +1,297 @@
+// Stands in for libtorch_cuda.so on a machine without a GPU: tensors of device "cuda" live in host
+// memory, and LibTorch's CPU kernels compute on them. What a GPU would refuse is refused: a tensor
+// of the CPU among tensors of the GPU. Streams other than the default one work later, on threads of
+// their own, so that what nobody waited for is not there yet.
+#include <ATen/core/Tensor.h>
+#include <ATen/core/stack.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/library.h>
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <future>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "tests/stand_ins/stream.h"
+
+namespace kessoku::stand_ins {
+
+namespace {
+
+constexpr int kStreams = 4;  // of the pool, for all devices together
+
+int device_count() {
+  const char* count = std::getenv("KESSOKU_STAND_IN_GPUS");
+  return count == nullptr ? 4 : std::atoi(count);
+}
+
+Stream* pool_stream(c10::StreamId id) {
+  // Never destroyed: the process may end while a stream hangs.
+  static auto* streams = new std::array<Stream*, kStreams>{};
+  static std::mutex mutex;
+  if (id == 0) return nullptr;
+  const std::lock_guard lock(mutex);
+  Stream*& stream = (*streams)[static_cast<size_t>(id - 1) % kStreams];
+  if (stream == nullptr) stream = new Stream(static_cast<int>(id));
+  return stream;
+}
+
+/// One version of an event.
+using Version = std::shared_future<void>;
+struct Event {
+  Version version;
+};
+
+bool is_done(const Version& version) {
+  return !version.valid() || version.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
+c10::Stream stream_of(c10::Device device, c10::StreamId id) {
+  return c10::Stream(c10::Stream::UNSAFE, device, id);
+}
+
+thread_local c10::DeviceIndex current_device = 0;
+thread_local std::array<c10::StreamId, 64> current_streams{};
+
+class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
+ public:
+  c10::DeviceType type() const override { return c10::kCUDA; }
+  c10::Device exchangeDevice(c10::Device device) const override {
+    const c10::Device before = getDevice();
+    current_device = device.index();
+    return before;
+  }
+  c10::Device getDevice() const override { return {c10::kCUDA, current_device}; }
+  void setDevice(c10::Device device) const override { current_device = device.index(); }
+  void uncheckedSetDevice(c10::Device device) const noexcept override {
+    current_device = device.index();
+  }
+  c10::Stream getStream(c10::Device device) const override {
+    return stream_of(device, current_streams[static_cast<size_t>(device.index())]);
+  }
+  c10::Stream getDefaultStream(c10::Device device) const override { return stream_of(device, 0); }
+  c10::Stream getStreamFromGlobalPool(c10::Device device, bool) const override {
+    static std::atomic<int> next = 0;
+    return stream_of(device, 1 + next++ % kStreams);
+  }
+  c10::Stream exchangeStream(c10::Stream stream) const override {
+    const c10::Stream before = getStream(stream.device());
+    current_streams[static_cast<size_t>(stream.device_index())] = stream.id();
+    return before;
+  }
+  void* getStreamNativeHandle(const c10::Stream stream) const override {
+    return pool_stream(stream.id());
+  }
+
+  void record(void** event, const c10::Stream& stream, const c10::DeviceIndex,
+              const c10::EventFlag) const override {
+    if (*event == nullptr) *event = new Event;
+    const auto reached = std::make_shared<std::promise<void>>();
+    static_cast<Event*>(*event)->version = reached->get_future().share();
+    note("record stream=" + std::to_string(stream.id()));
+    if (Stream* queue = pool_stream(stream.id())) {
+      queue->enqueue([reached] { reached->set_value(); });
+    } else {
+      reached->set_value();
+    }
+  }
+  void block(void* event, const c10::Stream& stream) const override {
+    const Version version = static_cast<Event*>(event)->version;
+    note("wait stream=" + std::to_string(stream.id()));
+    if (Stream* queue = pool_stream(stream.id())) {
+      queue->enqueue([version] { version.wait(); });
+    } else {
+      version.wait();
+    }
+  }
+  bool queryEvent(void* event) const override {
+    return event == nullptr || is_done(static_cast<Event*>(event)->version);
+  }
+  void synchronizeEvent(void* event) const override { static_cast<Event*>(event)->version.wait(); }
+  void destroyEvent(void* event, const c10::DeviceIndex) const noexcept override {
+    delete static_cast<Event*>(event);
+  }
+  c10::DeviceIndex deviceCount() const noexcept override {
+    return static_cast<c10::DeviceIndex>(device_count());
+  }
+  void synchronizeStream(const c10::Stream& stream) const override {
+    if (Stream* queue = pool_stream(stream.id())) queue->synchronize();
+  }
+};
+
+C10_REGISTER_GUARD_IMPL(CUDA, GuardImpl)
+
+/// The name under which LibTorch looks for it.
+struct CUDAHooks : at::CUDAHooksInterface {
+  explicit CUDAHooks(at::CUDAHooksArgs) {}
+  void init() const override {}
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return device_count() > 0; }
+  bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
+  bool hasCUDA() const override { return device_count() > 0; }
+  c10::DeviceIndex deviceCount() const override {
+    return static_cast<c10::DeviceIndex>(device_count());
+  }
+  c10::DeviceIndex current_device() const override { return stand_ins::current_device; }
+  c10::DeviceIndex getCurrentDevice() const override { return stand_ins::current_device; }
+  c10::Allocator* getPinnedMemoryAllocator() const override { return c10::GetCPUAllocator(); }
+};
+
+}  // namespace
+
+}  // namespace kessoku::stand_ins
+
+namespace at {
+using kessoku::stand_ins::CUDAHooks;
+REGISTER_CUDA_HOOKS(CUDAHooks)
+}  // namespace at
+
+namespace kessoku::stand_ins {
+
+namespace {
+
+using at::Tensor;
+
+/// The same memory as `storage`, which it keeps, under another device.
+c10::Storage storage_on(c10::Device device, const c10::Storage& storage, c10::Allocator* grow) {
+  auto* kept = new c10::Storage(storage);
+  c10::DataPtr memory(
+      storage.mutable_data(), kept, [](void* kept) { delete static_cast<c10::Storage*>(kept); },
+      device);
+  return {c10::Storage::use_byte_size_t(), storage.nbytes(), std::move(memory), grow,
+          /*resizable=*/grow != nullptr};
+}
+
+Tensor tensor_over(const c10::Storage& storage, const Tensor& like) {
+  Tensor tensor = at::detail::make_tensor<c10::TensorImpl>(
+      c10::Storage(storage),
+      c10::DispatchKeySet(storage.device().is_cuda() ? c10::DispatchKey::CUDA
+                                                     : c10::DispatchKey::CPU),
+      like.dtype());
+  tensor.unsafeGetTensorImpl()->set_sizes_and_strides(like.sizes(), like.strides(),
+                                                      like.storage_offset());
+  return tensor;
+}
+
+/// Tensors of the GPU, and the same memory as tensors of the CPU, for the time of one operator.
+class Aliases {
+ public:
+  explicit Aliases(const c10::OperatorHandle& op) : op_(op) {}
+
+  Tensor host(const Tensor& tensor) {
+    if (!tensor.defined() || !tensor.is_cuda()) {
+      if (tensor.defined() && tensor.dim() > 0) ++of_cpu_;
+      return tensor;
+    }
+    for (const Pair& pair : pairs_)
+      if (pair.device.is_same(tensor)) return pair.host;
+    const Tensor alias =
+        tensor_over(storage_on(c10::kCPU, tensor.storage(), c10::GetCPUAllocator()), tensor);
+    pairs_.push_back({tensor, alias, alias.storage()});
+    return alias;
+  }
+
+  Tensor device(const Tensor& result) const {
+    if (!result.defined() || result.is_cuda()) return result;
+    for (const Pair& pair : pairs_) {
+      if (pair.host.is_same(result)) return pair.device;
+      if (pair.before.is_alias_of(result.storage()))
+        return tensor_over(pair.device.storage(), result);  // a view
+    }
+    return tensor_over(storage_on(device_, result.storage(), nullptr), result);
+  }
+
+  /// After the operator: what was given as output may have got another size.
+  void update() const {
+    for (const Pair& pair : pairs_) {
+      c10::TensorImpl* impl = pair.device.unsafeGetTensorImpl();
+      if (pair.host.storage().data() != pair.device.storage().data())
+        impl->set_storage_keep_dtype(storage_on(device_, pair.host.storage(), nullptr));
+      if (pair.host.sizes() != pair.device.sizes() || pair.host.strides() != pair.device.strides())
+        impl->set_sizes_and_strides(pair.host.sizes(), pair.host.strides());
+    }
+  }
+
+  void set_device(c10::Device device) { device_ = device; }
+
+  /// As kernels of a GPU would.
+  void refuse_mixtures() {
+    if (!pairs_.empty()) device_ = pairs_.front().device.device();
+    for (const Pair& pair : pairs_) {
+      TORCH_CHECK(pair.device.device() == device_ || pair.device.dim() == 0, op_.schema().name(),
+                  ": tensors of ", device_, " and ", pair.device.device());
+    }
+    TORCH_CHECK(pairs_.empty() || of_cpu_ == 0 || op_.schema().name() == "aten::copy_",
+                op_.schema().name(), ": a tensor is on the CPU, others are on ", device_);
+  }
+
+ private:
+  struct Pair {
+    Tensor device, host;
+    c10::Storage before;
+  };
+  const c10::OperatorHandle& op_;
+  std::vector<Pair> pairs_;
+  int of_cpu_ = 0;
+  c10::Device device_{c10::kCUDA, current_device};
+};
+
+c10::IValue to_host(Aliases& aliases, const c10::IValue& value) {
+  if (value.isTensor()) return aliases.host(value.toTensor());
+  if (value.isDevice()) {
+    aliases.set_device(value.toDevice().has_index() ? value.toDevice()
+                                                    : c10::Device(c10::kCUDA, current_device));
+    return c10::Device(c10::kCPU);
+  }
+  if (value.isTensorList()) {
+    c10::List<Tensor> list;
+    for (const Tensor& tensor : value.toTensorVector()) list.push_back(aliases.host(tensor));
+    return list;
+  }
+  if (value.isOptionalTensorList()) {
+    c10::List<std::optional<Tensor>> list;
+    for (const std::optional<Tensor>& tensor : value.toOptionalTensorVector())
+      list.push_back(tensor ? std::optional(aliases.host(*tensor)) : std::nullopt);
+    return list;
+  }
+  return value;
+}
+
+c10::IValue to_device(const Aliases& aliases, const c10::IValue& value) {
+  if (value.isTensor()) return aliases.device(value.toTensor());
+  if (!value.isTensorList()) return value;
+  c10::List<Tensor> list;
+  for (const Tensor& tensor : value.toTensorVector()) list.push_back(aliases.device(tensor));
+  return list;
+}
+
+void run_on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const GuardImpl guard;
+  guard.synchronizeStream(guard.getStream(guard.getDevice()));
+  Aliases aliases(op);
+  const auto top = [&](size_t count) { return std::span(*stack).last(count); };
+  for (c10::IValue& value : top(op.schema().arguments().size())) value = to_host(aliases, value);
+  aliases.refuse_mixtures();
+  op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
+  aliases.update();
+  for (c10::IValue& value : top(op.schema().returns().size())) value = to_device(aliases, value);
+}
+
+TORCH_LIBRARY_IMPL(_, CUDA, library) {
+  library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_host>());
+}
+
+// LibTorch has kernels of these for all devices, which ask for more of a GPU than is here.
+TORCH_LIBRARY_IMPL(aten, CUDA, library) {
+  for (const char* name : {"copy_", "convolution", "convolution_backward", "_fused_sdp_choice"})
+    library.impl(name, torch::CppFunction::makeFromBoxedFunction<&run_on_host>());
+}
+
+}  // namespace
+
+}  // namespace kessoku::stand_ins

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+
+namespace kessoku::stand_ins {
+
+/// A stream other than the default one: carries out work in order, later, on a thread of its own.
+class Stream {
+ public:
+  explicit Stream(int number);
+  ~Stream();
+  void enqueue(std::function<void()> work);
+  void synchronize();
+  int number() const { return number_; }
+
+ private:
+  void run();
+
+  const int number_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> work_;
+  bool closing_ = false;
+  std::thread thread_;
+};
+
+/// Appends a line to the file that KESSOKU_STAND_IN_LOG names, with ".RANK" behind it; nothing if
+/// it is not set.
+void note(const std::string& line);
+
+}  // namespace kessoku::stand_ins
