@@ -1,66 +1,96 @@
 """Our store beside a numpy memmap of the same latents, taking turns: samples a second in random order, batch 64.
 
-    .venv/bin/python bench/loader.py [--rows 20000] [--rounds 7] [--load] [--directory D]
+    .venv/bin/python bench/loader.py [--rows 20000] [--rounds 15] [--directory D] [--out RESULT.json]
 
-The memmap copies rows of a raw file into a reused batch, on one thread: near the limit of what software can do. Ours
-reads the store through `Store::read`, every row's checksum verified, on one and on two threads; with --load also the
-whole loader, with noise and timesteps, which the memmap does not make. All files lie in the page cache. Prints medians, and the
-ratios of the rounds' neighbours.
+The memmap copies rows of a raw file into a reused batch, on one thread: near the limit of what software can do. Ours reads the store
+through `Store::read` into reused batches, every row's checksum verified, on one thread and on as many as there are cores; then through the
+whole loader, which also makes noise and timesteps and single-precision latents, where the memmap makes nothing. Both give the rows'
+captions. All processes stay open from round to round, all files lie in the page cache, and each round has one pass of each over
+all rows. Prints medians, and the medians of the rounds' ratios.
 """
 import argparse
+import json
+import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import tempfile
 import time
 
 import numpy as np
-import torch
 
 PROGRAM = pathlib.Path(__file__).resolve().parents[1] / "build/bench/loader_bench"
 BATCH = 64
+SHAPE = (4, 64, 64)
 
 
-def ours(*arguments):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], check=True, capture_output=True, text=True)
-    return float(done.stdout or 0)
+class Ours:
+    """`way` is read or load; a call is one pass."""
+
+    def __init__(self, way, store, threads):
+        self.process = subprocess.Popen([PROGRAM, way, store, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def memmap(latents, count):
-    captions = [f"bocchi, guitar, picture {i}" for i in range(count)]
-    batch = torch.empty(BATCH, 4, 64, 64, dtype=torch.float16).numpy()
-    order = np.random.permutation(count)
-    start = time.perf_counter()
-    for first in range(0, count - BATCH + 1, BATCH):
-        rows = order[first:first + BATCH]
-        np.take(latents, rows, axis=0, out=batch, mode="clip")
-        [captions[i] for i in rows]
-    return count // BATCH * BATCH / (time.perf_counter() - start)
+class Memmap:
+    """As MemmapLoader of the peer that it stands for."""
+
+    def __init__(self, path, count):
+        self.latents = np.memmap(path, np.float16, "r", shape=(count, *SHAPE))
+        self.captions = [f"bocchi, guitar, picture {i}" for i in range(count)]
+        self.batch = np.empty((BATCH, *SHAPE), np.float16)
+
+    def __call__(self):
+        count = len(self.captions)
+        order = np.random.permutation(count)
+        start = time.perf_counter()
+        for first in range(0, count - BATCH + 1, BATCH):
+            rows = order[first:first + BATCH]
+            np.take(self.latents, rows, axis=0, out=self.batch, mode="clip")
+            [self.captions[i] for i in rows]
+        return count // BATCH * BATCH / (time.perf_counter() - start)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--rows", type=int, default=20000)
-    p.add_argument("--rounds", type=int, default=7)
-    p.add_argument("--load", action="store_true")
+    p.add_argument("--rounds", type=int, default=15)
     p.add_argument("--directory", type=pathlib.Path)
+    p.add_argument("--out", type=pathlib.Path)
     a = p.parse_args()
-    torch.set_num_threads(1)
+    cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(dir=a.directory) as folder:
         store = pathlib.Path(folder) / "store"
-        ours("make", store, a.rows)
-        latents = np.memmap(store / "latents.raw", np.float16, "r", shape=(a.rows, 4, 64, 64))
-        ways = {"memmap": lambda: memmap(latents, a.rows),
-                "read, 1 thread": lambda: ours("read", store, 1), "read, 2 threads": lambda: ours("read", store, 2)}
-        if a.load:
-            ways |= {"load, 1 thread": lambda: ours("load", store, 1), "load, 2 threads": lambda: ours("load", store, 2)}
+        subprocess.run([PROGRAM, "make", store, str(a.rows)], check=True)
+        ways = {"memmap": Memmap(store / "latents.raw", a.rows)}
+        for way in ("read", "load"):
+            for threads in sorted({1, cores}):
+                ways[f"{way}, threads: {threads}"] = Ours(way, store, threads)
         for way in ways.values():
             way()  # warms page cache and page tables
-        rounds = [{name: way() for name, way in ways.items()} for _ in range(a.rounds)]
+        # The whole loader, whose noise is nothing to compare, every fifth round: it takes as long as fifty of the others.
+        rounds = [{name: way() for name, way in ways.items() if r % 5 == 0 or not name.startswith("load")} for r in range(a.rounds)]
+        for way in list(ways.values())[1:]:
+            way.close()
+    rows = []
     print(f"{'':<18} {'samples/s':>12} {'of memmap':>10}")
     for name in ways:
-        rate = statistics.median(r[name] for r in rounds)
-        print(f"{name:<18} {rate:>12.0f} {statistics.median(r[name] / r['memmap'] for r in rounds):>9.2f}x")
+        own = [r for r in rounds if name in r]
+        rows.append(dict(way=name, samples_per_s=round(statistics.median(r[name] for r in own)),
+                         of_memmap=round(statistics.median(r[name] / r["memmap"] for r in own), 3)))
+        print(f"{name:<18} {rows[-1]['samples_per_s']:>12} {rows[-1]['of_memmap']:>9.2f}x")
+    if a.out:
+        a.out.write_text(json.dumps(dict(benchmark="loader", machine=f"{cores} cores, {platform.machine()}", rows_of_store=a.rows, batch=BATCH,
+                                         rounds=a.rounds, ways=rows), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@
 //     loader_bench load STORE THREADS     the same through the whole loader: noise, timesteps, …
 //     loader_bench open STORE             to a sampler that is ready: prints the seconds
 //
-// read and load make one pass over the store to warm up and one that counts, and print its samples
-// a second.
+// read and load make a pass over the store for each line that they are sent, and answer with its
+// samples a second: so one process can take turns with another that stays open, too.
 #include <ATen/ops/empty.h>
 
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <iostream>
 #include <thread>
 
 #include "base/error.h"
@@ -69,10 +70,13 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 void read_batches(const Store& store, const std::vector<std::vector<Draw>>& batches,
                   std::atomic<size_t>& next) {
   const at::Tensor slab = at::empty({kBatch, 4, 64, 64}, at::kHalf);
+  const std::span bytes(static_cast<std::byte*>(slab.mutable_data_ptr()), slab.nbytes());
+  const size_t row_bytes = bytes.size() / kBatch;
   for (size_t i = next++; i < batches.size(); i = next++) {
     std::vector<std::string> captions;
+    captions.reserve(kBatch);
     for (size_t p = 0; p < kBatch; ++p) {
-      store.read(batches[i][p].example, Kind::kLatents, 0, slab[static_cast<int64_t>(p)]);
+      store.read(batches[i][p].example, Kind::kLatents, 0, bytes.subspan(p * row_bytes, row_bytes));
       captions.push_back(store.caption(batches[i][p].example));
     }
   }
@@ -133,8 +137,10 @@ int run(const std::vector<std::string>& arguments) {
   const Store store(arguments[1]);
   const int threads = std::stoi(arguments[2]);
   const auto pass = arguments[0] == "read" ? read : load;
-  pass(store, threads);
-  fmt::print("{}\n", pass(store, threads));
+  for (std::string line; std::getline(std::cin, line);) {
+    fmt::print("{}\n", pass(store, threads));
+    std::fflush(stdout);
+  }
   return 0;
 }
 

@@ -4,6 +4,10 @@
 
 namespace kessoku::data {
 
+void Column::hold() {
+  if (file_ != nullptr) *this = Column(all<std::byte>());
+}
+
 void Column::read(uint64_t at, std::span<std::byte> out) const {
   if (at > bytes_ || out.size() > bytes_ - at)
     throw std::logic_error("Column: read beyond its end");

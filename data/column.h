@@ -20,6 +20,8 @@ class Column {
         bytes_(values_->size()) {}
 
   uint64_t bytes() const { return bytes_; }
+  /// Reads the column into memory, where it stays.
+  void hold();
   /// Reads [at, at + out.size()), which must be within the column. Throws DataError.
   void read(uint64_t at, std::span<std::byte> out) const;
 

@@ -40,11 +40,11 @@ Crop align(const Crop& crop, int shrink) {
 /// (H, W, 3) u8 of any size → (height, width, 3)
 at::Tensor resize(const at::Tensor& pixels, int64_t width, int64_t height) {
   if (pixels.size(0) == height && pixels.size(1) == width) return pixels.contiguous();
-  const c10::ParallelGuard serial(true);  // each image has a thread already
-  const at::Tensor planes = pixels.contiguous().permute({2, 0, 1}).unsqueeze(0);
+  // In this order it is known as channels-last, and no plane is taken apart or put together.
+  const at::Tensor planes = pixels.contiguous().unsqueeze(0).permute({0, 3, 1, 2});
   return at::_upsample_lanczos2d_aa(planes, at::IntArrayRef{height, width}, false, std::nullopt)
+      .permute({0, 2, 3, 1})
       .squeeze(0)
-      .permute({1, 2, 0})
       .contiguous();
 }
 
@@ -117,6 +117,7 @@ Image to_image(const at::Tensor& pixels) {
 FittedImage fit_image(std::string_view encoded, const std::string& name, const FitOptions& options,
                       uint64_t seed, std::optional<size_t> bucket) {
   const c10::InferenceMode no_autograd;
+  const c10::ParallelGuard serial(true);  // each image has a thread already
   try {
     return Fitter(encoded, options).fit(seed, bucket);
   } catch (const Error& error) {

@@ -1,6 +1,6 @@
 #include "data/row_maker.h"
 
-#include <ATen/ops/from_blob.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 
@@ -12,11 +12,19 @@ namespace kessoku::data {
 
 namespace {
 
-/// (3, H, W) u8
-at::Tensor to_planes(Image& image) {
-  return at::from_blob(image.pixels.data(), {image.height, image.width, 3}, at::kByte)
-      .permute({2, 0, 1})
-      .contiguous();
+/// (3, H, W) u8. By hand: a strided copy of LibTorch's takes four times as long.
+at::Tensor to_planes(const Image& image) {
+  const at::Tensor planes = at::empty({3, image.height, image.width}, at::kByte);
+  const size_t area = image.pixels.size() / 3;
+  auto* red = planes.mutable_data_ptr<uint8_t>();
+  uint8_t *green = red + area, *blue = green + area;
+  const uint8_t* pixel = image.pixels.data();
+  for (size_t i = 0; i < area; ++i, pixel += 3) {
+    red[i] = pixel[0];
+    green[i] = pixel[1];
+    blue[i] = pixel[2];
+  }
+  return planes;
 }
 
 std::array<int32_t, 4> box(const Crop& crop) {

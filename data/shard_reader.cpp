@@ -84,26 +84,29 @@ void ShardReader::drop_indices() {
   for (auto& [name, columns] : buckets_) columns.category = columns.settings = {};
 }
 
-void ShardReader::read(const std::string& bucket, Kind kind, uint64_t row, int64_t variant,
-                       void* out) const {
-  const Payload& payload = buckets_.at(bucket).payloads.at(kind);
-  if (!payload.offset) return read_by_library(bucket, kind, row, variant, out);
-  const uint64_t index =
-      row * static_cast<uint64_t>(payload.variants) + static_cast<uint64_t>(variant);
-  const RawFile& file = rows_file_ ? *rows_file_ : *columns_file_;
-  file.read(*payload.offset + index * payload.row_bytes,
-            {static_cast<std::byte*>(out), payload.row_bytes});
+void ShardReader::hold_captions() {
+  for (auto& [name, columns] : buckets_) {
+    columns.captions.bytes.hold();
+    columns.caption_parts.bytes.hold();
+  }
 }
 
-void ShardReader::read_by_library(const std::string& bucket, Kind kind, uint64_t row,
-                                  int64_t variant, void* out) const {
+void ShardReader::read(const Payload& payload, uint64_t row, int64_t variant,
+                       std::span<std::byte> out) const {
+  if (!payload.offset) return read_by_library(payload, row, variant, out.data());
+  const RawFile& file = rows_file_ ? *rows_file_ : *columns_file_;
+  file.read(*payload.offset + payload.index(row, variant) * payload.row_bytes, out);
+}
+
+void ShardReader::read_by_library(const Payload& payload, uint64_t row, int64_t variant,
+                                  void* out) const {
   const std::lock_guard lock(library_->mutex);
   const Hdf5Quiet quiet;
-  const std::string where = fmt::format("{}:/{}/{}", name_, bucket, to_string(kind));
-  const Hdf5Id dataset(H5Dopen2(library_->file_of_rows(),
-                                fmt::format("{}/{}", bucket, to_string(kind)).c_str(), H5P_DEFAULT),
-                       H5Dclose, where + ": cannot be opened");
-  const auto& shape = buckets_.at(bucket).payloads.at(kind).shape;
+  const std::string name = fmt::format("{}/{}", payload.bucket, to_string(payload.kind));
+  const std::string where = fmt::format("{}:/{}", name_, name);
+  const Hdf5Id dataset(H5Dopen2(library_->file_of_rows(), name.c_str(), H5P_DEFAULT), H5Dclose,
+                       where + ": cannot be opened");
+  const auto& shape = payload.shape;
   std::vector<hsize_t> start(2 + shape.size()), count{1, 1};
   start[0] = row;
   start[1] = static_cast<hsize_t>(variant);
@@ -113,7 +116,7 @@ void ShardReader::read_by_library(const std::string& bucket, Kind kind, uint64_t
                       H5Sclose, where);
   if (H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr) <
           0 ||
-      H5Dread(dataset, element_type(kind), memory, space, H5P_DEFAULT, out) < 0) {
+      H5Dread(dataset, element_type(payload.kind), memory, space, H5P_DEFAULT, out) < 0) {
     throw DataError(fmt::format("{}: row {} cannot be read", where, row));
   }
 }

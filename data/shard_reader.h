@@ -11,12 +11,18 @@ namespace kessoku::data {
 
 /// The rows of one kind in one bucket's group.
 struct Payload {
+  Kind kind{};
+  std::string bucket{};
   uint64_t rows = 0;
   int64_t variants = 0;
   std::vector<int64_t> shape{};       ///< of one row of one variant
   uint64_t row_bytes = 0;             ///< of one variant
   std::optional<uint64_t> offset{};   ///< in the file, if rows lie there as they are
   std::vector<uint64_t> checksums{};  ///< (rows, variants)
+  /// Of a row and variant among all of the payload.
+  uint64_t index(uint64_t row, int64_t variant) const {
+    return row * static_cast<uint64_t>(variants) + static_cast<uint64_t>(variant);
+  }
 };
 
 /// Everything in a bucket's group but the rows themselves. Texts and what is seldom asked for stay
@@ -46,14 +52,16 @@ class ShardReader {
   const std::map<std::string, BucketColumns>& buckets() const { return buckets_; }
   /// Category and settings of each row, for the caller to keep instead.
   void drop_indices();
-  /// The raw bytes of a row, not verified. `out` has Payload::row_bytes.
-  void read(const std::string& bucket, Kind kind, uint64_t row, int64_t variant, void* out) const;
+  /// The captions, and their parts, are held in memory from now on.
+  void hold_captions();
+  /// The raw bytes of a row, not verified. `payload` is one of this shard's; `out` has
+  /// Payload::row_bytes.
+  void read(const Payload& payload, uint64_t row, int64_t variant, std::span<std::byte> out) const;
   const std::string& name() const { return name_; }
 
  private:
   void open(const std::filesystem::path& store, const StoreManifest::Shard& entry);
-  void read_by_library(const std::string& bucket, Kind kind, uint64_t row, int64_t variant,
-                       void* out) const;
+  void read_by_library(const Payload& payload, uint64_t row, int64_t variant, void* out) const;
 
   std::string name_;
   std::unique_ptr<RawFile> columns_file_;

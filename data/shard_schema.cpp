@@ -126,7 +126,10 @@ Payload find_payload(hid_t group, Kind kind, const Bucket& bucket, uint64_t rows
   expect(H5Tequal(type, element_type(kind)) > 0, dataset.where, "not of the expected type");
   expect(dataset.dims.size() == 5 && dataset.dims[0] == rows && dataset.dims[1] > 0, dataset.where,
          "not of the expected shape");
-  Payload payload{.rows = rows, .variants = static_cast<int64_t>(dataset.dims[1])};
+  Payload payload{.kind = kind,
+                  .bucket = to_string(bucket),
+                  .rows = rows,
+                  .variants = static_cast<int64_t>(dataset.dims[1])};
   payload.row_bytes = dataset.bytes / rows / dataset.dims[1];
   payload.shape.assign(dataset.dims.begin() + 2, dataset.dims.end());
   const auto& shape = payload.shape;

@@ -12,10 +12,15 @@
 
 namespace kessoku::data {
 
+namespace {
+constexpr uint64_t kMostHeldCaptions = uint64_t{64} << 20;  ///< bytes
+}
+
 struct Store::Impl {
   struct Group {
-    const ShardReader* shard = nullptr;
-    const BucketColumns* columns = nullptr;  ///< null: the shard has no such bucket
+    ShardReader* shard = nullptr;
+    const BucketColumns* columns = nullptr;    ///< null: the shard has no such bucket
+    std::array<const Payload*, 3> payloads{};  ///< by Kind; null: not kept
   };
 
   StoreManifest manifest;
@@ -29,11 +34,14 @@ struct Store::Impl {
 
   void open_shards(const std::filesystem::path& path, std::vector<std::string>* problems);
   void check_shapes();
+  void hold_captions();
   const Group& group(const Row& row) const {
     return groups[size_t{row.shard} * bucket_names.size() + row.bucket];
   }
   const Payload& payload(const Row& row, Kind kind) const {
-    return group(row).columns->payloads.at(kind);
+    const Payload* payload = group(row).payloads[static_cast<size_t>(kind)];
+    if (payload == nullptr) throw std::logic_error("Store: keeps nothing of this kind");
+    return *payload;
   }
 };
 
@@ -50,8 +58,11 @@ void Store::Impl::open_shards(const std::filesystem::path& path,
     }
     for (const std::string& bucket : bucket_names) {
       const auto found = shards.back()->buckets().find(bucket);
-      const bool there = found != shards.back()->buckets().end();
-      groups.push_back({shards.back().get(), there ? &found->second : nullptr});
+      Group& group = groups.emplace_back(shards.back().get());
+      if (found == shards.back()->buckets().end()) continue;
+      group.columns = &found->second;
+      for (const auto& [kind, payload] : found->second.payloads)
+        group.payloads[static_cast<size_t>(kind)] = &payload;
     }
   }
 }
@@ -74,6 +85,17 @@ void Store::Impl::check_shapes() {
   if (!first.empty()) variants = first.begin()->second->variants;
 }
 
+/// Asking the file for each caption costs as much as a fifth of a row of latents.
+void Store::Impl::hold_captions() {
+  uint64_t bytes = 0;
+  for (const Group& group : groups) {
+    if (group.columns == nullptr) continue;
+    bytes += group.columns->captions.bytes.bytes() + group.columns->caption_parts.bytes.bytes();
+  }
+  if (bytes > kMostHeldCaptions) return;
+  for (auto& shard : shards) shard->hold_captions();
+}
+
 Store::Store(const std::filesystem::path& path, std::vector<std::string>* problems)
     : impl_(std::make_unique<Impl>()) {
   impl_->manifest = StoreManifest::read(path);
@@ -88,6 +110,7 @@ Store::Store(const std::filesystem::path& path, std::vector<std::string>* proble
   }
   impl_->rows = merge_by_source(groups);
   for (auto& shard : impl_->shards) shard->drop_indices();
+  impl_->hold_captions();
   if (impl_->rows.empty() && problems == nullptr)
     throw DataError(fmt::format("{}: the store holds no examples", path.string()));
 }
@@ -161,7 +184,7 @@ std::vector<int64_t> Store::shape(size_t example, Kind kind) const {
 void Store::read(size_t example, Kind kind, int64_t variant, const at::Tensor& out) const {
   const at::ScalarType dtype = kind == Kind::kImages ? at::kByte : at::kHalf;
   if (out.scalar_type() != dtype || !out.is_contiguous() || !out.device().is_cpu() ||
-      out.sizes() != at::IntArrayRef(shape(example, kind))) {
+      out.sizes() != at::IntArrayRef(impl_->payload(impl_->rows.at(example), kind).shape)) {
     throw std::logic_error("Store::read: `out` does not fit the row");
   }
   read(example, kind, variant, {static_cast<std::byte*>(out.data_ptr()), out.nbytes()});
@@ -169,16 +192,15 @@ void Store::read(size_t example, Kind kind, int64_t variant, const at::Tensor& o
 
 void Store::read(size_t example, Kind kind, int64_t variant, std::span<std::byte> out) const {
   const Row& row = impl_->rows.at(example);
-  const uint64_t expected = row_checksum(example, kind, variant);
-  if (out.size() != impl_->payload(row, kind).row_bytes)
-    throw std::logic_error("Store::read: `out` does not fit the row");
+  const Payload& payload = impl_->payload(row, kind);
+  if (out.size() != payload.row_bytes || variant < 0 || variant >= payload.variants)
+    throw std::logic_error("Store::read: `out` does not fit the row, or there is no such variant");
   const ShardReader& shard = *impl_->group(row).shard;
-  const std::string& bucket = impl_->bucket_names[row.bucket];
-  shard.read(bucket, kind, row.row, variant, out.data());
-  if (checksum(out) != expected) {
+  shard.read(payload, row.row, variant, out);
+  if (checksum(out) != payload.checksums[payload.index(row.row, variant)]) {
     throw DataError(fmt::format(
         "{}:/{}/{}: row {} ({}) is damaged: its checksum does not hold; prepare the store again",
-        shard.name(), bucket, to_string(kind), row.row, source(example)));
+        shard.name(), payload.bucket, to_string(kind), row.row, source(example)));
   }
 }
 
@@ -186,8 +208,8 @@ uint64_t Store::row_checksum(size_t example, Kind kind, int64_t variant) const {
   const Row& row = impl_->rows.at(example);
   if (variant < 0 || variant >= impl_->variants)
     throw std::logic_error("Store: there is no such variant");
-  return impl_->payload(row, kind)
-      .checksums[row.row * static_cast<uint64_t>(impl_->variants) + static_cast<uint64_t>(variant)];
+  const Payload& payload = impl_->payload(row, kind);
+  return payload.checksums[payload.index(row.row, variant)];
 }
 
 const StoreDigests& Store::digests() const {

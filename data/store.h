@@ -96,8 +96,8 @@ struct StoreDigests {
 };
 
 /// A store opened for reading: HDF5 is read once for the schema and the columns, rows are pread.
-/// Captions and sources stay in the files: 24 bytes an example are held, and 8 more a text and row
-/// checksum. Safe for concurrent use.
+/// Sources stay in the files, and captions too where they are more than 64 MiB in all: 24 bytes an
+/// example are held, and 8 more a text and row checksum. Safe for concurrent use.
 class Store {
  public:
   /// Throws UsageError if there is no store, DataError if a shard does not fit the manifest.

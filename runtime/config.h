@@ -33,7 +33,7 @@ struct RunConfig {
     bool shuffle_tags = false;      ///< new order of the comma-separated tags at each draw
     int64_t keep_tags = 0;          ///< tags behind the main prompt that stay where they are
     double flip = 0;                ///< probability of a mirrored picture; flip_p.txt overrides it
-    int64_t threads = 1;            ///< that read ahead, a rank
+    int64_t threads = 2;            ///< that read ahead, a rank
     int64_t prefetch = 4;           ///< batches read ahead, a rank
     std::string on_bad_row = "stop";  ///< a row that is damaged: "stop" | "skip" (another image)
 
