@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace kessoku::data {
 
@@ -66,7 +66,8 @@ std::vector<CaptionPart> caption_parts(const std::string& caption, const std::st
   if (encoded.empty()) return split(caption);
   try {
     std::vector<CaptionPart> parts;
-    for (const json& entry : json::parse(encoded)) parts.push_back(part_from_json(entry));
+    for (const json& entry : kessoku::parse_json(encoded, "parts of a caption"))
+      parts.push_back(part_from_json(entry));
     if (parts.empty()) throw DataError("a caption has no parts");
     return parts;
   } catch (const json::exception& error) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "data/store_manifest.h"
 
 namespace kessoku::data {
@@ -24,7 +25,7 @@ std::string to_text(const Part& part) {
 }
 
 Part from_text(const std::string& text) {
-  const json document = json::parse(text);
+  const json document = kessoku::parse_json(text, "another rank's message");
   Part part{.error = document.at("error"), .exit_code = document.at("exit_code")};
   part.all_known = document.at("all_known");
   part.rows = document.at("counts").at(0);

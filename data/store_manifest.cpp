@@ -8,6 +8,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "data/store_layout.h"
 
 namespace kessoku::data {
@@ -201,7 +202,9 @@ Skipped skipped_from_json(const json& entry) {
 
 int claimed_version(const std::filesystem::path& store) {
   try {
-    return json::parse(read_file(store / "store.json", kMostBytes)).at("version").get<int>();
+    return kessoku::parse_json(read_file(store / "store.json", kMostBytes), "")
+        .at("version")
+        .get<int>();
   } catch (const std::exception&) {
     return 0;
   }
@@ -218,8 +221,9 @@ StoreManifest StoreManifest::read(const std::filesystem::path& store) {
     throw UsageError(fmt::format("{}: no store here (no store.json); make one with kessoku prepare",
                                  store.string()));
   }
+  const json document = kessoku::parse_json(read_file(path, kMostBytes), path.string());
   try {
-    return from_json(json::parse(read_file(path, kMostBytes)));
+    return from_json(document);
   } catch (const json::exception& error) {
     throw DataError(fmt::format("{}: damaged: {}", path.string(), error.what()));
   } catch (const Error& error) {

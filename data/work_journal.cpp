@@ -7,12 +7,12 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/system_error.h"
 #include "data/store_layout.h"
 
@@ -222,7 +222,7 @@ std::optional<InterruptedWork> read_journal(const fs::path& shard) {
     const std::string content = read_file(journal_path(shard), kMostBytes);
     const size_t header = content.find('\n');
     if (header == std::string::npos) return std::nullopt;
-    parse_header(json::parse(content.substr(0, header)), work);
+    parse_header(kessoku::parse_json(content.substr(0, header), shard.string()), work);
     const Frame frame(work.layout);
     for (work.bytes = header + 1; content.size() - work.bytes >= frame.bytes();
          work.bytes += frame.bytes()) {

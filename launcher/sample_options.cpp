@@ -33,7 +33,7 @@ std::string text_of(const json& value) {
 Line parse_json_line(const std::string& text, int64_t count) {
   json object;
   try {
-    object = model::parse_json(text, "line");
+    object = parse_json(text, "line");
   } catch (const DataError&) {
   }
   if (!object.is_object()) {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "metrics/html.h"
 #include "metrics/report_samples.h"
 #include "metrics/report_settings.h"
@@ -21,7 +21,7 @@ using Json = nlohmann::ordered_json;
 
 Json read_json(const fs::path& path) {
   if (!fs::exists(path)) return Json::object();
-  Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  Json json = parse_ordered_json(read_file(path), path.string());
   if (!json.is_object()) {
     throw DataError(fmt::format("{}: not a JSON object; mend it or move it away", path.string()));
   }

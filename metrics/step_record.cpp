@@ -1,9 +1,9 @@
 #include "metrics/step_record.h"
 
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace kessoku::metrics {
 
@@ -62,7 +62,7 @@ std::string to_json(const StepRecord& record) {
 }
 
 StepRecord step_record_from_json(std::string_view line) {
-  const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  const Json object = parse_ordered_json(line, "a record");
   if (!object.is_object()) throw DataError("not a JSON object");
   StepRecord record;
   record.step = count(object, "step");

@@ -12,7 +12,6 @@ using nlohmann::json;
 namespace {
 
 constexpr size_t kMaxList = 16;
-constexpr int kDeepest = 32;  // configs have five levels; printing what is nested recurses
 
 bool is_count(const json& value, int64_t max, int64_t min = 1) {
   if (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(max))
@@ -127,19 +126,6 @@ json size_to_json(const std::array<int64_t, 2>& size) {
 
 std::string in_quotes(std::string_view text) {
   return json(text.substr(0, 60)).dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-json parse_json(std::string_view text, const std::string& where) {
-  const auto limit_depth = [&](int depth, json::parse_event_t, json&) {
-    if (depth > kDeepest) throw DataError(fmt::format("{}: nested too deeply", where));
-    return true;
-  };
-  try {
-    return json::parse(text, limit_depth);
-  } catch (const json::exception& error) {
-    throw DataError(
-        fmt::format("{}: not valid JSON: {}", where, std::string(error.what()).substr(0, 200)));
-  }
 }
 
 json read_json_file(const std::string& path, uint64_t max_bytes) {

@@ -1,11 +1,12 @@
 #pragma once
 
 #include <array>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/json.h"
 
 namespace kessoku::model {
 
@@ -48,9 +49,6 @@ nlohmann::json size_to_json(const std::array<int64_t, 2>& size);
 
 /// `text` for an error message: in quotes, on one line, shortened.
 std::string in_quotes(std::string_view text);
-
-/// JSON that is not nested too deeply for what prints it. Throws DataError that names `where`.
-nlohmann::json parse_json(std::string_view text, const std::string& where);
 
 /// Parses a JSON object file. Throws UsageError if it is not there, DataError if it is none.
 nlohmann::json read_json_file(const std::string& path, uint64_t max_bytes = 16u << 20);

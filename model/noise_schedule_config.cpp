@@ -77,7 +77,8 @@ NoiseScheduleConfig NoiseScheduleConfig::from_json(const json& json, const std::
 }
 
 json NoiseScheduleConfig::to_json() const {
-  json written = original.empty() ? stable_diffusion_1_5() : json::parse(original);
+  json written =
+      original.empty() ? stable_diffusion_1_5() : parse_json(original, "the noise schedule");
   if (zero_terminal_snr && !knows_zero_snr(written.value("_class_name", ""))) {
     written["_class_name"] = "DDIMScheduler";
   }

@@ -3,9 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros_like.h>
 
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
+#include "base/json.h"
 #include "model/safetensors.h"
 #include "runtime/checkpoint_folder.h"
 
@@ -32,7 +31,7 @@ std::vector<Range> ranges_of(const model::SafetensorsFile& shard) {
   if (found == shard.metadata().end())
     throw DataError(fmt::format("{}: its ranges are missing", shard.path().string()));
   std::vector<Range> ranges;
-  for (const json& range : json::parse(found->second))
+  for (const json& range : parse_json(found->second, shard.path().string()))
     ranges.push_back({range.at(0).get<int64_t>(), range.at(1).get<int64_t>()});
   return ranges;
 }

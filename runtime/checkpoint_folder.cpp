@@ -1,11 +1,11 @@
 #include "runtime/checkpoint_folder.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 
 namespace kessoku::runtime {
 
@@ -116,7 +116,7 @@ json read_checkpoint_manifest(const fs::path& checkpoint) {
         fmt::format("{}: no checkpoint (state/run.json is not there)", checkpoint.string()));
   }
   try {
-    json manifest = json::parse(read_file(file));
+    json manifest = parse_json(read_file(file), file.string());
     const int format = manifest.at("format").get<int>();
     if (format > kCheckpointFormat) {
       throw DataError(

@@ -4,10 +4,10 @@
 #include <c10/util/ParallelGuard.h>
 
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/output_file.h"
 #include "model/model_output.h"
 #include "model/safetensors.h"
@@ -224,11 +224,12 @@ void CheckpointWriter::commit() {
   json files = json::array();
   std::set<std::string> listed;
   for (int rank = 0; rank < communicator_.size(); ++rank) {
-    for (const json& part : json::parse(read_file(part_file(folder, rank)))) {
+    const fs::path file = part_file(folder, rank);
+    for (const json& part : parse_json(read_file(file), file.string())) {
       listed.insert(part.at("file").get<std::string>());
       files.push_back(part);
     }
-    fs::remove(part_file(folder, rank));
+    fs::remove(file);
   }
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (!entry.is_regular_file()) continue;

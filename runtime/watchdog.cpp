@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "base/exit_code.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "runtime/host.h"
 
 namespace kessoku::runtime {
@@ -53,7 +53,8 @@ std::string name_those_behind(const std::filesystem::path& folder, int ranks) {
   uint64_t furthest = 0;
   for (int rank = 0; rank < ranks; ++rank) {
     try {
-      const json report = json::parse(read_file(file_of(folder, rank)));
+      const std::filesystem::path file = file_of(folder, rank);
+      const json report = parse_json(read_file(file), file.string());
       done[rank] = report.at("last_done").get<uint64_t>();
       hosts[rank] = report.at("host").get<std::string>();
       furthest = std::max(furthest, done[rank]);

@@ -79,6 +79,14 @@ TEST_F(DamagedStore, CaptionsAreFoundByTheirChecksum) {
   expect_refused("captions or other columns are damaged");
 }
 
+TEST_F(DamagedStore, ManifestsNestedTooDeeplyAreRefused) {
+  // Copying what is nested so deeply would run out of stack.
+  std::ofstream(store() / "store.json")
+      << R"({"version": 2, "checksum": "0", "shards": )" << std::string(100'000, '[')
+      << std::string(100'000, ']') << "}";
+  expect_refused("store.json: nested too deeply");
+}
+
 TEST_F(DamagedStore, ShardsCutShortAreRefused) {
   fs::resize_file(shard(), fs::file_size(shard()) - 5000);
   expect_refused("cut short");
