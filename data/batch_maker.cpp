@@ -4,17 +4,9 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "data/caption_edit.h"
 
 namespace kessoku::data {
 namespace {
-
-void check_probability(const char* key, double value) {
-  if (!(value >= 0 && value <= 1)) {
-    throw UsageError(
-        fmt::format("data.{} = {} is no probability; it must be between 0 and 1", key, value));
-  }
-}
 
 Kind latent_kind(const Store& store) {
   if (store.keeps(Kind::kMoments)) return Kind::kMoments;
@@ -74,60 +66,14 @@ BatchMaker::BatchMaker(const Store& store, const LoaderOptions& options,
                        RowReader::Substitutes substitutes)
     : store_(store),
       options_(options),
+      choices_(store, options_),
       kinds_(choose_kinds(store, options)),
       reader_(store, kinds_, std::move(substitutes), options.on_bad_row),
       slabs_(options.pinned) {
-  check_probability("caption_dropout", options.caption_dropout);
-  check_probability("flip", options.flip);
-  if (options.flip > 0 && !options.images) {
-    throw UsageError(
-        "data.flip needs a store of images: latents cannot be mirrored; set data.flip = 0");
-  }
   if (options.first_timestep < 0 || options.first_timestep >= options.timesteps) {
     throw UsageError(fmt::format("timesteps from {} to before {}: there are none",
                                  options.first_timestep, options.timesteps));
   }
-  for (const auto& [from, to] : options.caption_rename) {
-    if (from.empty())
-      throw UsageError(fmt::format("data.caption_rename: an empty word cannot become \"{}\"", to));
-  }
-}
-
-const Settings& BatchMaker::settings_of(const Draw& draw) const {
-  static const Settings kPlain;
-  if (!options_.use_settings) return kPlain;
-  return store_.manifest().settings[store_.rows()[draw.example].settings];
-}
-
-std::string BatchMaker::caption_of(const Draw& draw) const {
-  const Settings& settings = settings_of(draw);
-  const double dropout = settings.caption_dropout.value_or(options_.caption_dropout);
-  if (RandomStream(options_.seed, Purpose::kCaptionDropout, draw.number).uniform() < dropout)
-    return "";
-  const std::string caption = store_.caption(draw.example);
-  const auto& renames = options_.caption_rename;
-  if (!options_.shuffle_tags && !settings.shuffle_tags) return rename_words(caption, renames);
-  const std::string encoded = store_.caption_parts(draw.example);
-  std::vector<CaptionPart> parts =
-      caption_parts(encoded.empty() ? rename_words(caption, renames) : caption, encoded);
-  if (!encoded.empty()) {
-    for (CaptionPart& part : parts) part.text = rename_words(part.text, renames);
-  }
-  parts = join_first(std::move(parts), static_cast<size_t>(options_.keep_tags));
-  return join_parts(shuffle_tags(std::move(parts), settings.longest_caption,
-                                 {options_.seed, Purpose::kTagOrder, draw.number}));
-}
-
-int64_t BatchMaker::variant_of(const Draw& draw) const {
-  const auto variants = static_cast<uint64_t>(store_.variants());
-  if (variants <= 1) return 0;
-  RandomStream random(options_.seed, Purpose::kVariant, draw.number);
-  return static_cast<int64_t>(random.below(variants));
-}
-
-bool BatchMaker::flipped(const Draw& draw) const {
-  const double probability = settings_of(draw).flip.value_or(options_.flip);
-  return RandomStream(options_.seed, Purpose::kFlip, draw.number).uniform() < probability;
 }
 
 std::vector<int64_t> BatchMaker::latent_shape(const Batch& batch) const {
@@ -150,12 +96,13 @@ void BatchMaker::read_rows(Batch& batch) const {
   for (size_t i = 0; i < batch.draws.size(); ++i) {
     Draw& draw = batch.draws[i];
     const uint32_t wanted = draw.example;
-    reader_.read(draw, variant_of(draw), rows);
+    reader_.read(draw, choices_.variant_of(draw), rows);
     batch.replaced += draw.example != wanted;
     for (size_t k = 0; k < kinds_.size(); ++k) {
       if (kinds_[k] == Kind::kImages) {
         // Beside latents, which are never flipped, images are not either.
-        copy_pixels(rows[k], options_.images && flipped(draw), place(batch.images, i).data());
+        copy_pixels(rows[k], options_.images && choices_.mirrors_pixels(draw),
+                    place(batch.images, i).data());
       } else {
         fill_latent(draw, rows[k], place(batch.latents, i));
       }
@@ -198,11 +145,9 @@ void BatchMaker::fill_numbers(Batch& batch) const {
   batch.timesteps = slabs_.take({size}, at::kLong);
   float* loss_scale = batch.loss_scale.mutable_data_ptr<float>();
   int64_t* timestep = batch.timesteps.mutable_data_ptr<int64_t>();
-  const auto range = static_cast<uint64_t>(options_.timesteps - options_.first_timestep);
   for (const Draw& draw : batch.draws) {
-    *loss_scale++ = static_cast<float>(settings_of(draw).loss_scale);
-    RandomStream random(options_.seed, Purpose::kTimestep, draw.number);
-    *timestep++ = options_.first_timestep + static_cast<int64_t>(random.below(range));
+    *loss_scale++ = static_cast<float>(choices_.settings_of(draw).loss_scale);
+    *timestep++ = choices_.timestep_of(draw);
   }
 }
 
@@ -229,7 +174,7 @@ Batch BatchMaker::make(uint64_t step, uint32_t micro, std::vector<Draw> draws) c
   if (batch.latents.defined()) fill_noises(batch);
   if (options_.masks) fill_masks(batch);
   fill_numbers(batch);
-  for (const Draw& draw : batch.draws) batch.captions.push_back(caption_of(draw));
+  for (const Draw& draw : batch.draws) batch.captions.push_back(choices_.caption_of(draw));
   if (options_.encode_caption) fill_input_ids(batch);
   return batch;
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "data/loader.h"
+#include "data/draw_choices.h"
 #include "data/row_reader.h"
 #include "data/slab_pool.h"
 
@@ -17,10 +17,6 @@ class BatchMaker {
   Batch make(uint64_t step, uint32_t micro, std::vector<Draw> draws) const;
 
  private:
-  const Settings& settings_of(const Draw& draw) const;
-  std::string caption_of(const Draw& draw) const;
-  int64_t variant_of(const Draw& draw) const;
-  bool flipped(const Draw& draw) const;
   std::vector<int64_t> latent_shape(const Batch& batch) const;
   void read_rows(Batch& batch) const;
   void fill_latent(const Draw& draw, const at::Tensor& row, std::span<float> out) const;
@@ -31,6 +27,7 @@ class BatchMaker {
 
   const Store& store_;
   LoaderOptions options_;
+  DrawChoices choices_;
   std::vector<Kind> kinds_;  // that are read: of latents, of images, or both in this order
   RowReader reader_;
   mutable SlabPool slabs_, rows_;  // of batches, and for rows on their way

@@ -18,6 +18,7 @@ struct Crop {
 /// plain centre (V = 1), that and its mirror image (2), then more crops of both kinds.
 inline bool is_mirrored(int64_t variant) { return variant % 2 == 1; }
 inline int64_t crop_number(int64_t variant) { return variant / 2; }
+inline int64_t variant_of_crop(int64_t crop, bool mirrored) { return 2 * crop + mirrored; }
 
 /// The part of a width × height image that becomes `bucket`: number 0 is the largest box of the
 /// bucket's aspect in the centre. Others are EveryDream2's: up to 2 % of the short side cut from

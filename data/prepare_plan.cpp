@@ -4,9 +4,9 @@
 
 #include <unordered_set>
 
-#include "base/checksum.h"
 #include "base/error.h"
 #include "data/parallel.h"
+#include "data/ready_latents.h"
 
 namespace kessoku::data {
 
@@ -36,7 +36,7 @@ class Planner {
       return {index, example.size ? wanted_bucket(example) : bucket_of_file(path), {}, {}};
     const std::string encoded = read_image_file(path);
     Planned planned{index, example.size ? wanted_bucket(example) : bucket_of(encoded),
-                    checksum(std::as_bytes(std::span(encoded))), std::nullopt};
+                    content_hash(dataset_, example, encoded), std::nullopt};
     planned.known = known_.find(*planned.content, example.source, fit_.table[planned.bucket]);
     if (!planned.known && (options_.strict || formerly_bad_.contains(example.source)))
       fit_image(encoded, example.source, fit_, *planned.content, planned.bucket);

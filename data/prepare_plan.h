@@ -9,7 +9,7 @@ namespace kessoku::data {
 struct Planned {
   uint32_t example;                         ///< index into Dataset::examples
   uint32_t bucket;                          ///< index into the table
-  std::optional<uint64_t> content;          ///< XXH3 of the image file, if it was read whole
+  std::optional<uint64_t> content;          ///< content_hash, if the image was read whole
   std::optional<KnownRows::Place> known{};  ///< the row of that content
 };
 

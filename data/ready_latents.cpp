@@ -4,12 +4,18 @@
 
 #include <algorithm>
 
+#include "base/checksum.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "data/kohya_latents.h"
 
 namespace kessoku::data {
 
+namespace fs = std::filesystem;
+
 namespace {
+
+constexpr uint64_t kMostBytes = uint64_t{256} << 20;
 
 /// Why no latents at all can be used; empty if they can.
 std::string obstacle(const PrepareOptions& options) {
@@ -47,16 +53,27 @@ void keep_ready_latents(Dataset& dataset, const PrepareOptions& options) {
 }
 
 void warn_of_flips(Dataset& dataset, const PrepareOptions& options) {
-  if (std::ranges::find(options.keep, Kind::kImages) != options.keep.end()) return;
+  // Mirrored variants are drawn as often as is asked for.
+  const bool images = std::ranges::find(options.keep, Kind::kImages) != options.keep.end();
+  if (images || options.fit.variants > 1) return;
   if (std::ranges::none_of(dataset.settings, [](const Settings& settings) {
         return settings.flip.value_or(0) > 0;
       })) {
     return;
   }
   dataset.warnings.push_back(
-      fmt::format("flip_p is not used: latents cannot be mirrored when they are drawn; {}",
-                  options.fit.variants > 1 ? "mirrored variants are drawn as often as the others"
-                                           : "--variants 2 keeps a mirror image of each, too"));
+      "flip_p is not used: latents cannot be mirrored when they are drawn; --variants 2 keeps a "
+      "mirror image of each, too, which is then drawn as often as flip_p says");
+}
+
+uint64_t content_hash(const Dataset& dataset, const Example& example, std::string_view encoded) {
+  Checksummer sum;
+  sum.add(std::as_bytes(std::span(encoded)));
+  std::error_code unreadable;
+  const fs::path latents = dataset.root / example.latents;
+  if (!example.latents.empty() && fs::is_regular_file(latents, unreadable))
+    sum.add(read_file(latents, kMostBytes));
+  return sum.value();
 }
 
 at::Tensor read_ready_latents(const Dataset& dataset, const Example& example) {

@@ -14,6 +14,10 @@ void keep_ready_latents(Dataset& dataset, const PrepareOptions& options);
 /// Adds a warning if the dataset asks for mirrored images and the store cannot give any as it asks.
 void warn_of_flips(Dataset& dataset, const PrepareOptions& options);
 
+/// XXH3 of what a row is made from: the image's file, and behind it that of the latents that the
+/// example brings along, if any.
+uint64_t content_hash(const Dataset& dataset, const Example& example, std::string_view encoded);
+
 /// An example's latents as a store keeps them: f16, (C, h, w) of the bucket's size. Throws
 /// DataError if the file has been damaged or changed.
 at::Tensor read_ready_latents(const Dataset& dataset, const Example& example);

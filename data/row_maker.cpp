@@ -4,7 +4,6 @@
 #include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 
-#include "base/checksum.h"
 #include "base/error.h"
 #include "data/ready_latents.h"
 
@@ -39,7 +38,7 @@ std::optional<MadeRow> RowMaker::make(const Planned& row) const {
   uint64_t content = 0;
   try {
     const std::string encoded = read_image_file(dataset_.root / example.source);
-    content = checksum(std::as_bytes(std::span(encoded)));
+    content = content_hash(dataset_, example, encoded);
     fitted = fit_image(encoded, example.source, options_.fit, content,
                        example.size ? std::optional<size_t>(row.bucket) : std::nullopt);
   } catch (const Error&) {

@@ -77,7 +77,7 @@ struct Provenance {
   uint32_t source_width;  ///< pixels, after the EXIF turn
   uint32_t source_height;
   std::array<int32_t, 4> crop;  ///< left, top, right, bottom in source pixels
-  uint64_t content_hash;        ///< XXH3 of the image file
+  uint64_t content_hash;        ///< XXH3 of the image file, and of the dataset's own latents
 };
 
 /// How one variant of an example was made.

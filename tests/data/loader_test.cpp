@@ -121,6 +121,73 @@ TEST_F(LoaderTest, EveryRankMicroBatchAndThreadCountSeesTheSameDraws) {
   }
 }
 
+// Of a store of latents with variants: how often each was drawn, by folder.
+std::map<uint32_t, std::array<int, 4>> count_variants(const Store& store, double flip) {
+  LoaderOptions options;
+  options.seed = kSeed;
+  options.last_step = 200;
+  options.micro_batch = 32;
+  options.flip = flip;
+  Loader loader(store, make_sampler(store, options.micro_batch), options);
+  std::map<uint32_t, std::array<int, 4>> counts;
+  for (uint64_t step = 0; step < options.last_step; ++step) {
+    const Batch batch = loader.next();
+    for (size_t p = 0; p < batch.draws.size(); ++p) {
+      const std::vector<float> latent = place_of(batch.latents, p);
+      const float first = latent.front() / static_cast<float>(TestStore::kScale);
+      const bool plain = std::ranges::adjacent_find(latent, std::not_equal_to()) != latent.end();
+      ++counts[store.rows()[batch.draws[p].example].category][plain ? 0 : std::lround(first)];
+    }
+  }
+  return counts;
+}
+
+void expect_shares(const std::array<int, 4>& counts, const std::array<double, 4>& shares) {
+  const double total = counts[0] + counts[1] + counts[2] + counts[3];
+  for (size_t v = 0; v < counts.size(); ++v)
+    EXPECT_NEAR(counts[v] / total, shares[v], 0.05) << "variant " << v;
+}
+
+TEST(Variants, AreMirroredAsOftenAsTheFolderOrTheRunSays) {
+  const TestStore files({Kind::kLatents}, 4, 0.2);
+  const Store store(files.path());
+  const uint32_t kA = 1, kNever = 3;
+  auto counts = count_variants(store, 0);
+  expect_shares(counts[kA], {0.25, 0.25, 0.25, 0.25});
+  expect_shares(counts[kNever], {0.4, 0.1, 0.4, 0.1});
+  counts = count_variants(store, 0.6);
+  expect_shares(counts[kA], {0.2, 0.3, 0.2, 0.3});
+  expect_shares(counts[kNever], {0.4, 0.1, 0.4, 0.1});
+}
+
+TEST(Variants, AreNeverMirroredWhereTheFolderSaysSo) {
+  const TestStore files({Kind::kLatents}, 3, 0.0);
+  const Store store(files.path());
+  expect_shares(count_variants(store, 0.9)[3], {0.5, 0, 0.5, 0});
+}
+
+TEST(Variants, OfPixelsAreNotMirroredAgainWhenTheyAreDrawn) {
+  const TestStore files({Kind::kImages}, 2, 1.0);
+  const Store store(files.path());
+  LoaderOptions options;
+  options.seed = kSeed;
+  options.last_step = 4;
+  options.micro_batch = 8;
+  options.images = true;
+  Loader loader(store, make_sampler(store, options.micro_batch), options);
+  for (uint64_t step = 0; step < options.last_step; ++step) {
+    const Batch batch = loader.next();
+    for (size_t p = 0; p < batch.draws.size(); ++p) {
+      const uint32_t example = batch.draws[p].example;
+      if (store.rows()[example].category != 3) continue;
+      const at::Tensor row = at::empty(store.shape(example, Kind::kImages), at::kByte);
+      store.read(example, Kind::kImages, 1, row);
+      EXPECT_EQ(place_of(batch.images, p).front(),
+                static_cast<float>(*row.const_data_ptr<uint8_t>()) / 127.5f - 1.0f);
+    }
+  }
+}
+
 TEST_F(LoaderTest, EverySplitOfTheGlobalBatchSeesTheSameDraws) {
   const uint64_t global_batch = 24;
   const std::map<uint64_t, Seen> reference = run(options(4, 24), 1, global_batch);

@@ -68,6 +68,23 @@ TEST_F(ReadyLatents, StandForEncodingTheirImage) {
   EXPECT_TRUE(prepare_store(options_).unchanged);
 }
 
+TEST_F(ReadyLatents, ThatAreNewerThanTheStoreReplaceItsRow) {
+  fs::rename(folder() / "0.npz", work_.path() / "later.npz");
+  prepare_store(options_);
+  EXPECT_EQ(encoded_, 2);
+  EXPECT_FALSE(has_ready_latents());
+  fs::rename(work_.path() / "later.npz", folder() / "0.npz");
+  fs::last_write_time(folder() / "0.npz", fs::file_time_type::clock::now());
+  const PrepareSummary summary = prepare_store(options_);
+  EXPECT_FALSE(summary.unchanged);
+  EXPECT_EQ(summary.reused, 1u);
+  EXPECT_TRUE(has_ready_latents());
+  fs::remove(folder() / "0.npz");
+  prepare_store(options_);
+  EXPECT_EQ(encoded_, 3);
+  EXPECT_FALSE(has_ready_latents());
+}
+
 TEST_F(ReadyLatents, AreLeftOutOfStoresThatKeepMore) {
   options_.keep = {Kind::kMoments};
   EXPECT_THAT(prepare_store(options_).warnings,
@@ -87,6 +104,11 @@ TEST(WarnOfFlips, WhereLatentsCannotBeMirrored) {
   Dataset dataset{.settings = {{}, {.flip = 0.5}}};
   warn_of_flips(dataset, options);
   EXPECT_THAT(dataset.warnings, ElementsAre(HasSubstr("--variants 2")));
+  dataset.warnings.clear();
+  options.fit.variants = 2;
+  warn_of_flips(dataset, options);
+  EXPECT_THAT(dataset.warnings, IsEmpty());
+  options.fit.variants = 1;
   dataset = {.settings = {{}, {.flip = 0}}};
   warn_of_flips(dataset, options);
   EXPECT_THAT(dataset.warnings, IsEmpty());

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 
 #include "base/random.h"
+#include "data/crop.h"
 #include "data/store_writer.h"
 #include "tests/temporary_folder.h"
 
@@ -18,7 +19,9 @@ class TestStore {
   static constexpr double kScale = 0.25;
   static constexpr float kLogVariance = -1.3862944f;  // 2 ln 0.5
 
-  explicit TestStore(const std::vector<Kind>& kept) {
+  /// `flip`: of folder "never".
+  explicit TestStore(const std::vector<Kind>& kept, int64_t variants = 1,
+                     std::optional<double> flip = {}) {
     StoreManifest manifest;
     manifest.created_by = "test";
     manifest.resolution = 32;
@@ -27,18 +30,21 @@ class TestStore {
     manifest.buckets = {{32, 32}, {64, 16}};
     manifest.categories = {{.path = "."}, {.path = "a"}, {.path = "always"}, {.path = "never"}};
     manifest.settings = {{}, {.caption_dropout = 1.0}, {.caption_dropout = 0.0, .loss_scale = 0.5}};
-    ShardLayout layout{kept, 1, {}};
+    manifest.settings[2].flip = flip;
+    ShardLayout layout{kept, variants, {}};
     for (const Bucket& bucket : manifest.buckets)
       layout.groups.push_back({bucket, kRows, shapes(bucket, kept)});
     ShardWriter writer(shard(), layout);
     for (size_t g = 0; g < layout.groups.size(); ++g) {
       for (uint32_t r = 0; r < kRows; ++r) {
-        for (const auto& [kind, shape] : layout.groups[g].shapes)
-          write_row(writer, g, r, static_cast<uint32_t>(g) * kRows + r, kind, shape);
+        for (const auto& [kind, shape] : layout.groups[g].shapes) {
+          for (int64_t v = 0; v < variants; ++v)
+            write_row(writer, g, r, static_cast<uint32_t>(g) * kRows + r, kind, v, shape);
+        }
       }
     }
-    manifest.shards.push_back(
-        writer.finish({infos(manifest.buckets[0], 0), infos(manifest.buckets[1], kRows)}));
+    manifest.shards.push_back(writer.finish(
+        {infos(manifest.buckets[0], 0, variants), infos(manifest.buckets[1], kRows, variants)}));
     manifest.write(path());
   }
 
@@ -53,7 +59,7 @@ class TestStore {
     return example % 4 == 2 ? 2 : 3;
   }
 
-  static std::vector<RowInfo> infos(const Bucket& bucket, uint32_t first) {
+  static std::vector<RowInfo> infos(const Bucket& bucket, uint32_t first, int64_t variants) {
     std::vector<RowInfo> rows;
     for (uint32_t i = first; i < first + kRows; ++i) {
       RowInfo row;
@@ -63,6 +69,8 @@ class TestStore {
       row.settings = row.category - 1;
       row.provenance = {
           static_cast<uint32_t>(bucket.width), static_cast<uint32_t>(bucket.height), {}, i};
+      for (int64_t v = 0; variants > 1 && v < variants; ++v)
+        row.variants.push_back({{}, is_mirrored(v)});
       rows.push_back(row);
     }
     return rows;
@@ -80,13 +88,13 @@ class TestStore {
   }
 
   static void write_row(ShardWriter& writer, size_t group, uint32_t row, uint32_t example,
-                        Kind kind, const std::vector<int64_t>& shape) {
+                        Kind kind, int64_t variant, const std::vector<int64_t>& shape) {
     const auto size = static_cast<size_t>(shape[0] * shape[1] * shape[2]);
     RandomStream random(7, Purpose::kInitialLatents, example);
     if (kind == Kind::kImages) {
       std::vector<uint8_t> pixels(size);
       for (uint8_t& pixel : pixels) pixel = static_cast<uint8_t>(random.next());
-      writer.write(group, row, kind, 0, std::as_bytes(std::span(pixels)));
+      writer.write(group, row, kind, variant, std::as_bytes(std::span(pixels)));
       return;
     }
     std::vector<float> values(size);
@@ -94,7 +102,9 @@ class TestStore {
     std::vector<at::Half> halves(values.begin(), values.end());
     if (kind == Kind::kMoments)
       std::fill(halves.begin() + size / 2, halves.end(), at::Half(kLogVariance));
-    writer.write(group, row, kind, 0, std::as_bytes(std::span(halves)));
+    // So that a batch tells which one was read.
+    if (variant > 0) std::fill(halves.begin(), halves.end(), at::Half(static_cast<float>(variant)));
+    writer.write(group, row, kind, variant, std::as_bytes(std::span(halves)));
   }
 
   tests::TemporaryFolder folder_;
