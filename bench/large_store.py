@@ -1,13 +1,18 @@
-"""How long it takes to open a store of many examples, and what verifying rows costs.
+"""How long it takes to open a store of many examples, to refresh its captions, to prepare a folder of many images, and what verifying
+rows costs.
 
-    large_store.py PROGRAM [--examples 1000000] [--repeat 5] [--out RESULT.json]
+    large_store.py PROGRAM [--examples 1000000] [--refreshed 200000] [--images 100000] [--repeat 5] [--out RESULT.json]
 
 Opening: h5py writes a store of --examples with captions, sources and all other columns, and rows of 16 bytes. `kessoku inspect` is
-timed on it, and on one of ten examples, whose time is the program's own start; the difference is opening and counting. Verifying: a
+timed on it, and on one of ten examples, whose time is the program's own start; the difference is opening and counting. loader_bench
+times what a training does before its first draw: opening, mixture and sampler. Refreshing: `prepare --captions-only` of a store of
+--refreshed examples whose every caption stands in a file beside its image, all captions new, then none. Preparing: --images pictures of
+one pixel, each with a caption file, in one folder. Verifying: a
 store of 1,024 rows of 768 KiB is read by `kessoku inspect --verify`, and its file by plain reads of 1 MiB, both on one thread and from
 the page cache.
 """
 import argparse
+import io
 import json
 import os
 import platform
@@ -37,7 +42,7 @@ def write_group(group, numbers):
     text(group, "caption", [b"a picture of %07d, standing on a stage, holding a guitar, pink hair, track jacket, indoors, looking at the "
                             b"viewer, official art" % n for n in numbers])
     text(group, "caption_parts", [b""] * rows)
-    text(group, "source", [b"screenshots/%02d_characters/%07d.jpg" % (n % 7, n) for n in numbers])
+    text(group, "source", [source(n).encode() for n in numbers])
     group["category"] = np.zeros(rows, np.uint32)
     group["settings"] = np.zeros(rows, np.uint32)
     group["source_size"] = np.full((rows, 2), 1280, np.uint32)
@@ -47,8 +52,12 @@ def write_group(group, numbers):
     group["moments"] = np.zeros((rows, 1, 8, 1, 1), np.float16)
 
 
+def source(number):
+    return f"screenshots/{number % 7:02}_characters/{number:07}.jpg"
+
+
 def write_store(folder, examples):
-    folder.mkdir()
+    folder.mkdir(parents=True)
     shards = []
     order = sorted(range(examples), key=lambda n: (n % 7, n))
     for s in range(SHARDS):
@@ -74,6 +83,54 @@ def write_images(folder):
         Image.fromarray(generator.integers(0, 255, (600, 600, 3), np.uint8)).save(folder / f"{i}.bmp")
 
 
+class Copies:
+    """Many names for one content: hard links, as many as the file system gives a file."""
+
+    MOST = 50_000
+
+    def __init__(self, folder, content):
+        folder.mkdir(parents=True)
+        self.folder, self.content, self.count = folder, content, 0
+
+    def put(self, path):
+        original = self.folder / str(self.count // self.MOST)
+        if self.count % self.MOST == 0:
+            original.write_bytes(self.content)
+        os.link(original, path)
+        self.count += 1
+
+
+def one_pixel():
+    stream = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(stream, "png")
+    return stream.getvalue()
+
+
+def write_dataset(folder, work, paths):
+    """Pictures of one pixel and captions."""
+    pixels, captions = Copies(work / "pixels", one_pixel()), Copies(work / "captions", b"1girl, guitar, stage, night, city lights")
+    for path in map(Path, paths):
+        (folder / path.parent).mkdir(parents=True, exist_ok=True)
+        pixels.put(folder / path)
+        captions.put(folder / path.with_suffix(".txt"))
+
+
+def refresh(program, work, examples):
+    write_store(work / "store", examples)
+    write_dataset(work / "images", work, map(source, range(examples)))
+    command = (program, "prepare", work / "images", "--out", work / "store", "--captions-only")
+    return dict(refresh_examples=examples, refresh_all_s=round(timed(*command)[0], 2), refresh_none_s=round(timed(*command)[0], 2))
+
+
+def fill_folder(program, work, images):
+    write_dataset(work / "images", work, (f"{i:06}.png" for i in range(images)))
+    seconds, _, memory = timed(program, "prepare", work / "images", "--out", work / "store", "--keep", "images", "--resolution", 64)
+    found = json.loads(subprocess.run([program, "inspect", work / "store", "--json"], capture_output=True, check=True).stdout)
+    if found["examples"] != images:
+        raise SystemExit(f"{found['examples']} examples of {images} images")
+    return dict(folder_images=images, folder_s=round(seconds, 1), folder_peak_mb=round(memory))
+
+
 def timed(*command, check=True):
     """Seconds, seconds of processor, and peak memory in MB."""
     began = time.perf_counter()
@@ -97,6 +154,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path)
     parser.add_argument("--examples", type=int, default=1_000_000)
+    parser.add_argument("--refreshed", type=int, default=200_000)
+    parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
@@ -112,7 +171,15 @@ def main():
                       with_start_s=round(statistics.median(large[0] for large, _ in opened), 3),
                       peak_mb=round(max(large[2] for large, _ in opened)),
                       peak_mb_of_ten_examples=round(max(small[2] for _, small in opened)))
+        bench = Path(__file__).resolve().parents[1] / "build/bench/loader_bench"
+        ready = [float(subprocess.run([bench, "open", work / "large"], capture_output=True, text=True, check=True).stdout) for _ in
+                 range(a.repeat)]
+        result["ready_to_draw_s"] = round(statistics.median(ready), 3)
         shutil.rmtree(work / "large")
+        for measure, count in ((refresh, a.refreshed), (fill_folder, a.images)):
+            result |= measure(a.program, work / measure.__name__, count)
+            shutil.rmtree(work / measure.__name__)
+        print(json.dumps(result), flush=True)
         write_images(work / "images")
         timed(a.program, "prepare", work / "images", "--out", work / "store", "--keep", "images", "--variants", 16)
         shard = work / "store/shard-00000.h5"

@@ -128,7 +128,7 @@ def check_versions(images, store):
     text = (store / "store.json").read_text()
     for changed, says in ((text.replace('"version": 2', '"version": 3'), "newer kessoku"),
                           (text.replace('"multiply": 2.5', '"multiply": 3.5'), "checksum does not hold"),
-                          (text[:len(text) // 2], "damaged"), (text.replace('"version": 2', '"version": 1'), "prepare it again")):
+                          (text[:len(text) // 2], "not valid JSON"), (text.replace('"version": 2', '"version": 1'), "prepare it again")):
         assert changed != text
         (store / "store.json").write_text(changed)
         fails(65, says, "inspect", store)

@@ -20,7 +20,7 @@ from PIL import Image
 PROGRAM, WORK = Path(sys.argv[1]).absolute(), Path(sys.argv[2])
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 else random.SystemRandom().randrange(1 << 30)
 ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
-IMAGES = 120
+IMAGES = 60
 
 
 def command(images, store, *more, ranks=None, threads=1):
@@ -96,10 +96,10 @@ def check_kills(images, expected, draw, ranks_of):
     kills = 0
     for k in range(6):
         if k % 3 == 2:
-            end = time.monotonic() + draw.uniform(0, 1.5)
+            end = time.monotonic() + draw.uniform(0, 1)
             kills += kill_when(lambda: time.monotonic() > end, images, store, ranks_of(k))
         else:
-            more = journalled(store) + draw.randrange(1, 4000)
+            more = journalled(store) + draw.randrange(1, 33 * IMAGES)
             kills += kill_when(lambda: journalled(store) > more, images, store, ranks_of(k))
     summary = prepare(images, store, ranks=ranks_of(6))
     print(f"ranks {[ranks_of(k) for k in range(7)]}: {kills} kills; {summary['encoded']} of {IMAGES} encoded at last, "
@@ -155,7 +155,7 @@ def check_repair(images, store):
     expected = content(store)
     shard = next(store.glob("shard-*"))
     verify = [PROGRAM, "inspect", store, "--verify"]
-    assert "sound, 120 examples" in subprocess.run(verify, capture_output=True, text=True, check=True).stdout
+    assert f"sound, {IMAGES} examples" in subprocess.run(verify, capture_output=True, text=True, check=True).stdout
     with h5py.File(shard, "r+") as file:
         bucket = next(iter(file.values()))
         names = bytes(bucket["source_bytes"][...])
