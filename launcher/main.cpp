@@ -1,5 +1,6 @@
 // kessoku: fine-tunes Stable Diffusion 1.x on many GPUs or none. Parses the command line and hands
 // over to one file a subcommand.
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -25,6 +26,8 @@ int fail(ExitCode code, const std::string& message) {
   fmt::print(stderr, "kessoku{}: {}\n", rank ? fmt::format(" (rank {})", rank) : "", message);
   return static_cast<int>(code);
 }
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 /// Threads of a parallel loop that wait for each other spin first, by OpenMP's default so long that
 /// a machine with other work crawls: beside two busy processes a picture took over 15 s instead of
@@ -86,6 +89,14 @@ int main(int argc, char** argv) {
     return fail(error.exit_code(), error.what());
   } catch (const std::filesystem::filesystem_error& error) {
     return fail(ExitCode::kCannotWrite, error.what());
+  } catch (const c10::OutOfMemoryError& error) {
+    return fail(ExitCode::kUsage,
+                fmt::format("{}; lower train.micro_batch (the global batch stays), or set "
+                            "train.gradient_checkpointing or train.precision = \"bf16\"",
+                            first_line(error.what_without_backtrace())));
+  } catch (const c10::Error& error) {
+    return fail(ExitCode::kInternal,
+                fmt::format("internal error: {}", error.what_without_backtrace()));
   } catch (const std::exception& error) {
     return fail(ExitCode::kInternal, fmt::format("internal error: {}", error.what()));
   }

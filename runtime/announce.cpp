@@ -76,8 +76,9 @@ void announce(const RunConfig& config, const RunFolder& folder, const data::Stor
   text += fmt::format("trained      {} parameters of {}\n", trainer.flat().used(),
                       fmt::join(config.train.target, ", "));
   text +=
-      fmt::format("global batch {} = {} ranks x {} draws x {} accumulated\n",
-                  config.train.global_batch, communicator.size(), split.micro, split.accumulation);
+      fmt::format("global batch {} = {} ranks x {} draws x {} accumulated, in {} on {}\n",
+                  config.train.global_batch, communicator.size(), split.micro, split.accumulation,
+                  config.train.precision, trainer.flat().values().device().str());
   if (folder.resume_from) {
     text += fmt::format("goes on      at step {} from {}{}\n", trainer.steps_done(),
                         folder.resume_from->string(),

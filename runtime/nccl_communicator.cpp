@@ -68,18 +68,21 @@ class StreamWatch {
   }
 
   void wait(const Operation& operation) {
-    while (!operation.done) {
+    while (true) {
       {
-        std::unique_lock lock(mutex_);
-        look(lock);
+        const std::lock_guard lock(mutex_);
+        look();
+        // After a failure streams go on, but without what others should have sent.
         if (!error_.empty()) throw Error(ExitCode::kInternal, error_);
       }
-      if (!operation.done) std::this_thread::yield();
+      if (operation.done) return;
+      std::this_thread::yield();
     }
   }
 
  private:
-  void look(std::unique_lock<std::mutex>&) {
+  /// With the mutex held.
+  void look() {
     while (!operations_.empty() && operations_.front()->end.query()) {
       Operation& front = *operations_.front();
       log_->finish(front.number);
@@ -95,7 +98,7 @@ class StreamWatch {
     while (true) {
       changed_.wait(lock, [this] { return closing_ || !operations_.empty(); });
       if (closing_) return;
-      look(lock);
+      look();
       if (error_.empty()) error_ = failure_();
       constexpr auto kPause = std::chrono::milliseconds(1);
       changed_.wait_for(lock, kPause, [this] { return closing_; });

@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scripts/setup.sh --tests
+export KESSOKU_DEVICE=${KESSOKU_DEVICE:-cpu}  # also where there are GPUs; scripts/gpu_selftest.sh tests those
 results=$PWD/build/test-results.xml
 rm -f "$results"
 status=0

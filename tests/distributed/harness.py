@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
 ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+MOST_RANKS = int(os.environ.get("KESSOKU_MOST_RANKS", "64"))  # scripts/gpu_selftest.sh: one a GPU
 DEADLINE = 120  # seconds, for anything that is waited for
 RUN_FILE = """
 name = "test"
@@ -65,6 +66,8 @@ def make_dataset(folder):
 
 
 def command(*arguments, ranks=0):
+    if ranks > MOST_RANKS:
+        raise unittest.SkipTest(f"{ranks} ranks, but only {MOST_RANKS} GPUs")
     mpirun = ["mpirun", "--bind-to", "none", "--oversubscribe", "-n", str(ranks)] if ranks else []
     return [*mpirun, str(PROGRAM), *map(str, arguments)]
 

@@ -103,6 +103,10 @@ class NcclTest(unittest.TestCase):
         _, errors = train("none", ON_GPU | {"KESSOKU_STAND_IN_GPUS": "0"}, expect=64)
         self.assertIn("shows no GPU", errors)
 
+    def test_memory_that_is_full(self):
+        _, errors = train("full", ON_GPU | {"KESSOKU_STAND_IN_OPERATORS": "3000"}, expect=64)
+        self.assertRegex(errors.splitlines()[-1], "^kessoku: CUDA out of memory. Tried to allocate 2.00 GiB.; lower train.micro_batch")
+
     def test_prepares_and_samples_there(self):
         harness.ENVIRONMENT = ON_GPU
         kessoku("prepare", WORK / "data", "--out", WORK / "store_gpu", "--model", WORK / "model", "--resolution", 64)

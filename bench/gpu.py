@@ -1,0 +1,134 @@
+"""How fast a model trains on this machine's GPUs, and how well several share the work.
+
+    gpu.py PROGRAM [--preset sd15] [--precision bf16] [--resolution 512] [--local-batches 1,4,16] [--gpus 1,2,4,8] [--steps 30] [--out RESULT.json]
+
+Makes a model with fresh weights and a store of plain pictures, then trains the UNet with every number of GPUs and draws a GPU, from
+the run's own log: images a second, the part of a step that is communication which nothing hides, the efficiency over GPUs at equal
+work a GPU, and for SD 1.x at 512 px how much of the arithmetic that is (2.407 TFLOP a draw, forward and backward). A run that does not fit is said
+to be out of memory. --device cpu shows that it works, not how fast.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TERAFLOP_OF_DRAW = {("sd15", 512): 2.407, ("sd15", 256): 0.537}  # UNet, forward and backward; torch's FlopCounterMode
+RUN_FILE = """
+name = "gpu"
+[model]
+path = "{model}"
+[data]
+store = "{store}"
+threads = 4
+[train]
+target = ["unet"]
+steps = {steps}
+global_batch = {batch}
+micro_batch = {local}
+precision = "{precision}"
+device = "{device}"
+[checkpoint]
+every_steps = 0
+every_minutes = 0
+[metrics]
+port = -1
+"""
+
+
+def run(*command, **options):
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
+
+
+def require(done, what):
+    if done.returncode != 0:
+        sys.exit(f"{what} failed with {done.returncode}:\n{done.stderr[-2000:]}")
+
+
+def gpus():
+    """Their names."""
+    try:
+        listed = run("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    except FileNotFoundError:
+        return []
+    return listed.stdout.splitlines() if listed.returncode == 0 else []
+
+
+def make_pictures(folder, resolution):
+    from PIL import Image
+    folder.mkdir()
+    for i in range(64):
+        Image.new("RGB", (resolution, resolution), (4 * i, 255 - 4 * i, 128)).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"picture {i}")
+
+
+def train(program, work, ranks, local, arguments):
+    run_file, out = work / "run.toml", work / "run"
+    run_file.write_text(RUN_FILE.format(model=work / "model", store=work / "store", steps=arguments.steps, batch=ranks * local, local=local,
+                                        precision=arguments.precision, device=arguments.device))
+    shutil.rmtree(out, ignore_errors=True)
+    mpirun = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", ranks] if ranks > 1 else []
+    done = run(*mpirun, program, "train", run_file, "--out", out, env=os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1",
+                                                                                  "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"})
+    result = {"gpus": ranks, "local_batch": local}
+    if "out of memory" in done.stderr:
+        return result | {"out_of_memory": True}
+    require(done, f"training with {ranks} GPUs")
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()][min(5, arguments.steps // 2):]
+    seconds = statistics.median(record["seconds"] for record in records)
+    exposed = statistics.median(record["phases"]["communication"] for record in records)
+    result |= {"images_per_second": ranks * local / seconds, "step_seconds": seconds, "exposed_communication": exposed / seconds}
+    work_of_draw = TERAFLOP_OF_DRAW.get((arguments.preset, arguments.resolution))
+    if work_of_draw:
+        result["teraflops_per_gpu"] = work_of_draw * local / seconds
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", type=Path)
+    parser.add_argument("--preset", default="sd15")
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--resolution", type=int, default=512)
+    parser.add_argument("--local-batches", default="1,4,16")
+    parser.add_argument("--gpus", default="")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    names = gpus()
+    counts = [int(n) for n in arguments.gpus.split(",") if n] or [n for n in (1, 2, 4, 8, 16) if n <= max(1, len(names))]
+    tokenizer = Path(__file__).resolve().parents[1] / "models/clip-tokenizer"
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="kessoku-gpu-") as folder:
+        work = Path(folder)
+        make_pictures(work / "pictures", arguments.resolution)
+        require(run(arguments.program, "init", "--preset", arguments.preset, work / "model", "--tokenizer", tokenizer), "init")
+        require(run(arguments.program, "prepare", work / "pictures", "--out", work / "store", "--model", work / "model", "--resolution",
+                    arguments.resolution, "--device", arguments.device), "prepare")
+        print(f"{'GPUs':>5} {'draws/GPU':>10} {'images/s':>9} {'efficiency':>11} {'exposed':>8} {'TFLOP/s/GPU':>12}")
+        for local in (int(n) for n in arguments.local_batches.split(",")):
+            alone = None
+            for count in counts:
+                row = train(arguments.program, work, count, local, arguments)
+                rows.append(row)
+                if "images_per_second" not in row:
+                    print(f"{count:5} {local:10} out of memory", flush=True)
+                    continue
+                each = row["images_per_second"] / count
+                alone = alone or each
+                row["efficiency"] = each / alone
+                teraflops = f"{row['teraflops_per_gpu']:12.1f}" if "teraflops_per_gpu" in row else f"{'':12}"
+                print(f"{count:5} {local:10} {row['images_per_second']:9.2f} {row['efficiency']:11.1%} "
+                      f"{row['exposed_communication']:8.1%} {teraflops}", flush=True)
+    if arguments.out:
+        arguments.out.write_text(json.dumps({"gpus": names, "preset": arguments.preset, "precision": arguments.precision,
+                                             "resolution": arguments.resolution, "device": arguments.device, "runs": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
