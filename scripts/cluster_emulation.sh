@@ -40,8 +40,8 @@ shape() {
       fail "delay: the kernel has no netem (sch_netem)" 69
     place='parent 1:'
   fi
-  # A queue of at most 20 ms, so that what is sent waits at the sender; bursts of a few of TCP's large segments.
-  [ -z "$3" ] || tc -n "$1" qdisc add dev "$2" $place handle 2: tbf rate "$3" burst 256kb latency 20ms
+  # A queue that holds all that TCP has under way, as nothing is to be lost; bursts of a few of TCP's large segments.
+  [ -z "$3" ] || tc -n "$1" qdisc add dev "$2" $place handle 2: tbf rate "$3" burst 256kb limit 64mb
 }
 
 link() {  # link HOST down|up|[rate R] [delay D]
@@ -70,6 +70,10 @@ make_host() {  # make_host NUMBER RATE DELAY
   ip -n switch link set "$host" master bridge up
   ip -n "$host" address add "$network.$1/24" dev eth0
   ip -n "$host" link set eth0 up
+  # As clusters have it: a connection that was idle for a moment sends at full speed at once.
+  ip netns exec "$host" sh -c 'cd /proc/sys/net/ipv4; echo 0 > tcp_slow_start_after_idle
+    grep -qw cubic tcp_available_congestion_control && echo cubic > tcp_congestion_control ||
+      echo reno > tcp_congestion_control' 2> /dev/null || true
   shape "$host" eth0 "$2" "$3"
   shape switch "$host" "$2" "$3"
 }
