@@ -6,8 +6,10 @@
 #include "data/hold_out.h"
 #include "launcher/commands.h"
 #include "launcher/describe_plan.h"
+#include "launcher/describe_scaling.h"
 #include "launcher/describe_store.h"
 #include "launcher/model_folder.h"
+#include "launcher/plan_scaling.h"
 #include "launcher/run_options.h"
 #include "runtime/caption_lengths.h"
 #include "runtime/config.h"
@@ -24,6 +26,7 @@ struct PlanArguments {
   std::vector<std::string> overrides;
   uint64_t draws = 0;  ///< 0 = the whole run
   bool json = false, csv = false;
+  ScalingOptions scaling;
 };
 
 /// Writes every draw, one a line; appears under its name when it is whole.
@@ -100,6 +103,8 @@ void run_plan(const PlanArguments& arguments) {
   if (schedule) schedule->finish();
   json description = describe_plan(manifest, mixture, sampler, plan);
   warn_of_long_captions(config, store, description["warnings"]);
+  if (!arguments.scaling.ranks.empty())
+    description["scaling"] = plan_scaling(config, store, arguments.scaling);
   if (arguments.json) {
     fmt::print("{}\n", dump(description));
   } else if (arguments.csv) {
@@ -108,6 +113,7 @@ void run_plan(const PlanArguments& arguments) {
       fmt::print(stderr, "warning: {}\n", warning.get<std::string>());
   } else {
     fmt::print("{}", plan_table(description));
+    if (description.contains("scaling")) fmt::print("{}", scaling_table(description["scaling"]));
   }
 }
 
@@ -115,15 +121,19 @@ void run_plan(const PlanArguments& arguments) {
 
 void add_plan_command(CLI::App& app) {
   auto arguments = std::make_shared<PlanArguments>();
-  CLI::App* command =
-      app.add_subcommand("plan", "Show what a run file would train on: shares, views, buckets");
+  CLI::App* command = app.add_subcommand(
+      "plan",
+      "Show what a run file would train on: shares, views, buckets; and how it would scale");
   add_run_file(*command, *arguments);
   command->add_option("--draws", arguments->draws, "Plan so many draws instead of the whole run")
       ->check(CLI::PositiveNumber);
   CLI::Option* json = command->add_flag("--json", arguments->json, "Print JSON");
   command->add_flag("--csv", arguments->csv, "Print the folders as CSV")->excludes(json);
   command->add_option("--schedule", arguments->schedule, "Write every draw as CSV");
-  command->footer("Example: kessoku plan configs/demo.toml --schedule schedule.csv");
+  add_scaling_options(*command, arguments->scaling);
+  command->footer(
+      "Example: kessoku plan configs/demo.toml --schedule schedule.csv\n"
+      "Example: kessoku plan configs/demo.toml --ranks 1,2,4 --link 10Gbit/s --latency 30us");
   command->callback([arguments] { run_plan(*arguments); });
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 namespace kessoku::runtime {
@@ -29,5 +30,16 @@ int use_cores(int wanted, int ranks_here) {
   }
   return threads;
 }
+
+uint64_t peak_memory() {
+  std::ifstream file("/proc/self/status");
+  for (std::string word; file >> word;) {
+    uint64_t kilobytes = 0;
+    if (word == "VmHWM:" && file >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
+}
+
+void restart_peak_memory() { std::ofstream("/proc/self/clear_refs") << 5; }  // proc(5)
 
 }  // namespace kessoku::runtime

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace kessoku::runtime {
@@ -11,5 +12,9 @@ std::string host_name();
 /// mpirun binds ranks to one core or socket by default, which is undone where it leaves fewer cores
 /// than threads; without mpirun a binding (taskset) is what the user wants, and limits the share.
 int use_cores(int wanted, int ranks_here);
+
+/// The most that was in memory of this process, in bytes, since it began or `restart_peak_memory`.
+uint64_t peak_memory();
+void restart_peak_memory();
 
 }  // namespace kessoku::runtime

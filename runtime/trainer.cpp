@@ -48,10 +48,6 @@ double clip_factor(double limit, double norm) {
   return limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1;
 }
 
-int64_t bucket_numel(const RunConfig& config) {
-  return static_cast<int64_t>(config.communication.bucket_mb * (1 << 20) / sizeof(float));
-}
-
 ReducerOptions reducer_options(const RunConfig& config) {
   return {config.optimizer.shard, config.communication.overlap,
           config.communication.wire == "bf16" ? Wire::kBFloat16 : Wire::kFloat32};
@@ -74,6 +70,10 @@ BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks) {
   uint64_t micro = std::min(at_most, local);
   while (local % micro != 0) --micro;
   return {micro, local / micro};
+}
+
+int64_t bucket_numel(const RunConfig& config) {
+  return static_cast<int64_t>(config.communication.bucket_mb * (1 << 20) / sizeof(float));
 }
 
 Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective,

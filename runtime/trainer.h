@@ -42,6 +42,9 @@ struct Wishes {
   WriterState writer{};
 };
 
+/// Elements of a bucket of gradients, by communication.bucket_mb.
+int64_t bucket_numel(const RunConfig& config);
+
 /// One run's weights, gradients and optimizer, stepped together by all ranks. All calls are
 /// collective.
 class Trainer {

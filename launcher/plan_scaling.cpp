@@ -1,0 +1,227 @@
+#include "launcher/plan_scaling.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include "base/error.h"
+#include "data/hold_out.h"
+#include "launcher/model_folder.h"
+#include "launcher/quantity.h"
+#include "launcher/training_setup.h"
+#include "model/inpainting.h"
+#include "runtime/announce.h"
+#include "runtime/device.h"
+#include "runtime/host.h"
+#include "runtime/memory_plan.h"
+#include "runtime/parameter_settings.h"
+#include "runtime/rehearsal.h"
+#include "runtime/run_costs.h"
+#include "runtime/training_schedule.h"
+
+namespace kessoku::launcher {
+
+using nlohmann::json;
+
+namespace {
+
+using runtime::RunConfig;
+
+runtime::Network network_of(const ScalingOptions& options, const RunConfig& config) {
+  runtime::Network network;
+  const bool alone = std::ranges::all_of(options.ranks, [](int ranks) { return ranks == 1; });
+  if (options.link.empty() && !alone) {
+    throw UsageError("--ranks: how fast are hosts joined? Add --link, for example --link 25GB/s");
+  }
+  if (!options.link.empty()) network.link = parse_bandwidth(options.link, "--link");
+  network.latency = parse_seconds(options.latency, "--latency");
+  network.ranks_per_host = options.ranks_per_host;
+  if (!options.local_link.empty())
+    network.local_link = parse_bandwidth(options.local_link, "--local-link");
+  network.rings =
+      options.transport.empty() ? config.train.device == "cuda" : options.transport == "nccl";
+  return network;
+}
+
+/// --compute: a time, or a run folder.
+std::optional<runtime::MeasuredCosts> told_costs(const ScalingOptions& options,
+                                                 const RunConfig& config) {
+  if (options.compute.empty()) return std::nullopt;
+  const std::optional<double> seconds = read_seconds(options.compute);
+  if (!seconds) {
+    if (std::filesystem::is_directory(options.compute))
+      return runtime::costs_of_run(options.compute);
+    throw UsageError(fmt::format("--compute {}: is neither a time as 0.5s nor the folder of a run",
+                                 options.compute));
+  }
+  runtime::MeasuredCosts told;
+  told.micro_batch = config.train.micro_batch;
+  told.costs.forward = *seconds / 3;  // backward is twice the arithmetic
+  told.costs.backward = *seconds * 2 / 3;
+  return told;
+}
+
+/// A run's model and store, of which steps are taken as one rank of many.
+class Stage {
+ public:
+  Stage(const RunConfig& config, const data::Store& store, int ranks_per_host)
+      : config_(config),
+        store_(store),
+        held_out_(data::hold_out(store, config.validation.fraction)),
+        examples_(data::examples_of(store.manifest(), store.rows(), held_out_)),
+        mixture_(
+            data::resolve_mixture(store.manifest().categories, examples_, config.mixture.rules)),
+        model_(model::load_model(resolve_model(model_options(config)))) {
+    at::set_num_threads(runtime::use_cores(static_cast<int>(config.train.threads), ranks_per_host));
+    at::globalContext().setFlushDenormal(true);
+    if (config.train.inpainting) model::widen_for_inpainting(model_);
+    runtime::set_training_schedule(config, model_.schedule);
+    runtime::require_fit(config, store, model_);
+    use_gradient_checkpointing(config.train.gradient_checkpointing, model_);
+    trained_ = runtime::trained_parameters(config, model_);
+    round_untrained(config, trained_, model_);
+    const at::Device device = runtime::choose_device(config.train.device);
+    runtime::move_model(model_, device);
+    inputs_.gpu = device.is_cuda();
+    objective_ = config.trains("vae") ? runtime::make_autoencoder_objective(model_.vae, config)
+                                      : runtime::make_denoising_objective(model_, config);
+    inputs_.program = inputs_.gpu ? 0 : program_;
+    inputs_.trained = runtime::flat_numel(runtime::flat_layout(trained_));
+    for (const model::Parameters& part :
+         {model_.unet.parameters(), model_.text_encoder.parameters(), model_.vae.parameters()}) {
+      for (const model::Parameter& parameter : part) inputs_.frozen += parameter.tensor.nbytes();
+    }
+    for (const model::Parameter& parameter : trained_) inputs_.frozen -= parameter.tensor.nbytes();
+  }
+
+  /// `config` may have another global batch. Knows then what a step holds, too.
+  runtime::StepCosts rehearse(const RunConfig& config, int ranks) {
+    const auto make_loader = [&](const RunConfig& own, const runtime::Communicator& communicator) {
+      data::Sampler sampler(examples_, mixture_,
+                            {own.seed, own.train.global_batch, own.mixture.pass_draws});
+      return std::make_unique<data::Loader>(store_, std::move(sampler),
+                                            loader_options(own, model_, 0, communicator));
+    };
+    const runtime::Rehearsal rehearsal =
+        runtime::rehearse(config, ranks, trained_, *objective_, store_, make_loader, memory_);
+    inputs_.activations = static_cast<uint64_t>(rehearsal.activation_bytes);
+    inputs_.batch = static_cast<uint64_t>(rehearsal.batch_bytes);
+    if (!inputs_.gpu) inputs_.program = static_cast<uint64_t>(rehearsal.program_bytes);
+    return rehearsal.costs;
+  }
+
+  const runtime::MemoryInputs& memory() const { return inputs_; }
+
+ private:
+  runtime::TensorMemory memory_;  ///< first, to know of all tensors
+  uint64_t program_ = runtime::peak_memory();
+  RunConfig config_;
+  const data::Store& store_;
+  std::vector<bool> held_out_;
+  data::Examples examples_;
+  data::Mixture mixture_;
+  model::StableDiffusion model_;
+  model::Parameters trained_;
+  std::unique_ptr<runtime::Objective> objective_;
+  runtime::MemoryInputs inputs_;
+};
+
+json memory_json(const RunConfig& config, const runtime::MemoryInputs& inputs, int ranks) {
+  json memory = json::object();
+  for (const auto& [name, bytes] : terms_of(runtime::plan_memory(config, inputs, ranks)))
+    memory[name] = bytes;
+  return memory;
+}
+
+std::string compute_source(const ScalingOptions& options) {
+  if (options.compute.empty()) return "rehearsed here";
+  return "--compute " + options.compute;
+}
+
+}  // namespace
+
+void add_scaling_options(CLI::App& command, ScalingOptions& options) {
+  CLI::Option* ranks =
+      command
+          .add_option("--ranks", options.ranks,
+                      "Predict time and memory of a step over so many ranks: 1,8,64")
+          ->delimiter(',')
+          ->check(CLI::Range(1, 1 << 20));
+  const auto add = [&](const char* name, auto& value, const char* description) {
+    return command.add_option(name, value, description)->needs(ranks);
+  };
+  add("--link", options.link, "a host's bandwidth to others, each way: 25GB/s, 100Gbit/s");
+  add("--latency", options.latency, "of a message: 5us")->capture_default_str();
+  add("--ranks-per-host", options.ranks_per_host, "ranks that share a link")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  add("--local-link", options.local_link,
+      "bandwidth between ranks of a host, a rank; default: as --link");
+  add("--transport", options.transport, "mpi | nccl; default: by train.device")
+      ->check(CLI::IsMember({"mpi", "nccl"}));
+  add("--compute", options.compute,
+      "what forward and backward of train.micro_batch draws take (0.5s), or a run folder whose log "
+      "tells; default: some steps are taken here");
+  command
+      .add_flag("--weak", options.weak,
+                "the global batch grows with the ranks, from the first of --ranks on")
+      ->needs(ranks);
+}
+
+json plan_scaling(const RunConfig& config, const data::Store& store,
+                  const ScalingOptions& options) {
+  const runtime::Network network = network_of(options, config);
+  const std::optional<runtime::MeasuredCosts> told = told_costs(options, config);
+  Stage stage(config, store, options.ranks_per_host);
+  json rows = json::array();
+  double first_rate = 0;  // draws a second and rank, of the first row
+  for (const int ranks : options.ranks) {
+    RunConfig own = config;
+    if (options.weak) {
+      own.train.global_batch = config.train.global_batch * static_cast<uint64_t>(ranks) /
+                               static_cast<uint64_t>(options.ranks.front());
+    }
+    const uint64_t global_batch = own.train.global_batch;
+    if (global_batch == 0 || global_batch % static_cast<uint64_t>(ranks) != 0) {
+      rows.push_back(
+          {{"ranks", ranks},
+           {"problem", fmt::format("a global batch of {} does not divide", global_batch)}});
+      continue;
+    }
+    const runtime::BatchSplit split =
+        runtime::split_batch(global_batch, own.train.micro_batch, ranks);
+    const double share = own.optimizer.shard ? 1.0 / ranks : 1;
+    const runtime::StepCosts costs =
+        told ? told->scaled_to(split.micro, share) : stage.rehearse(own, ranks);
+    const runtime::StepPrediction step = runtime::predict_step(
+        costs, split.accumulation, runtime::traffic_of(own, stage.memory().trained, ranks), network,
+        ranks);
+    const double rate = static_cast<double>(global_batch) / step.seconds;
+    if (first_rate == 0) first_rate = rate / ranks;
+    rows.push_back({{"ranks", ranks},
+                    {"global_batch", global_batch},
+                    {"micro_batch", split.micro},
+                    {"accumulation", split.accumulation},
+                    {"seconds", step.seconds},
+                    {"compute_seconds", step.compute},
+                    {"communication_seconds", step.communication},
+                    {"exposed_seconds", step.exposed},
+                    {"samples_per_second", rate},
+                    {"efficiency", rate / ranks / first_rate},
+                    {"memory", memory_json(own, stage.memory(), ranks)}});
+  }
+  return {{"compute", compute_source(options)},
+          {"activations_measured", !told.has_value()},
+          {"threads", at::get_num_threads()},
+          {"precision", config.train.precision},
+          {"link", network.link},
+          {"latency", network.latency},
+          {"ranks_per_host", network.ranks_per_host},
+          {"local_link", network.local_link > 0 ? network.local_link : network.link},
+          {"transport", network.rings ? "nccl" : "mpi"},
+          {"wire", config.communication.wire},
+          {"overlap", config.communication.overlap},
+          {"shard", config.optimizer.shard},
+          {"rows", rows}};
+}
+
+}  // namespace kessoku::launcher
