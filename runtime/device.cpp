@@ -66,7 +66,9 @@ at::Device choose_device(std::string wanted, int local_rank, int local_size) {
                                  local_size, gpus));
   }
   compute_exactly();
-  return {at::kCUDA, static_cast<c10::DeviceIndex>(gpus == 1 ? 0 : local_rank)};
+  const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(gpus == 1 ? 0 : local_rank));
+  c10::impl::VirtualGuardImpl(device.type()).setDevice(device);  // or all ranks begin on the first
+  return device;
 }
 
 void move_model(const model::StableDiffusion& model, at::Device device) {

@@ -2,6 +2,7 @@
 import json
 import os
 import unittest
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,11 @@ def setUpModule():
     global RUN_FILE
     harness.ENVIRONMENT = ON_CPU
     _, _, RUN_FILE = make_inputs()
+
+
+def tearDownModule():
+    for left in Path("/dev/shm").glob("kessoku-stand-in-*"):  # by ranks that were killed
+        left.unlink()
 
 
 def train(name, environment, *settings, ranks=0, expect=0):
