@@ -6,6 +6,7 @@ Exit code 77 (skipped) with the reason where the machine does not permit namespa
 """
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import unittest
 from pathlib import Path
 
 import numpy as np
-from harness import ENVIRONMENT, PROGRAM, ROOT, WORK, kessoku, log_of, losses_of, make_inputs, run_tests, wait_for, weights_of
+from harness import ENVIRONMENT, PROGRAM, ROOT, WORK, kessoku, log_of, losses_of, make_dataset, make_inputs, run_tests, wait_for, weights_of
 
 EMULATION = ROOT / "scripts/cluster_emulation.sh"
 HOSTS = ["node1", "node2", "node3", "node4"]
@@ -92,6 +93,26 @@ class ClusterTest(unittest.TestCase):
         on_cluster(f"""{PROGRAM} launch --hosts node1:1,node2:2,node4:1 --agent "$KESSOKU_CLUSTER_AGENT" {self.run_file} \
             --out {run} {' '.join(self.settings())}""")
         self.require_equal(run, expected)
+
+    def test_a_host_with_another_program_store_or_model_is_named(self):
+        """The files have the same names on all hosts, but on node2 there is something else in one of them."""
+        other = WORK / "other"
+        kessoku("init", "--preset", "tiny", "--seed", 9, other / "model", "--tokenizer", self.model / "tokenizer")
+        make_dataset(other / "data", seed=1)
+        kessoku("prepare", other / "data", "--out", other / "store", "--model", self.model, "--resolution", 64, "--keep", "moments,images")
+        shutil.copy(PROGRAM, other / "kessoku")
+        with open(other / "kessoku", "ab") as program:
+            program.write(b"another build")
+        unet = "unet/diffusion_pytorch_model.safetensors"
+        for ours, theirs, named in ((PROGRAM, other / "kessoku", "the program"), (self.store, other / "store", "the store"),
+                                    (self.model / unet, other / "model" / unet, "the model's weights")):
+            with self.subTest(named):
+                train = f"{PROGRAM} train {self.run_file} --out {WORK / 'named'} {' '.join(self.settings())}"
+                on_node2 = f"unshare --mount sh -c 'mount --bind {theirs} {ours} && exec {train}'"
+                on_cluster(f"""mpirun --bind-to none --host node1 -n 1 {train} : --host node2 -n 1 {on_node2} 2> {WORK}/errors""", expect=64)
+                errors = (WORK / "errors").read_text()
+                self.assertIn("rank 1 on node2 has not the same as rank 0 on node1", errors)
+                self.assertIn(f"{named}", errors)
 
     def test_stops_and_leaves_nothing(self):
         """Ctrl-C: the command is told, may end in its own way, and all hosts are gone."""

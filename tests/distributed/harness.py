@@ -53,9 +53,9 @@ def run_tests():
     shutil.rmtree(WORK)
 
 
-def make_dataset(folder):
+def make_dataset(folder, seed=0):
     """Three folders of plain pictures in two shapes, with captions and unequal weights."""
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     for name, count, size, multiply in (("a", 10, (96, 96), 1), ("b", 7, (128, 80), 2.5), ("c/d", 9, (96, 96), 0.5)):
         (folder / name).mkdir(parents=True)
         (folder / name / "multiply.txt").write_text(str(multiply))

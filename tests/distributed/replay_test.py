@@ -241,6 +241,12 @@ class ReplayTest(unittest.TestCase):
             np.testing.assert_allclose(norm, record["grad_norm"], rtol=1e-4)
         self.compare_weights(run, theirs["weights"], theirs["lr_sum"])
 
+    def test_accumulation(self):
+        self.replay("accumulation", {"optimizer.grad_clip": 0, "train.micro_batch": 1})
+
+    def test_gradient_clipping(self):
+        self.replay("clip-alone", {"optimizer.grad_clip": 0.05, "train.micro_batch": 8})
+
     def test_gradient_clipping_with_accumulation(self):
         self.replay("clip", {"optimizer.grad_clip": 0.05, "train.micro_batch": 1})
 
@@ -275,10 +281,15 @@ class ReplayTest(unittest.TestCase):
             torch.testing.assert_close(batch["noise"].flatten(1).std(1), torch.ones(8))
         self.replay("both-noises", {"train.noise_offset": 0.1, "train.pyramid_levels": 6})
 
+    def test_weight_decay(self):
+        self.replay("decay-alone", {"optimizer.weight_decay": 5.0})
+
     def test_weight_decay_with_exceptions(self):
         self.replay("decay", {"optimizer.weight_decay": 5.0, "optimizer.no_decay": ["*.bias", "*norm*"]})
 
     def test_learning_rates(self):
+        self.replay("warm-up", {"optimizer.warmup_steps": 4})
+        self.replay("cosine-lr", {"optimizer.schedule": "cosine"})
         self.replay("linear-lr", {"optimizer.schedule": "linear", "optimizer.warmup_steps": 3,
                                   "optimizer.text_encoder_lr": 3e-5})
         self.replay("restarts", {"optimizer.schedule": "cosine_with_restarts", "optimizer.schedule_cycles": 2})
