@@ -74,7 +74,8 @@ void write_plainly(const fs::path& file, std::span<const std::byte> from, uint64
   ::close(descriptor);
 }
 
-/// Lets the disk finish what was asked of it, the discarding of deleted files too.
+/// Lets the disk finish what was asked of it, the discarding of deleted files too. Both ways of
+/// writing begin after it.
 void settle() {
   ::sync();
   std::this_thread::sleep_for(std::chrono::seconds(2));
@@ -117,13 +118,13 @@ void measure(const RunConfig& config, const fs::path& run, int rounds) {
     const double write = seconds_of(*communicator, [&] { complete = writer.finish(); });
     if (!complete) throw std::runtime_error("the checkpoint was not written");
     const uint64_t bytes = checkpoint_bytes(checkpoint);
+    communicator->barrier();
+    if (first) fs::remove_all(checkpoint);
     settle();
     const uint64_t share = bytes / static_cast<uint64_t>(communicator->size());
     const double raw =
         seconds_of(*communicator, [&] { write_plainly(plain, bytes_of(room), share); });
     fs::remove(plain);
-    communicator->barrier();
-    if (first) fs::remove_all(checkpoint);
     if (!first) continue;
     const nlohmann::json line{{"ranks", communicator->size()},
                               {"snapshot_bytes", snapshot_bytes},

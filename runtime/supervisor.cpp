@@ -14,12 +14,18 @@
 #include "runtime/restart_policy.h"
 #include "runtime/run_folder.h"
 #include "runtime/stop_signal.h"
+#include "runtime/watchdog.h"
 
 namespace kessoku::runtime {
 
 namespace {
 
 namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 void say(const std::string& text) { fmt::print(stderr, "launch: {}\n", text); }
 
@@ -42,16 +48,43 @@ class StopRequests {
   int count_ = 0;
 };
 
-/// When the run last showed a sign of life: a record, a picture, a checkpoint's file.
-fs::file_time_type last_sign_of(const fs::path& run) {
-  fs::file_time_type last = fs::file_time_type::min();
-  std::error_code ignored;
-  for (const fs::path& path : {run / "log.jsonl", run / "samples", run / "checkpoints"}) {
-    const fs::file_time_type time = fs::last_write_time(path, ignored);
-    if (!ignored) last = std::max(last, time);
+/// How long a run has shown no sign of life (a record, a picture, a checkpoint's file), by a clock
+/// that nobody sets.
+class Silence {
+ public:
+  explicit Silence(fs::path run) : run_(std::move(run)), signs_(signs()) {}
+  double seconds() {
+    if (signs() != signs_) {
+      signs_ = signs();
+      since_ = Clock::now();
+    }
+    return seconds_since(since_);
   }
-  return last;
+
+ private:
+  std::vector<fs::file_time_type> signs() const {
+    std::vector<fs::file_time_type> times;
+    std::error_code absent;
+    for (const char* name : {"log.jsonl", "samples", "checkpoints"})
+      times.push_back(fs::last_write_time(run_ / name, absent));
+    return times;
+  }
+
+  fs::path run_;
+  std::vector<fs::file_time_type> signs_;
+  Clock::time_point since_ = Clock::now();
+};
+
+/// mpirun then notices within 40 s that a host is gone, and not after hours. What the user has set
+/// stays.
+void notice_lost_hosts() {
+  ::setenv("OMPI_MCA_oob_tcp_keepalive_time", "20", 0);
+  ::setenv("OMPI_MCA_oob_tcp_keepalive_intvl", "5", 0);
+  ::setenv("OMPI_MCA_oob_tcp_keepalive_probes", "4", 0);
 }
+
+/// Seconds that mpirun has to end after a rank's watchdog has reported.
+constexpr double kAfterReport = 30;
 
 class Supervisor {
  public:
@@ -63,6 +96,7 @@ class Supervisor {
 
   int run() {
     adopt_orphans();
+    notice_lost_hosts();
     RestartPolicy policy(options_.patience, options_.backoff, 60, progress_of(run_));
     while (true) {
       const std::vector<std::string> command = next_command();
@@ -164,18 +198,24 @@ class Supervisor {
 
   /// The exit code of mpirun, whose ranks are gone by then.
   int run_once(const std::vector<std::string>& command) {
+    std::error_code ignored;
+    fs::remove_all(watchdog_reports(run_), ignored);  // of the start before
     ChildProcess child(command);
-    const fs::file_time_type at_start = fs::file_time_type::clock::now();
+    Silence silence(run_);
+    std::optional<Clock::time_point> reported;
     bool hung = false;
     while (!child.poll()) {
       if (requests_.wait(0.1)) pass_on(child);
-      if (options_.heartbeat <= 0 || hung) continue;
-      const auto last = std::max(at_start, last_sign_of(run_));
-      const std::chrono::duration<double> silence = fs::file_time_type::clock::now() - last;
-      hung = silence.count() > options_.heartbeat;
-      if (!hung) continue;
-      say(fmt::format("no sign of life in {} s: ends it", options_.heartbeat));
-      end(child);
+      if (options_.heartbeat > 0 && silence.seconds() > options_.heartbeat) {
+        say(fmt::format("no sign of life in {} s: ends it", options_.heartbeat));
+        hung = true;
+      } else if (!reported && fs::exists(watchdog_reports(run_), ignored)) {
+        reported = Clock::now();
+      } else if (reported && seconds_since(*reported) > kAfterReport) {
+        say("the ranks have given up, and mpirun does not end: ends it");
+        hung = true;
+      }
+      if (hung) end(child);
     }
     // Ranks whose mpirun was killed never end by themselves; what Slurm started does, soon.
     const int left = end_orphans(3);
@@ -185,21 +225,23 @@ class Supervisor {
 
   /// mpirun hands SIGUSR1 on to the ranks, which stop with a checkpoint; on any other signal it
   /// would kill them after a second. Asked again, this is wanted.
-  void pass_on(const ChildProcess& child) const {
+  void pass_on(ChildProcess& child) const {
     if (requests_.count() == 1) {
       say("asks the ranks to stop with a checkpoint; once more ends them at once");
       child.signal(SIGUSR1);
     } else {
-      child.signal(SIGTERM);
+      end(child);
     }
   }
 
-  /// It gets some seconds to end its ranks on other hosts.
-  void end(ChildProcess& child) {
+  /// It gets some seconds to end its ranks on other hosts; for hosts that are gone it would wait
+  /// for ever.
+  void end(ChildProcess& child) const {
     child.signal(SIGTERM);
     for (int i = 0; i < 100 && !child.poll(); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     child.signal(SIGKILL);
+    while (!child.poll()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
 
   /// Asked to stop. What had ended otherwise goes on from its checkpoint all the same.

@@ -77,8 +77,13 @@ std::string name_those_behind(const std::filesystem::path& folder, int ranks) {
 
 }  // namespace
 
-Watchdog::Watchdog(const Communicator& communicator, std::filesystem::path run, double timeout)
-    : communicator_(communicator), folder_(std::move(run) / "watchdog"), timeout_(timeout) {
+std::filesystem::path watchdog_reports(const std::filesystem::path& run) {
+  return run / "watchdog";
+}
+
+Watchdog::Watchdog(const Communicator& communicator, const std::filesystem::path& run,
+                   double timeout)
+    : communicator_(communicator), folder_(watchdog_reports(run)), timeout_(timeout) {
   std::error_code ignored;
   std::filesystem::remove(file_of(folder_, communicator_.rank()), ignored);
   if (timeout_ > 0 && communicator_.size() > 1) thread_ = std::thread([this] { watch(); });

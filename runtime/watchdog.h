@@ -9,6 +9,9 @@
 
 namespace kessoku::runtime {
 
+/// Where the ranks of a run leave their last operations when they give up.
+std::filesystem::path watchdog_reports(const std::filesystem::path& run);
+
 /// Ends the process with exit code 76 when an exchange between ranks takes longer than `timeout`
 /// seconds: some rank hangs, is stopped or cannot be reached, and would be waited for for ever.
 /// Before that each rank writes its last operations to watchdog/rank-NNNNN.json of the run folder,
@@ -16,7 +19,7 @@ namespace kessoku::runtime {
 class Watchdog {
  public:
   /// `timeout` 0 = off. The communicator must outlive it.
-  Watchdog(const Communicator& communicator, std::filesystem::path run, double timeout);
+  Watchdog(const Communicator& communicator, const std::filesystem::path& run, double timeout);
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
   ~Watchdog();
