@@ -75,7 +75,6 @@ ExitCode train(const TrainOptions& options) {
 
   const runtime::RunFolder folder =
       runtime::open_run_folder(config, options.out, options.resume, *communicator);
-  std::filesystem::create_directories(folder.path);
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);
   const data::Store store(config.data.store);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -78,7 +79,17 @@ void RunLog::append(const StepRecord& record) {
   write_pending();
 }
 
+void RunLog::reopen_if_removed() {
+  struct stat status {};
+  if (::fstat(file_, &status) == 0 && status.st_nlink > 0) return;
+  const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (file < 0) return;
+  ::close(std::exchange(file_, file));
+  fmt::print(stderr, "warning: {} was removed; it begins anew\n", path_.string());
+}
+
 void RunLog::write_pending() {
+  reopen_if_removed();
   while (!pending_.empty()) {
     const ssize_t put = ::write(file_, pending_.data(), pending_.size());
     if (put < 0 && errno == EINTR) continue;

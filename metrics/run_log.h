@@ -23,6 +23,8 @@ class RunLog {
 
  private:
   void write_pending();
+  /// Else what is written would be lost with the file.
+  void reopen_if_removed();
 
   std::filesystem::path path_;
   int file_ = -1;

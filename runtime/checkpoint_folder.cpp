@@ -28,6 +28,12 @@ uint64_t checksum_of(const MappedFile& file, std::span<const std::byte> bytes) {
   return sum.value();
 }
 
+/// Of a manifest but for the checksum itself.
+std::string own_checksum(const json& manifest) {
+  const std::string text = manifest.dump();
+  return to_hex(checksum(std::as_bytes(std::span(text))));
+}
+
 void fsync_folders(const fs::path& folder) {
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (entry.is_directory()) fsync_path(entry.path());
@@ -128,6 +134,12 @@ json read_checkpoint_manifest(const fs::path& checkpoint) {
           "of a new run",
           file.string(), format));
     }
+    if (format >= 3) {
+      const std::string told = manifest.at("xxh3").get<std::string>();
+      manifest.erase("xxh3");
+      if (own_checksum(manifest) != told)
+        throw DataError(fmt::format("{}: does not have its checksum", file.string()));
+    }
     return manifest;
   } catch (const json::exception& error) {
     throw DataError(fmt::format("{}: damaged: {}", file.string(), error.what()));
@@ -171,8 +183,12 @@ FilePart describe_checkpoint_file(const fs::path& checkpoint, const fs::path& fi
 void commit_checkpoint(const fs::path& run, const fs::path& beside, const std::string& name,
                        const json& manifest) {
   const fs::path checkpoints = checkpoints_of(run);
-  write_file_atomically(beside / "state" / "run.json", manifest.dump(1) + "\n");
+  json with_checksum = manifest;
+  with_checksum["xxh3"] = own_checksum(manifest);
+  write_file_atomically(beside / "state" / "run.json", with_checksum.dump(1) + "\n");
   fsync_folders(beside);
+  // After a power cut the log must reach as far as the checkpoint.
+  if (fs::exists(run / "log.jsonl")) fsync_path(run / "log.jsonl");
   fs::remove_all(checkpoints / name);
   fs::rename(beside, checkpoints / name);
   fsync_path(checkpoints);

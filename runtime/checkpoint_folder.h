@@ -9,7 +9,8 @@
 
 namespace kessoku::runtime {
 
-/// Of state/run.json and the state shards. 1: one range a shard. 2: one checksum a file.
+/// Of state/run.json and the state shards. 1: one range a shard. 2: one checksum a file,
+/// none of run.json.
 inline constexpr int kCheckpointFormat = 3, kOldestCheckpointFormat = 2;
 
 /// Bytes of a checkpoint's file as one rank wrote them; the manifest lists all.

@@ -101,7 +101,9 @@ CheckpointWriter::CheckpointWriter(fs::path run, const RunConfig& config, RunIde
       model_(model),
       communicator_(communicator),
       snapshot_(written_names(model, weights_dtype(config), communicator), weights_dtype(config)) {
-  if (first()) remove_unfinished_checkpoints(run_);
+  if (!first()) return;
+  fs::create_directories(checkpoints_of(run_));
+  remove_unfinished_checkpoints(run_);
 }
 
 CheckpointWriter::~CheckpointWriter() {
@@ -122,7 +124,13 @@ void CheckpointWriter::reserve(Trainer& trainer) {
 
 void CheckpointWriter::begin(Trainer& trainer) {
   std::error_code ignored;
-  if (first()) fs::remove_all(beside_of(trainer.steps_done()), ignored);
+  if (first()) {
+    fs::remove_all(beside_of(trainer.steps_done()), ignored);
+    if (!fs::exists(checkpoints_of(run_), ignored)) {
+      fmt::print(stderr, "warning: {} is gone, and what was in it; it is made anew\n",
+                 checkpoints_of(run_).string());
+    }
+  }
   layout_ = layout_of(trainer.flat());
   reserve(trainer);
   if (reserving_.valid()) reserving_.get();
@@ -253,7 +261,11 @@ void CheckpointWriter::commit() {
                      {"shards", communicator_.size()},
                      {"layout", layout_},
                      {"files", files}});
-  remove_old_checkpoints(run_, config_.checkpoint.keep, config_.checkpoint.keep_every_steps);
+  try {
+    remove_old_checkpoints(run_, config_.checkpoint.keep, config_.checkpoint.keep_every_steps);
+  } catch (const fs::filesystem_error& error) {  // this one is complete all the same
+    fmt::print(stderr, "warning: an old checkpoint stays: {}\n", error.what());
+  }
 }
 
 void CheckpointWriter::report(const std::exception& error) const {

@@ -59,9 +59,13 @@ fs::path run_path(const RunConfig& config, const std::string& out) {
 
 RunFolder open_run_folder(const RunConfig& config, const std::string& out,
                           const std::string& resume, Communicator& communicator) {
-  RunFolder folder{run_path(config, out), std::nullopt};
+  RunFolder folder{run_path(config, out), std::nullopt, nullptr};
   std::string found;
-  if (communicator.rank() == 0) found = find_checkpoint(folder.path, resume).value_or("").string();
+  if (communicator.rank() == 0) {
+    fs::create_directories(folder.path);
+    folder.lock = std::make_shared<RunLock>(folder.path);
+    found = find_checkpoint(folder.path, resume).value_or("").string();
+  }
   found = communicator.broadcast_text(found);
   if (!found.empty()) folder.resume_from = found;
   return folder;

@@ -1,19 +1,22 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "data/mixture.h"
 #include "runtime/communicator.h"
 #include "runtime/config.h"
+#include "runtime/run_lock.h"
 
 namespace kessoku::runtime {
 
-/// Where a run writes, and what it goes on from.
+/// Where a run writes, and what it goes on from. No other training does so meanwhile.
 struct RunFolder {
   std::filesystem::path path;
   std::optional<std::filesystem::path> resume_from;  ///< a checkpoint
+  std::shared_ptr<const RunLock> lock;               ///< rank 0 has it
 };
 
 /// The run's folder: `out`, or runs/<name> if that is empty.

@@ -45,6 +45,21 @@ port = 0
 """
 
 
+# All that has a state of its own, is drawn by chance, or treats parameters unequally, at once.
+EVERYTHING = {
+    "data.shuffle_tags": "true", "data.keep_tags": 1, "data.max_token_length": 150, "train.micro_batch": 2,
+    "train.clip_skip": 1, "train.min_snr_gamma": 5, "train.noise_offset": 0.05, "train.pyramid_levels": 2, "train.timesteps": [20, 980],
+    "optimizer.text_encoder_lr": 5e-4, "optimizer.no_decay": ["*.bias"], "optimizer.freeze": ["unet.conv_in.*"],
+    "optimizer.lr_scale": [["unet.mid_block*", 0.5]], "optimizer.schedule": "'cosine'", "optimizer.warmup_steps": 5,
+    "communication.wire": "'bf16'", "validation.fraction": 0.2, "validation.every_steps": 7,
+}
+
+
+def set_all(settings):
+    """As arguments of the program."""
+    return [f"--set={key}={value}" for key, value in settings.items()]
+
+
 def run_tests():
     """The main function of a script (tests may be named after its two arguments); what it leaves are gigabytes, which only a failure is worth."""
     tests = unittest.main(module="__main__", argv=[sys.argv[0], *sys.argv[3:]], exit=False)
