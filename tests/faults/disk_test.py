@@ -74,8 +74,9 @@ class DiskTest(unittest.TestCase):
 
     def start(self, name, *arguments, ranks=0, program="train"):
         run = DISK / name
-        started = subprocess.Popen(command(program, self.run_file, "--out", run, *self.settings, *arguments, ranks=ranks), text=True,
-                                   stderr=open(WORK / f"{name}.err", "w"), env=ENVIRONMENT)
+        with open(WORK / f"{name}.err", "w") as said:
+            started = subprocess.Popen(command(program, self.run_file, "--out", run, *self.settings, *arguments, ranks=ranks),
+                                       stderr=said, env=ENVIRONMENT)
         self.addCleanup(started.kill)
         return run, started
 

@@ -6,6 +6,7 @@ KESSOKU_KILLS=N random kills (default 6) are survived in test_random_kills; KESS
 """
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import ENVIRONMENT, PROGRAM, WORK, kessoku, log_of, losses_of, make_inputs, ranks_of, run_tests, wait_for, weights_of
+from harness import (ENVIRONMENT, EVERYTHING, PROGRAM, WORK, kessoku, log_of, losses_of, make_inputs, ranks_of, run_tests, set_all, wait_for,
+                     weights_of)
 
 KILLS = int(os.environ.get("KESSOKU_KILLS", "6"))
 SEED = int(os.environ.get("KESSOKU_SEED", str(random.randrange(1 << 30))))
@@ -43,6 +45,7 @@ class LaunchTest(unittest.TestCase):
         kessoku("train", cls.run_file, "--out", WORK / "undisturbed", *cls.settings, ranks=2)
 
     def launch(self, name, *arguments):
+        """What is set twice is as in `arguments`."""
         command = [PROGRAM, "launch", "-n", "2", self.run_file, "--out", WORK / name, *self.settings, "--backoff", "0.1", *arguments]
         process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
         self.addCleanup(process.stderr.close)
@@ -70,12 +73,16 @@ class LaunchTest(unittest.TestCase):
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
     def test_random_kills(self):
-        """Of a rank, of mpirun, of the supervisor: at random moments, until there were enough."""
+        """Of a rank, of mpirun, of the supervisor: at random moments, until there were enough. Every other run has everything on, in bf16."""
         print(f"KESSOKU_SEED={SEED} KESSOKU_KILLS={KILLS}", flush=True)
         chance, kills, runs = random.Random(SEED), {"rank": 0, "mpirun": 0, "supervisor": 0}, 0
         while sum(kills.values()) < KILLS:
             runs += 1
-            run, process = self.launch(f"killed-{runs}", "--patience", "50")
+            everything = set_all(EVERYTHING | {"train.precision": "'bf16'"}) if (SEED + runs) % 2 else []
+            undisturbed = "undisturbed-everything" if everything else "undisturbed"
+            if not (WORK / undisturbed).exists():
+                kessoku("train", self.run_file, "--out", WORK / undisturbed, *self.settings, *everything, ranks=2)
+            run, process = self.launch(f"killed-{runs}", "--patience", "50", *everything)
             while process.poll() is None and sum(kills.values()) < KILLS:
                 time.sleep(chance.uniform(0.2, 5))
                 what = chance.choices(["rank", "mpirun", "supervisor"], [6, 2, 1])[0]
@@ -92,10 +99,11 @@ class LaunchTest(unittest.TestCase):
                 if what == "supervisor":
                     process.communicate()
                     wait_for(lambda: not any(Path(f"/proc/{r}").exists() for r in ranks.values()), "the end of its ranks")
-                    run, process = self.launch(run.name, "--patience", "50")
+                    run, process = self.launch(run.name, "--patience", "50", *everything)
             errors = process.communicate(timeout=300)[1]
             self.assertEqual(process.returncode, 0, errors)
-            self.require_equal(run)
+            self.require_equal(run, undisturbed)
+            shutil.rmtree(run)
         print(f"survived with equal bits: {kills} in {runs} runs", flush=True)
 
     def test_a_request_to_stop_leaves_a_checkpoint_and_75(self):

@@ -81,7 +81,7 @@ class ResumeTest(unittest.TestCase):
 
     def test_equal_up_to_summation_order_at_other_numbers_of_ranks(self):
         # bf16 rounds to 3 digits, and what is rounded otherwise grows from step to step.
-        for precision, near, far in (("fp32", 1e-3, 0.02), ("bf16", 0.05, 0.5)):
+        for precision, near, far in (("fp32", 1e-3, 2e-3), ("bf16", 0.02, 0.02)):
             whole, run = WORK / f"one-{precision}", WORK / f"elastic-{precision}"
             self.finish(whole, 0, precision)
             path = []
