@@ -85,11 +85,10 @@ void publish(StoreManifest manifest, const PrepareOptions& options,
   remove_leftovers(options.store, manifest, true);
 }
 
-void throw_bad_images(const std::vector<Skipped>& skipped) {
-  std::string list;
-  for (const Skipped& entry : skipped)
-    list += fmt::format("\n  {}: {}", entry.source, entry.reason);
-  throw DataError(fmt::format("{} images cannot be used:{}", skipped.size(), list));
+std::string summarize(const std::vector<Skipped>& images) {
+  if (images.empty()) return "no image is left";
+  return fmt::format("{} images cannot be used; the first is {}: {}", images.size(),
+                     images[0].source, images[0].reason);
 }
 
 void add(PrepareSummary& summary, const std::vector<Part>& parts) {
@@ -188,7 +187,7 @@ class Preparation {
 
   void stop_at_bad_images() const {
     if (summary_.examples == 0 || (options_.strict && !summary_.skipped.empty()))
-      throw_bad_images(summary_.skipped);
+      throw BadImages(summary_.skipped);
   }
 
   /// Whether the old store has all rows that are wanted and no other, and they are sound.
@@ -239,6 +238,9 @@ class Preparation {
 };
 
 }  // namespace
+
+BadImages::BadImages(std::vector<Skipped> images)
+    : DataError(summarize(images)), images_(std::move(images)) {}
 
 PrepareSummary prepare_store(const PrepareOptions& options) { return Preparation(options).run(); }
 

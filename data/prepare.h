@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "base/error.h"
 #include "data/fit_image.h"
 #include "data/store.h"
 
@@ -37,6 +38,16 @@ struct PrepareOptions {
   std::function<std::vector<std::string>(const std::string&)> gather;
 };
 
+/// Images that cannot be used, where that is a reason to stop. `what` names the first.
+class BadImages : public DataError {
+ public:
+  explicit BadImages(std::vector<Skipped> images);
+  const std::vector<Skipped>& images() const { return images_; }
+
+ private:
+  std::vector<Skipped> images_;
+};
+
 /// Of all ranks together.
 struct PrepareSummary {
   uint64_t examples = 0;
@@ -55,8 +66,8 @@ struct PrepareSummary {
 /// that cannot be decoded are listed and left out. Memory does not grow with the images, but for
 /// some hundred bytes each.
 ///
-/// Throws UsageError/DataError; with `strict`, DataError listing all bad images. UsageError if
-/// another process prepares this store.
+/// Throws UsageError/DataError; BadImages with all of them if there are any and `strict` is set, or
+/// if no image is left. UsageError if another process prepares this store.
 PrepareSummary prepare_store(const PrepareOptions& options);
 
 }  // namespace kessoku::data

@@ -162,6 +162,17 @@ data::PrepareOptions prepare_options(const PrepareArguments& arguments,
   return options;
 }
 
+data::PrepareSummary prepare_or_list(const data::PrepareOptions& options) {
+  try {
+    return data::prepare_store(options);
+  } catch (const data::BadImages& bad) {
+    for (const data::Skipped& entry : bad.images()) {
+      if (options.rank == 0) fmt::print(stderr, "  {}: {}\n", entry.source, entry.reason);
+    }
+    throw;
+  }
+}
+
 void run_prepare(const PrepareArguments& arguments) {
   const auto began = std::chrono::steady_clock::now();
   const std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
@@ -176,7 +187,7 @@ void run_prepare(const PrepareArguments& arguments) {
     progress.show(stage, done, total);
   };
 
-  const data::PrepareSummary summary = data::prepare_store(options);
+  const data::PrepareSummary summary = prepare_or_list(options);
   if (!first) return;
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();

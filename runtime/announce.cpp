@@ -10,6 +10,9 @@ namespace kessoku::runtime {
 
 namespace {
 
+/// Captions whose length is looked at: a million would take seconds.
+constexpr size_t kLookedAt = 50'000;
+
 /// How `kessoku prepare` is told the run's VAE.
 std::string prepare_options(const RunConfig& config) {
   std::string options = "--model " + config.model.path;
@@ -92,7 +95,8 @@ void announce(const RunConfig& config, const RunFolder& folder, const data::Stor
   for (const std::string& warning : sampler.rare_folders(config.train.steps, store.manifest()))
     text += "warning: " + warning + "\n";
   if (!config.trains("vae")) {
-    const std::string cut = warning_of(measure_captions(store, tokenizer, config), config);
+    const std::string cut =
+        warning_of(measure_captions(store, tokenizer, config, kLookedAt), config);
     if (!cut.empty()) text += "warning: " + cut + "\n";
   }
   std::fputs(text.c_str(), stderr);

@@ -58,7 +58,12 @@ def check_ranks(images, found):
     summary = json.loads(run("prepare", images, "--out", store, "--keep", "images", "--resolution", 64, "--json", ranks=2).stdout)
     assert summary["examples"] == summary["encoded"] == 4, summary
     assert json.loads(run("inspect", store, "--json").stdout) == found
-    run("prepare", images, "--out", WORK / "strict", "--keep", "images", "--resolution", 64, "--strict", ranks=2, code=65)
+    shutil.copy(images / "b/cut.jpg", images / "a/結束 2.jpg")
+    for ranks in (None, 2):
+        stderr = run("prepare", images, "--out", WORK / "strict", "--keep", "images", "--resolution", 64, "--strict", ranks=ranks, code=65).stderr
+        listed = [line.split(": ")[0].strip() for line in stderr.splitlines() if line.startswith("  ") and ".jpg: " in line]
+        assert listed == ["a/結束 2.jpg", "b/cut.jpg"] and "2 images cannot be used" in stderr, stderr
+    (images / "a/結束 2.jpg").unlink()
 
 
 def check_model(images):

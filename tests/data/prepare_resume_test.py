@@ -99,7 +99,7 @@ def check_kills(images, expected, draw, ranks_of):
             end = time.monotonic() + draw.uniform(0, 1)
             kills += kill_when(lambda: time.monotonic() > end, images, store, ranks_of(k))
         else:
-            more = journalled(store) + draw.randrange(1, 33 * IMAGES)
+            more = journalled(store) + draw.randrange(1, 20 * IMAGES)
             kills += kill_when(lambda: journalled(store) > more, images, store, ranks_of(k))
     summary = prepare(images, store, ranks=ranks_of(6))
     print(f"ranks {[ranks_of(k) for k in range(7)]}: {kills} kills; {summary['encoded']} of {IMAGES} encoded at last, "

@@ -223,9 +223,11 @@ TEST_F(PrepareStore, IfStrictListsAllBadImagesAndWritesNothing) {
   try {
     prepare(2);
     FAIL();
-  } catch (const DataError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("b/cut.jpg: "));
-    EXPECT_THAT(error.what(), HasSubstr("a/empty.jpg: the file is empty"));
+  } catch (const BadImages& error) {
+    EXPECT_THAT(error.what(), HasSubstr("2 images cannot be used; the first is a/empty.jpg"));
+    ASSERT_EQ(error.images().size(), 2u);
+    EXPECT_EQ(error.images()[0].reason, "the file is empty");
+    EXPECT_EQ(error.images()[1].source, "b/cut.jpg");
   }
   EXPECT_TRUE(fs::is_empty(store()));
   EXPECT_EQ(encoded_, 0);
