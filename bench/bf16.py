@@ -1,9 +1,10 @@
 """Does bf16 learn what fp32 learns? The demo's run file from the same base, for the same draws, in both; their losses and the loss of images
 that neither is shown, as figures and as a chart.
 
-    bf16.py KESSOKU WORK_FOLDER [--steps 400] [--out RESULT.json] [--chart CHART.svg]
+    bf16.py KESSOKU WORK_FOLDER [--steps 400] [--draw] [--out RESULT.json] [--chart CHART.svg]
 
-The schedule is the demo's, shortened to so many steps. The same command goes on where it was stopped.
+The schedule is the demo's, shortened to so many steps. The same command goes on where it was stopped; --draw only looks at the steps that
+both have taken so far.
 """
 import argparse
 import json
@@ -49,20 +50,24 @@ def main() -> None:
     parser.add_argument("kessoku", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--draw", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--chart", type=Path)
     arguments = parser.parse_args()
     kessoku, work = arguments.kessoku.resolve(), arguments.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    make_inputs(kessoku, work)
-    started = [start(kessoku, work, precision, arguments.steps) for precision in PRECISIONS]
-    codes = [process.wait() for process in started]
-    if codes != [0, 0]:
-        raise SystemExit(f"exit codes {codes}")
+    if not arguments.draw:
+        work.mkdir(parents=True, exist_ok=True)
+        make_inputs(kessoku, work)
+        started = [start(kessoku, work, precision, arguments.steps) for precision in PRECISIONS]
+        codes = [process.wait() for process in started]
+        if codes != [0, 0]:
+            raise SystemExit(f"exit codes {codes}")
 
-    result, losses, series = {"steps": arguments.steps, "smoothed_over": SMOOTHED}, {}, []
+    logs = {precision: [json.loads(line) for line in (work / precision / "log.jsonl").read_text().splitlines()] for precision in PRECISIONS}
+    steps = min(map(len, logs.values()))
+    result, losses, series = {"steps": steps, "of_a_schedule_of": arguments.steps, "smoothed_over": SMOOTHED}, {}, []
     for colour, precision in enumerate(PRECISIONS):
-        log = [json.loads(line) for line in (work / precision / "log.jsonl").read_text().splitlines()]
+        log = logs[precision][:steps]
         losses[precision] = [record["loss"] for record in log]
         validation = [(record["step"], record["validation_loss"]) for record in log if record.get("validation_loss") is not None]
         result[precision] = {"validation": validation, "last_losses_mean": sum(losses[precision][-50:]) / 50}

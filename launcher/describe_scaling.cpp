@@ -12,7 +12,8 @@ std::string heading(const json& scaling) {
   std::string text = fmt::format("\n  compute    {}, {}{}\n", scaling["compute"].get<std::string>(),
                                  scaling["precision"].get<std::string>(),
                                  scaling["activations_measured"].get<bool>()
-                                     ? fmt::format(", {} threads", scaling["threads"].get<int>())
+                                     ? fmt::format(", {} thread{}", scaling["threads"].get<int>(),
+                                                   scaling["threads"] == 1 ? "" : "s")
                                      : "");
   text += fmt::format("  network    {}/s a host, {} a message, {} a host, {}\n",
                       bytes_text(scaling["link"].get<double>()),

@@ -131,6 +131,7 @@ void add_plan_command(CLI::App& app) {
   command->add_flag("--csv", arguments->csv, "Print the folders as CSV")->excludes(json);
   command->add_option("--schedule", arguments->schedule, "Write every draw as CSV");
   add_scaling_options(*command, arguments->scaling);
+  command->get_option("--ranks")->excludes(command->get_option("--csv"));
   command->footer(
       "Example: kessoku plan configs/demo.toml --schedule schedule.csv\n"
       "Example: kessoku plan configs/demo.toml --ranks 1,2,4 --link 10Gbit/s --latency 30us");

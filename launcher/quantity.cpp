@@ -1,5 +1,6 @@
 #include "launcher/quantity.h"
 
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -22,12 +23,9 @@ std::optional<std::pair<double, std::string>> split(const std::string& text) {
 
 /// Of the unit's first letters, which it takes away.
 double take_factor(std::string& unit) {
-  const std::string letters = "kMGT";
-  const size_t power = unit.empty() ? std::string::npos
-                                    : letters.find(unit[0] == 'K'   ? 'k'
-                                                   : unit[0] == 'm' ? 'M'
-                                                   : unit[0] == 'g' ? 'G'
-                                                                    : unit[0]);
+  const std::string letters = "kmgt";
+  const size_t power =
+      unit.empty() ? std::string::npos : letters.find(static_cast<char>(std::tolower(unit[0])));
   if (power == std::string::npos) return 1;
   const bool binary = unit.size() > 1 && unit[1] == 'i' && unit.substr(1, 2) != "it";
   unit.erase(0, binary ? 2 : 1);
