@@ -48,15 +48,14 @@ std::span<std::byte> bytes_of(const at::Tensor& tensor) {
 
 /// memcpy of what the snapshot takes: state, and the weights once more, of half the size.
 void copy_plainly(Trainer& trainer, std::span<std::byte> to) {
-  AdamW& optimizer = trainer.optimizer();
+  Optimizer& optimizer = trainer.optimizer();
   const auto own = static_cast<size_t>(total_size(optimizer.owned())) * sizeof(float);
   const auto take = [&](std::span<const std::byte> from, size_t bytes) {
     bytes = std::min({bytes, from.size(), to.size()});
     std::memcpy(to.data(), from.data(), bytes);
     to = to.subspan(bytes);
   };
-  take(bytes_of(optimizer.exp_avg()), own);
-  take(bytes_of(optimizer.exp_avg_sq()), own);
+  for (const model::Parameter& moment : optimizer.moments()) take(bytes_of(moment.tensor), own);
   take(bytes_of(trainer.flat().values()), own);
   take(bytes_of(trainer.flat().gradients()), to.size());
 }
@@ -100,8 +99,7 @@ void measure(const RunConfig& config, const fs::path& run, int rounds) {
                   Audit(run, 0, *communicator), *communicator);
   const at::NoGradGuard no_grad;
   // Memory that nothing was written to is not there yet.
-  trainer.optimizer().exp_avg().normal_();
-  trainer.optimizer().exp_avg_sq().normal_();
+  for (const model::Parameter& moment : trainer.optimizer().moments()) moment.tensor.normal_();
   at::Tensor(trainer.flat().gradients()).normal_();
 
   CheckpointWriter writer(run, config, {config.seed, config.train.global_batch}, store, model,

@@ -52,6 +52,16 @@ void require_fit(const model::SafetensorsFile& shard, const std::vector<Range>& 
   }
 }
 
+/// `--allow-change optimizer.name` cannot make up what the other optimizer did not keep.
+void require_moment(const model::SafetensorsFile& shard, const std::string& name,
+                    const fs::path& checkpoint) {
+  if (shard.contains(name)) return;
+  throw UsageError(
+      fmt::format("{}: its optimizer kept no {}, which optimizer.name needs: change it back, or "
+                  "begin a new run with model.path = \"{}\"",
+                  checkpoint.string(), name, checkpoint.string()));
+}
+
 /// Copies what the `from` ranges, held by `source` one after the other, share with the `to` ranges,
 /// held by `target` likewise. Both ascend.
 void copy_shared(const at::Tensor& source, const std::vector<Range>& from, at::Tensor target,
@@ -92,10 +102,10 @@ void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Tr
     }
     const at::NoGradGuard no_grad;
     const int shards = manifest.at("shards").get<int>();
-    AdamW& optimizer = trainer.optimizer();
+    Optimizer& optimizer = trainer.optimizer();
     const std::vector<Range>& own = optimizer.owned();
     const std::vector<Range> all{{0, trainer.flat().values().numel()}};
-    at::Tensor own_weights = at::zeros_like(optimizer.exp_avg());
+    at::Tensor own_weights = at::zeros_like(optimizer.moments().front().tensor);
     for (int shard = 0; shard < shards; ++shard) {
       const model::SafetensorsFile file(checkpoint / "state" / state_shard_name(shard, shards));
       const std::vector<Range> ranges = ranges_of(file);
@@ -103,8 +113,10 @@ void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Tr
       require_fit(file, ranges);
       copy_shared(weights, ranges, trainer.flat().values(), all);
       copy_shared(weights, ranges, own_weights, own);
-      copy_shared(file.tensor("exp_avg"), ranges, optimizer.exp_avg(), own);
-      copy_shared(file.tensor("exp_avg_sq"), ranges, optimizer.exp_avg_sq(), own);
+      for (const model::Parameter& moment : optimizer.moments()) {
+        require_moment(file, moment.name, checkpoint);
+        copy_shared(file.tensor(moment.name), ranges, moment.tensor, own);
+      }
       if (trainer.ema().defined()) {
         // A run that turns EMA on in its second half averages from there.
         copy_shared(file.tensor(file.contains("ema") ? "ema" : "parameters"), ranges, trainer.ema(),

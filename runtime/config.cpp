@@ -8,6 +8,7 @@
 #include "runtime/config_reader.h"
 #include "runtime/config_writer.h"
 #include "runtime/lr_schedule.h"
+#include "runtime/update_rule.h"
 
 namespace kessoku::runtime {
 
@@ -107,7 +108,7 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require(timesteps.empty() ||
               (timesteps.size() == 2 && timesteps[0] >= 0 && timesteps[0] < timesteps[1]),
           file, "train.timesteps must be [first, one past the last]");
-  require_one_of(c.optimizer.name, {"adamw"}, "optimizer.name", file);
+  require_one_of(c.optimizer.name, update_rule_names(), "optimizer.name", file);
   require_one_of(c.optimizer.schedule, lr_schedule_names(), "optimizer.schedule", file);
   require(c.optimizer.schedule_cycles >= 1, file, "optimizer.schedule_cycles must be at least 1");
   require(c.optimizer.schedule_power > 0, file, "optimizer.schedule_power must be above 0");
@@ -167,6 +168,8 @@ RunConfig load_config(const std::filesystem::path& file,
   toml::table root = parse(read_file(file, 1 << 20), file);
   for (const std::string& assignment : overrides) apply_override(root, assignment);
   RunConfig config;
+  // The one default that hangs on another key: what its paper recommends.
+  if (root["optimizer"]["name"] == "lion") config.optimizer.betas = {0.9, 0.99};
   ConfigReader reader(file, root);
   visit_fields(config, reader);
   reader.reject_unknown();

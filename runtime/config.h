@@ -83,7 +83,7 @@ struct RunConfig {
   } vae;
 
   struct Optimizer {
-    std::string name = "adamw";  ///< "adamw"
+    std::string name = "adamw";  ///< "adamw" | "lion"
     double lr = 1e-6;
     double text_encoder_lr = -1;  ///< below 0: as lr
     double weight_decay = 0.01;
@@ -92,9 +92,9 @@ struct RunConfig {
     std::vector<std::string> freeze;  ///< parameter names with * that are not trained
     std::vector<std::pair<std::string, double>>
         lr_scale;  ///< [name with *, factor on the learning rate]; the last that matches counts
-    std::vector<double> betas{0.9, 0.999};
-    double eps = 1e-8;
-    double grad_clip = 1.0;  ///< global norm; 0 = off
+    std::vector<double> betas{0.9, 0.999};  ///< Lion's are 0.9, 0.99
+    double eps = 1e-8;                      ///< AdamW's
+    double grad_clip = 1.0;                 ///< global norm; 0 = off
     /// "constant" | "linear" | "cosine" | "cosine_with_restarts" | "polynomial"
     std::string schedule = "constant";
     uint64_t warmup_steps = 0;     ///< linear from 0

@@ -4,6 +4,7 @@
 
 #include "runtime/partition.h"
 #include "runtime/trainer.h"
+#include "runtime/update_rule.h"
 
 namespace kessoku::runtime {
 
@@ -37,6 +38,7 @@ MemoryPlan plan_memory(const RunConfig& config, const MemoryInputs& inputs, int 
   const auto all = static_cast<uint64_t>(partition.numel());
   const uint64_t own = config.optimizer.shard ? all / static_cast<uint64_t>(ranks) : all;
   const uint64_t element = c10::elementSize(dtype_of(config));
+  const uint64_t moments = make_update_rule(config.optimizer)->moments().size();
   const bool rounded = element<kFloatBytes, averages = config.ema.decay> 0;
 
   MemoryPlan plan;
@@ -44,7 +46,7 @@ MemoryPlan plan_memory(const RunConfig& config, const MemoryInputs& inputs, int 
   plan.weights = all * element;
   plan.frozen = inputs.frozen;
   plan.gradients = all * kFloatBytes;
-  plan.moments = 2 * own * kFloatBytes;
+  plan.moments = moments * own * kFloatBytes;
   plan.master = rounded ? own * kFloatBytes : 0;
   plan.ema = averages ? own * kFloatBytes : 0;
   plan.wire = wire_bytes(config, partition, ranks);
@@ -54,7 +56,8 @@ MemoryPlan plan_memory(const RunConfig& config, const MemoryInputs& inputs, int 
   plan.activations = inputs.activations;
   // Ranks share what is to be written, sharded or not.
   if (config.checkpoint.background) {
-    plan.snapshot = all * (kFloatBytes * (averages ? 4 : 3) + weights_file_bytes(config)) /
+    plan.snapshot = all *
+                    (kFloatBytes * (moments + (averages ? 2 : 1)) + weights_file_bytes(config)) /
                     static_cast<uint64_t>(ranks);
   }
   if (averages || rounded) {

@@ -1,7 +1,6 @@
 #include "runtime/optimizer.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
@@ -9,9 +8,9 @@
 
 namespace kessoku::runtime {
 
-AdamW::AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned,
-             bool keep_copy)
-    : flat_(flat), config_(config), owned_(std::move(owned)) {
+Optimizer::Optimizer(FlatParameters& flat, const RunConfig::Optimizer& config,
+                     std::vector<Range> owned, bool keep_copy)
+    : flat_(flat), config_(config), rule_(make_update_rule(config)), owned_(std::move(owned)) {
   int64_t offset = 0;
   for (const Range& range : owned_) {
     own_offsets_.push_back(offset);
@@ -19,15 +18,15 @@ AdamW::AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vect
     offset += range.size();
   }
   const auto options = flat.gradients().options();
-  exp_avg_ = at::zeros({offset}, options);
-  exp_avg_sq_ = at::zeros({offset}, options);
+  for (const std::string& name : rule_->moments())
+    moments_.push_back({name, at::zeros({offset}, options)});
   if (keep_copy) {
     master_ = at::empty({offset}, options);
     for (size_t i = 0; i < owned_.size(); ++i) weights(i).copy_(values_of(owned_[i]));
   }
 }
 
-std::vector<AdamW::Segment> AdamW::segments_of(const Range& range) const {
+std::vector<Optimizer::Segment> Optimizer::segments_of(const Range& range) const {
   // Padding between parameters belongs to the one before it: its gradient is 0, so it stays 0.
   std::vector<Segment> segments;
   const std::vector<FlatRange>& parameters = flat_.ranges();
@@ -47,45 +46,41 @@ std::vector<AdamW::Segment> AdamW::segments_of(const Range& range) const {
   return segments;
 }
 
-void AdamW::step(size_t index, double factor) {
+void Optimizer::step(size_t index, double factor) {
   const at::NoGradGuard no_grad;
-  const at::Tensor steps =
+  const at::Tensor this_step =
       at::full({}, static_cast<double>(steps_taken_), flat_.gradients().options());
   const Range& range = owned_[index];
   const at::Tensor range_weights = weights(index);
   for (const Segment& segment : segments_[index]) {
     const int64_t begin = segment.range.begin - range.begin, numel = segment.range.size();
-    const auto own = [&](const at::Tensor& tensor) {
-      return tensor.narrow(0, own_offsets_[index] + begin, numel);
-    };
-    at::_fused_adamw_({range_weights.narrow(0, begin, numel)},
-                      {flat_.gradients().narrow(0, segment.range.begin, numel)}, {own(exp_avg_)},
-                      {own(exp_avg_sq_)},
-                      /*max_exp_avg_sqs=*/{}, {steps}, segment.settings.lr * factor,
-                      config_.betas[0], config_.betas[1], segment.settings.weight_decay,
-                      config_.eps, /*amsgrad=*/false,
-                      /*maximize=*/false);
+    std::vector<at::Tensor> moments;
+    for (const model::Parameter& moment : moments_)
+      moments.push_back(moment.tensor.narrow(0, own_offsets_[index] + begin, numel));
+    rule_->apply(range_weights.narrow(0, begin, numel),
+                 flat_.gradients().narrow(0, segment.range.begin, numel), moments, this_step,
+                 segment.settings.lr * factor, segment.settings.weight_decay);
   }
   if (master_.defined()) values_of(range).copy_(range_weights);
 }
 
-Range AdamW::own_range(size_t index) const {
+Range Optimizer::own_range(size_t index) const {
   return {own_offsets_[index], own_offsets_[index] + owned_[index].size()};
 }
 
-at::Tensor AdamW::weights(size_t index) const {
+at::Tensor Optimizer::weights(size_t index) const {
   const Range own = own_range(index);
   return master_.defined() ? master_.narrow(0, own.begin, own.size()) : values_of(owned_[index]);
 }
 
-at::Tensor AdamW::own_weights() const {
+at::Tensor Optimizer::own_weights() const {
   if (master_.defined()) return master_.clone();
   std::vector<at::Tensor> parts;
   for (size_t i = 0; i < owned_.size(); ++i) parts.push_back(weights(i));
   return at::cat(parts);
 }
 
-void AdamW::restore(uint64_t steps_taken, const at::Tensor& own_weights) {
+void Optimizer::restore(uint64_t steps_taken, const at::Tensor& own_weights) {
   const at::NoGradGuard no_grad;
   steps_taken_ = steps_taken;
   for (size_t i = 0; i < owned_.size(); ++i) {
@@ -94,7 +89,7 @@ void AdamW::restore(uint64_t steps_taken, const at::Tensor& own_weights) {
   }
 }
 
-at::Tensor AdamW::values_of(const Range& range) const {
+at::Tensor Optimizer::values_of(const Range& range) const {
   return flat_.values().narrow(0, range.begin, range.size());
 }
 

@@ -4,18 +4,18 @@
 #include "runtime/flat_parameters.h"
 #include "runtime/parameter_settings.h"
 #include "runtime/partition.h"
+#include "runtime/update_rule.h"
 
 namespace kessoku::runtime {
 
-/// AdamW (Loshchilov & Hutter, 2019; as torch.optim.AdamW) on the ranges of the flat buffers that
-/// this rank owns: all of them, or its parts (ZeRO-1). Its own tensors hold those ranges one after
-/// the other.
-class AdamW {
+/// Steps the ranges of the flat buffers that this rank owns: all of them, or its parts (ZeRO-1).
+/// Its own tensors hold those ranges one after the other.
+class Optimizer {
  public:
   /// `keep_copy`: the f32 values that the parameters have now are stepped in a copy; they may be
   /// rounded then.
-  AdamW(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned,
-        bool keep_copy = false);
+  Optimizer(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned,
+            bool keep_copy = false);
 
   /// Before the ranges of a step.
   void begin_step() { ++steps_taken_; }
@@ -28,10 +28,10 @@ class AdamW {
   Range own_range(size_t index) const;
   /// The f32 weights of range `index`.
   at::Tensor weights(size_t index) const;
-  /// Weights (a copy of), first and second moments, f32, of all that is owned.
+  /// A copy of the weights, f32, of all that is owned.
   at::Tensor own_weights() const;
-  at::Tensor& exp_avg() { return exp_avg_; }
-  at::Tensor& exp_avg_sq() { return exp_avg_sq_; }
+  /// The update rule's moments of all that is owned, at least one.
+  const model::Parameters& moments() const { return moments_; }
   /// Takes up a run: `own_weights` as above, of `steps_taken` steps.
   void restore(uint64_t steps_taken, const at::Tensor& own_weights);
 
@@ -46,12 +46,13 @@ class AdamW {
 
   FlatParameters& flat_;
   RunConfig::Optimizer config_;
+  std::unique_ptr<UpdateRule> rule_;
   std::vector<Range> owned_;
   std::vector<int64_t> own_offsets_;
   std::vector<std::vector<Segment>> segments_;  ///< of each range
   uint64_t steps_taken_ = 0;
   at::Tensor master_;  ///< the f32 copy; undefined without
-  at::Tensor exp_avg_, exp_avg_sq_;
+  model::Parameters moments_;
 };
 
 }  // namespace kessoku::runtime

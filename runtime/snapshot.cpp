@@ -35,18 +35,21 @@ struct Source {
 };
 
 std::vector<Source> sources_of(Trainer& trainer) {
-  AdamW& optimizer = trainer.optimizer();
-  std::vector<Source> sources{{"exp_avg"}, {"exp_avg_sq"}, {"parameters"}};
+  Optimizer& optimizer = trainer.optimizer();
+  std::vector<Source> sources;
+  for (const model::Parameter& moment : optimizer.moments()) sources.push_back({moment.name});
+  sources.push_back({"parameters"});
   if (trainer.ema().defined()) sources.push_back({"ema"});
   const std::vector<Range> ranges = trainer.written_ranges();
   for (size_t i = 0; i < ranges.size(); ++i) {
     // Without sharding a rank owns more than it writes.
     const int64_t skipped = ranges[i].begin - optimizer.owned()[i].begin, size = ranges[i].size();
     const int64_t begin = optimizer.own_range(i).begin + skipped;
-    sources[0].add(optimizer.exp_avg().narrow(0, begin, size));
-    sources[1].add(optimizer.exp_avg_sq().narrow(0, begin, size));
-    sources[2].add(optimizer.weights(i).narrow(0, skipped, size));
-    if (trainer.ema().defined()) sources[3].add(trainer.ema().narrow(0, begin, size));
+    auto source = sources.begin();
+    for (const model::Parameter& moment : optimizer.moments())
+      (source++)->add(moment.tensor.narrow(0, begin, size));
+    (source++)->add(optimizer.weights(i).narrow(0, skipped, size));
+    if (trainer.ema().defined()) source->add(trainer.ema().narrow(0, begin, size));
   }
   return sources;
 }

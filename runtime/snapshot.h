@@ -34,7 +34,7 @@ class Snapshot {
 
   uint64_t step() const { return step_; }
   const LossScaler& scaler() const { return scaler_; }
-  /// "parameters", "exp_avg", "exp_avg_sq" and, with EMA, "ema": f32, each this rank's ranges one
+  /// The optimizer's moments, "parameters" and, with EMA, "ema": f32, each this rank's ranges one
   /// after the other.
   const model::TensorOutputs& state() const { return state_; }
   const std::vector<Range>& ranges() const { return ranges_; }

@@ -60,7 +60,7 @@ class Trainer {
 
   uint64_t steps_done() const { return optimizer_.steps_taken(); }
   FlatParameters& flat() { return flat_; }
-  AdamW& optimizer() { return optimizer_; }
+  Optimizer& optimizer() { return optimizer_; }
   LossScaler& scaler() { return scaler_; }
   /// The averaged weights of what this rank owns, as the optimizer's own tensors; undefined without
   /// EMA.
@@ -95,7 +95,7 @@ class Trainer {
   BatchSplit split_;
   Partition partition_;
   FlatParameters flat_;
-  AdamW optimizer_;
+  Optimizer optimizer_;
   GradientReducer reducer_;
   LossScaler scaler_;
   at::Tensor ema_;

@@ -1,5 +1,5 @@
 """Training, replayed in PyTorch: the batches that `audit` writes, fed to diffusers' networks, schedulers and training
-utilities and torch.optim.AdamW, give the same losses, gradient norms, learning rates and weights.
+utilities, torch.optim.AdamW and lion-pytorch, give the same losses, gradient norms, learning rates and weights.
 
     replay_test.py KESSOKU WORK_FOLDER
 """
@@ -17,12 +17,12 @@ from diffusers import DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel, compute_snr
 from diffusers.utils.logging import disable_progress_bar
-from harness import ROOT, WORK, kessoku, log_of
+from lion_pytorch import Lion
 from PIL import Image
 from safetensors.torch import load_file
 from transformers.utils import logging
 
-from harness import ROOT, WORK, kessoku
+from harness import ROOT, WORK, kessoku, log_of
 
 STEPS, LR = 10, 1e-4
 RUN_FILE = """
@@ -88,8 +88,9 @@ class Replay(torch.nn.Module):
             parameter.requires_grad_(self.is_trained(name))
         self.trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
         groups = [{"params": [parameter], **self.group(name)} for name, parameter in self.trained.items()]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.options["lr"], betas=self.options["betas"],
-                                           eps=self.options["eps"])
+        common = {"lr": self.options["lr"], "betas": tuple(self.options["betas"])}
+        self.optimizer = {"adamw": lambda: torch.optim.AdamW(groups, **common, eps=self.options["eps"]),
+                          "lion": lambda: Lion(groups, **common)}[self.options["name"]]()
         name = self.options["schedule"]
         self.lr_schedule = get_scheduler(
             "constant_with_warmup" if name == "constant" else name, self.optimizer,
@@ -286,6 +287,14 @@ class ReplayTest(unittest.TestCase):
 
     def test_weight_decay_with_exceptions(self):
         self.replay("decay", {"optimizer.weight_decay": 5.0, "optimizer.no_decay": ["*.bias", "*norm*"]})
+
+    def test_lion(self):
+        self.replay("lion", {"optimizer.name": "lion", "optimizer.lr": 3e-5})
+        config = tomllib.loads((WORK / "lion/config.toml").read_text())
+        self.assertEqual(config["optimizer"]["betas"], [0.9, 0.99])
+        self.replay("lion-and-all", {"optimizer.name": "lion", "optimizer.lr": 3e-5, "optimizer.betas": [0.95, 0.98], "optimizer.weight_decay": 5.0,
+                                     "optimizer.no_decay": ["*.bias"], "optimizer.schedule": "cosine", "optimizer.grad_clip": 0.05,
+                                     "optimizer.text_encoder_lr": 1e-5, "ema.decay": 0.8, "train.micro_batch": 2}, ranks=2)
 
     def test_learning_rates(self):
         self.replay("warm-up", {"optimizer.warmup_steps": 4})

@@ -85,6 +85,19 @@ class TrainTest(unittest.TestCase):
             for name, value in weights_of(halves).items():
                 np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
+    def test_lion_resumes_bit_equal_and_not_as_adamw(self):
+        lion = ("--set", "optimizer.name=lion", "--set", "optimizer.lr=1e-4", "--set", "train.precision=bf16")
+        whole, halves = self.train("lion", *lion, ranks=2), WORK / "lion-halves"
+        self.train(halves.name, *lion, "--set", "train.steps=3", ranks=2)
+        self.assertEqual(set(load_file(halves / "checkpoints/latest/state/shard-00000-of-00002.safetensors")), {"exp_avg", "parameters", "ema"})
+        for steps, ranks in ((6, 2), (8, 0)):
+            self.train(halves.name, *lion, "--set", f"train.steps={steps}", ranks=ranks)
+            np.testing.assert_array_equal(losses_of(halves)[:6], losses_of(whole))
+        other = ("train", self.run_file, "--out", halves, "--set", "train.precision=bf16", "--set", "train.steps=9",
+                 "--set", "optimizer.betas=[0.9, 0.99]")
+        self.assertIn("--allow-change optimizer.name", kessoku(*other, expect=64).stderr)
+        self.assertIn("kept no exp_avg_sq", kessoku(*other, "--allow-change", "optimizer.name", expect=64).stderr)
+
     def test_resume_at_another_number_of_ranks_goes_on_with_the_same_losses(self):
         run = self.train("elastic", "--set", "train.steps=3", ranks=4)
         self.train("elastic", ranks=2)

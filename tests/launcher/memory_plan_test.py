@@ -76,13 +76,15 @@ class MemoryPlanTest(unittest.TestCase):
         return int((WORK / "peak-0").read_text())
 
     def test_peak(self):
-        for ranks, shard, precision, decay in ((1, True, "fp32", 0), (1, True, "bf16", 0.9), (2, True, "fp32", 0), (2, False, "fp32", 0.9),
-                                               (2, True, "bf16", 0.9), (2, False, "bf16", 0)):
-            settings = [f"--set=optimizer.shard={str(shard).lower()}", f"--set=train.precision={precision}", f"--set=ema.decay={decay}"]
-            with self.subTest(f"{ranks} ranks", shard=shard, precision=precision, ema=decay):
+        for ranks, shard, precision, decay, optimizer in (
+                (1, True, "fp32", 0, "adamw"), (1, True, "bf16", 0.9, "adamw"), (1, True, "fp32", 0, "lion"), (2, True, "fp32", 0, "adamw"),
+                (2, False, "fp32", 0.9, "adamw"), (2, True, "bf16", 0.9, "adamw"), (2, False, "bf16", 0, "adamw")):
+            settings = [f"--set=optimizer.shard={str(shard).lower()}", f"--set=train.precision={precision}", f"--set=ema.decay={decay}",
+                        f"--set=optimizer.name={optimizer}"]
+            with self.subTest(f"{ranks} ranks", shard=shard, precision=precision, ema=decay, optimizer=optimizer):
                 plan = json.loads(kessoku("plan", self.run_file, "--ranks", ranks, "--link", "1GB/s", "--json", *settings).stdout)
                 peak, seen = plan["scaling"]["rows"][0]["memory"]["peak"], self.measured(ranks, settings)
-                print(f"{ranks} ranks, {precision}, shard {shard}, ema {decay}: {peak / 1e6:.0f} MB planned, "
+                print(f"{ranks} ranks, {optimizer}, {precision}, shard {shard}, ema {decay}: {peak / 1e6:.0f} MB planned, "
                       f"{seen / 1e6:.0f} MB taken ({peak / seen - 1:+.1%})", flush=True)
                 self.assertLess(abs(peak / seen - 1), TOLERANCE)
 
