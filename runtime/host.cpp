@@ -18,16 +18,19 @@ std::string host_name() {
 }
 
 int use_cores(int wanted, int ranks_here) {
-  cpu_set_t set;
-  const bool known = ::sched_getaffinity(0, sizeof set, &set) == 0;
-  const bool by_mpirun = std::getenv("OMPI_COMM_WORLD_RANK") != nullptr;
-  int cores = static_cast<int>(std::thread::hardware_concurrency());
-  if (known && !by_mpirun) cores = CPU_COUNT(&set);
-  const int threads = wanted > 0 ? wanted : std::max(1, cores / ranks_here);
-  if (known && by_mpirun && CPU_COUNT(&set) < threads) {
-    std::memset(&set, 0xFF, sizeof set);
-    ::sched_setaffinity(0, sizeof set, &set);  // as far as the system lets us
+  const int fallback = static_cast<int>(std::thread::hardware_concurrency());
+  cpu_set_t bound, allowed;
+  if (::sched_getaffinity(0, sizeof bound, &bound) != 0)
+    return wanted > 0 ? wanted : std::max(1, fallback / ranks_here);
+  allowed = bound;
+  if (std::getenv("OMPI_COMM_WORLD_RANK") != nullptr) {
+    // Asked for all cores, the kernel gives those of the job or container (its cpuset).
+    std::memset(&allowed, 0xFF, sizeof allowed);
+    ::sched_setaffinity(0, sizeof allowed, &allowed);
+    ::sched_getaffinity(0, sizeof allowed, &allowed);
   }
+  const int threads = wanted > 0 ? wanted : std::max(1, CPU_COUNT(&allowed) / ranks_here);
+  if (CPU_COUNT(&bound) >= threads) ::sched_setaffinity(0, sizeof bound, &bound);
   return threads;
 }
 

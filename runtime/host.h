@@ -8,7 +8,8 @@ namespace kessoku::runtime {
 /// This host's name, as others know it.
 std::string host_name();
 
-/// Threads for this process: `wanted`, or this rank's share of the host's cores if that is 0.
+/// Threads for this process: `wanted`, or this rank's share of the host's cores (those that its job
+/// or container may use) if that is 0.
 /// mpirun binds ranks to one core or socket by default, which is undone where it leaves fewer cores
 /// than threads; without mpirun a binding (taskset) is what the user wants, and limits the share.
 int use_cores(int wanted, int ranks_here);

@@ -157,9 +157,10 @@ class Supervisor {
     // In a Slurm job mpirun itself knows hosts and slots.
     if (ranks > 0) add({"-n", std::to_string(ranks)});
     // Ranks share a host's cores by their thread counts; the kernel places threads well on one NUMA
-    // node, and knows nothing of several.
+    // node, and knows nothing of several. Neighbouring ranks belong on one node: so do the GPUs of
+    // neighbouring numbers, mostly.
     if (fs::exists("/sys/devices/system/node/node1")) {
-      add({"--bind-to", "numa", "--map-by", "numa:oversubscribe"});
+      add({"--bind-to", "numa", "--map-by", "numa:oversubscribe", "--rank-by", "numa:fill"});
     } else {
       add({"--bind-to", "none", "--oversubscribe"});
     }

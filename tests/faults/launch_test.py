@@ -6,6 +6,7 @@ KESSOKU_KILLS=N random kills (default 6) are survived in test_random_kills; KESS
 """
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -163,6 +164,22 @@ class LaunchTest(unittest.TestCase):
         said = subprocess.run([str(w) for w in [*command, "--dry-run"]], capture_output=True, text=True, env=ENVIRONMENT).stderr
         self.assertIn("--host localhost:2,kessoku-b:2", said)
         self.assertIn("-n 4", said)
+
+    def test_ranks_are_spread_over_numa_nodes_in_order(self):
+        """What it would start on a machine of two nodes, looked at by mpirun with a made-up topology."""
+        nodes = WORK / "nodes"
+        for name in ("node0", "node1"):
+            (nodes / name).mkdir(parents=True)
+        dry = f"mount --bind {nodes} /sys/devices/system/node && exec {PROGRAM} launch -n 5 {self.run_file} --out {WORK}/x --dry-run"
+        done = subprocess.run(["unshare", "--mount", "--user", "--map-root-user", "sh", "-c", dry], capture_output=True, text=True,
+                              env=ENVIRONMENT)
+        if "Operation not permitted" in done.stderr or "permission denied" in done.stderr:
+            self.skipTest(done.stderr.strip())
+        words = done.stderr.removeprefix("launch: ").split(f" {PROGRAM.resolve()} train ")[0].split()
+        shown = subprocess.run([*words, "--display-map", "--do-not-launch", "true"], capture_output=True, text=True,
+                               env=ENVIRONMENT | {"HWLOC_SYNTHETIC": "pack:2 [numa] core:4 pu:1"})
+        nodes_of_ranks = dict(re.findall(r"Process rank: (\d+) Bound: socket (\d)", shown.stdout))
+        self.assertEqual([nodes_of_ranks.get(str(rank)) for rank in range(5)], ["0", "0", "0", "1", "1"], shown.stdout + shown.stderr)
 
     def test_wrong_use_is_64(self):
         for arguments, words in ((["--hosts", "a:0"], "slots"), (["--hosts", "-oProxyCommand=x"], "no host's name"),
