@@ -1,0 +1,146 @@
+"""The reference run's mixture, from real files to planned draws: reference_run_test.py PROGRAM WORK_DIR
+
+27,173 images of one or two pixels in weighted sub-folders become a store; the schedule of 48,000 steps of 4 draws is counted here
+and compared with shares that are worked out here, as fractions. Prints what each folder was due and what it gets.
+"""
+import csv
+import json
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from collections import Counter
+from fractions import Fraction
+
+PROGRAM, WORK = pathlib.Path(sys.argv[1]).absolute(), pathlib.Path(sys.argv[2])
+CHARACTERS = ("gotoh_hitori ijichi_nijika kita_ikuyo yamada_ryou ijichi_seika hiroi_kikuri pa-san gotoh_futari gotoh_michiyo "
+              "gotoh_naoki shimizu_eliza iwashita_shima").split()
+STEPS, GLOBAL_BATCH = 48_000, 4
+SIZES = [(1, 1), (1, 1), (2, 1), (1, 1), (1, 2)]  # shapes take turns, so that there are three buckets
+
+
+def split(total, names):
+    """`total` over names, falling as 1, 1/2, 1/3 …"""
+    whole = sum(Fraction(1, i + 1) for i in range(len(names)))
+    counts = [int(total / whole / (i + 1)) for i in range(len(names))]
+    counts[0] += total - sum(counts)
+    return dict(zip(names, counts))
+
+
+def below(folder, counts):
+    return {f"{folder}/{name}": count for name, count in counts.items()}
+
+
+# Images that lie in each folder itself.
+IMAGES = {
+    **below("screenshots/1_character", split(5000, CHARACTERS)),
+    **below("screenshots/2_characters", split(1500, ["gotoh_hitori+kita_ikuyo", "ijichi_nijika+yamada_ryou", "character_others"])),
+    "screenshots/3+_characters": 524,
+    **below("fanart/solo", split(1330, CHARACTERS)),
+    "fanart/group": 300,
+    "regularization/style": 9000,
+    "regularization/concepts": 19,  # beside sub-folders
+    **below("regularization/concepts", split(9500, ["long_hair", "short_hair", "guitar", "drums", "stage", "street", "room"])),
+}
+# Of [mixture], and what each key means for single folders.
+WEIGHTS = {"screenshots": 0.30, "fanart": 0.25, "regularization": 0.45, "screenshots/1_character": 3.0, "screenshots/2_characters": 1.5,
+           "screenshots/*/kita_ikuyo": 2.0, "regularization/**/*hair": 0.7}
+WEIGHT_OF = {"screenshots": "0.3", "fanart": "0.25", "regularization": "0.45", "screenshots/1_character": "3", "screenshots/2_characters": "1.5",
+             "screenshots/1_character/kita_ikuyo": "2", "regularization/concepts/long_hair": "0.7", "regularization/concepts/short_hair": "0.7"}
+
+
+def shares():
+    """By folder: the share of its whole subtree; and that of its own images."""
+    folders = {str(p) for path in IMAGES for p in pathlib.PurePosixPath(path).parents} | set(IMAGES)
+    whole, own = {".": Fraction(1)}, {}
+    for folder in sorted(folders, key=lambda path: (path != ".", path.count("/"), path)):
+        children = [path for path in folders if path != "." and str(pathlib.PurePosixPath(path).parent) == folder]
+        weights = {path: Fraction(WEIGHT_OF.get(path, "1")) for path in children}
+        total = sum(weights.values()) + (1 if folder in IMAGES else 0)
+        for path in children:
+            whole[path] = whole[folder] * weights[path] / total
+        if folder in IMAGES:
+            own[folder] = whole[folder] / total
+    return whole, own
+
+
+def png(width, height, number):
+    """The smallest PNG of one colour, another one for each number."""
+    def chunk(body):
+        return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    pixels = b"".join(b"\0" + number.to_bytes(3, "big") * width for _ in range(height))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
+            chunk(b"IDAT" + zlib.compress(pixels)) + chunk(b"IEND"))
+
+
+def write_tree(root):
+    number = 0
+    for folder, count in IMAGES.items():
+        (root / folder).mkdir(parents=True)
+        for i in range(count):
+            (root / folder / f"{i:05}.png").write_bytes(png(*SIZES[i % len(SIZES)], number))
+            number += 1
+    return number
+
+
+def kessoku(*arguments):
+    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, (arguments, done.returncode, done.stderr)
+    return done.stdout
+
+
+def plan_of(store):
+    run_file = WORK / "run.toml"
+    mixture = "\n".join(f'"{key}" = {weight}' for key, weight in WEIGHTS.items())
+    run_file.write_text(f'seed = 555\n[model]\npath = "{WORK}"\n[data]\nstore = "{store}"\n[mixture]\n{mixture}\n'
+                        f'[train]\ntarget = ["vae"]\nsteps = {STEPS}\nglobal_batch = {GLOBAL_BATCH}\nmicro_batch = {GLOBAL_BATCH}\n')
+    plan = json.loads(kessoku("plan", run_file, "--json", "--schedule", WORK / "schedule.csv"))
+    with open(WORK / "schedule.csv", newline="") as file:
+        draws = list(csv.DictReader(file))
+    return plan, draws
+
+
+def main():
+    shutil.rmtree(WORK, ignore_errors=True)
+    assert write_tree(WORK / "set") == 27_173 == sum(IMAGES.values())
+    for top, count in ("screenshots", 7024), ("fanart", 1630), ("regularization", 18519):
+        assert sum(n for path, n in IMAGES.items() if path.startswith(top)) == count
+    summary = json.loads(kessoku("prepare", WORK / "set", "--out", WORK / "store", "--keep", "images", "--buckets", "32x32,64x32,32x64", "--json"))
+    assert summary["examples"] == 27_173 and not summary["skipped"] and not summary["warnings"], summary
+    plan, draws = plan_of(WORK / "store")
+    assert plan["examples"] == 27_173 and set(plan["buckets"]) == {"32x32", "64x32", "32x64"}, plan["buckets"]
+    total = STEPS * GLOBAL_BATCH
+    assert len(draws) == plan["draws"] == total
+    for begin in range(0, total, GLOBAL_BATCH):
+        assert len({draw["bucket"] for draw in draws[begin:begin + GLOBAL_BATCH]}) == 1, "a step holds two buckets"
+
+    whole, own = shares()
+    by_folder, by_image = Counter(), Counter(draw["source"] for draw in draws)
+    for source, count in by_image.items():
+        for folder in pathlib.PurePosixPath(source).parents:
+            by_folder[str(folder)] += count
+    planned = {folder["path"]: folder for folder in plan["categories"]}
+    assert planned.keys() == whole.keys()
+    print(f"{'folder':<50}{'share':>10}{'expected':>12}{'planned':>9}{'off by':>8}")
+    for folder in sorted(whole):
+        expected = float(whole[folder] * total)
+        print(f"{folder:<50}{float(whole[folder]):>10.6f}{expected:>12.2f}{by_folder[folder]:>9}{by_folder[folder] - expected:>8.2f}")
+        assert abs(planned[folder]["share"] - whole[folder]) < 1e-9, (folder, planned[folder]["share"])
+        assert planned[folder]["draws_planned"] == by_folder[folder], folder
+            assert abs(by_folder[folder] - expected) < 6, folder
+
+    furthest = 0
+    for folder, share in own.items():
+        expected = float(share * total / IMAGES[folder])
+        counts = [by_image[f"{folder}/{i:05}.png"] for i in range(IMAGES[folder])]
+        furthest = max(furthest, *(abs(count - expected) for count in counts))
+        assert (min(counts), max(counts)) == (planned[folder]["own_fewest_views"], planned[folder]["own_most_views"]), folder
+    print(f"images: {len(by_image)} of 27173 drawn; no image is further than {furthest:.2f} draws from its expectation")
+    assert furthest < 3.5
+    shutil.rmtree(WORK)
+
+
+if __name__ == "__main__":
+    main()
