@@ -19,8 +19,9 @@ namespace {
 std::string reason(const vips::VError& error) {
   std::string text = error.what();
   vips_error_clear();
-  text = text.substr(0, std::min(text.find('\n'), size_t{200}));
-  return text.empty() ? "cannot be decoded" : text;
+  while (text.ends_with('\n')) text.pop_back();
+  for (size_t end = 0; (end = text.find('\n', end)) != text.npos;) text.replace(end, 1, "; ");
+  return text.empty() ? "cannot be decoded" : "cannot be decoded: " + text.substr(0, 200);
 }
 
 /// libvips' errors as ours.
@@ -130,6 +131,7 @@ struct ImageFile::Impl {
 ImageFile::ImageFile(std::string_view bytes, uint64_t most_pixels)
     : impl_(std::make_unique<Impl>()) {
   impl_->bytes = bytes;
+  vips_error_clear();  // all threads have one log: what is there is not about this image
   guarded([&] { impl_->image = open_image(bytes); });
   VImage& image = impl_->image;
   const auto w = static_cast<uint64_t>(image.width()), h = static_cast<uint64_t>(image.height());

@@ -15,8 +15,9 @@ namespace kessoku::data {
 /// HEIF, whatever its name says. Of an image of several frames or pages the first counts.
 class ImageFile {
  public:
-  /// Keeps a reference to `bytes`. Throws DataError with the decoder's reason, also where the
-  /// header claims more than `most_pixels`. Safe for concurrent use after `initialize_images`.
+  /// Keeps a reference to `bytes`. Throws DataError, also where the header claims more than
+  /// `most_pixels`, with the decoder's reason if no other thread decodes at the same time (libvips
+  /// logs for all threads alike). Safe for concurrent use after `initialize_images`.
   ImageFile(std::string_view bytes, uint64_t most_pixels);
   ImageFile(const ImageFile&) = delete;
   ~ImageFile();

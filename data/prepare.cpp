@@ -14,6 +14,7 @@
 #include "data/ready_latents.h"
 #include "data/store_folder.h"
 #include "data/store_manifest.h"
+#include "data/warnings.h"
 
 namespace kessoku::data {
 
@@ -87,7 +88,7 @@ void publish(StoreManifest manifest, const PrepareOptions& options,
 
 std::string summarize(const std::vector<Skipped>& images) {
   if (images.empty()) return "no image is left";
-  return fmt::format("{} images cannot be used; the first is {}: {}", images.size(),
+  return fmt::format("{} cannot be used; the first is {}: {}", counted(images.size(), "image"),
                      images[0].source, images[0].reason);
 }
 
@@ -105,16 +106,16 @@ std::vector<std::string> describe_difference(const Refresh& refresh) {
   std::vector<std::string> warnings;
   if (refresh.gone > 0) {
     warnings.push_back(
-        fmt::format("{} images of the store are not in the dataset any more; they stay as they "
-                    "were until the store is prepared without --captions-only",
-                    refresh.gone));
+        fmt::format("not in the dataset any more: {} of the store; they stay as they were until "
+                    "the store is prepared without --captions-only",
+                    counted(refresh.gone, "image")));
   }
   const uint64_t skipped = refresh.manifest.skipped.size();
   if (refresh.fresh > skipped) {
     warnings.push_back(
-        fmt::format("{} images of the dataset are not in the store; prepare it without "
-                    "--captions-only to add them",
-                    refresh.fresh - skipped));
+        fmt::format("not in the store: {} of the dataset; prepare it without --captions-only to "
+                    "add them",
+                    counted(refresh.fresh - skipped, "image")));
   }
   return warnings;
 }

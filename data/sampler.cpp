@@ -222,13 +222,13 @@ void Sampler::Impl::warn_of_groups(uint64_t steps, const StoreManifest& manifest
     const uint64_t images = streams[i].images();
     if (images == 0) continue;
     if (turns->count(i, steps) == 0) {
-      warnings.push_back(fmt::format("bucket {} starves: its {} images come in no step of the run",
-                                     name_of(i, manifest), images));
+      warnings.push_back(fmt::format("bucket {} starves: with {} it comes in no step of the run",
+                                     name_of(i, manifest), counted(images, "image")));
     } else if (images < global_batch) {
-      warnings.push_back(
-          fmt::format("bucket {} starves: it has {} images for a global batch of {}, so they "
-                      "repeat within its steps, about one step in {:.0f}",
-                      name_of(i, manifest), images, global_batch, 1 / shares[i]));
+      warnings.push_back(fmt::format(
+          "bucket {} starves: it has {} for a global batch of {}, so they repeat within its steps "
+          "({:.3g} % of all steps); a smaller global batch or fewer bucket sizes help",
+          name_of(i, manifest), counted(images, "image"), global_batch, 100 * shares[i]));
     }
   }
 }
@@ -244,8 +244,8 @@ Sampler::Impl::Texts Sampler::Impl::rare_folders(uint64_t steps,
                                  ? manifest.categories[category].path
                                  : fmt::format("{}", category);
     lines.push_back(fmt::format(
-        "folder \"{}\": the run draws each of {} images {:.2g} times on average, so some never",
-        name, leaves[i].images, views));
+        "folder \"{}\": the run draws each of {} {:.2g} times on average, so some never", name,
+        counted(leaves[i].images, "image"), views));
   }
   return lines;
 }

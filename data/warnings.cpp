@@ -13,4 +13,8 @@ std::vector<std::string> shortened(std::vector<std::string> lines, const std::st
   return lines;
 }
 
+std::string counted(uint64_t number, const std::string& what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
+}
+
 }  // namespace kessoku::data

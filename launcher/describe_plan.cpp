@@ -75,11 +75,11 @@ std::string folder_line(const json& folder, const std::string& prefix, const std
                         size_t width) {
   const auto count = [&](const char* key) { return folder[prefix + key].get<uint64_t>(); };
   std::string line = fmt::format(
-      "  {}{:>9}{:>10.3f} %{:>13.1f}{:>12}{:>10.2f}{:>9}", padded(name, width), count("examples"),
+      "  {}{:>9}{:>10.3f} %{:>13.1f}{:>12}{:>12.2f}{:>13}", padded(name, width), count("examples"),
       100 * folder[prefix + "share"].get<double>(), folder[prefix + "draws_expected"].get<double>(),
       count("draws_planned"), folder[prefix + "views"].get<double>(),
       fmt::format("{}-{}", count("fewest_views"), count("most_views")));
-  if (count("never_drawn") > 0) line += fmt::format("  {} never", count("never_drawn"));
+  if (count("never_drawn") > 0) line += fmt::format("  {} never drawn", count("never_drawn"));
   if (count("held_out") > 0) line += fmt::format("  {} held out", count("held_out"));
   return line + "\n";
 }
@@ -90,8 +90,9 @@ std::string folder_table(const json& folders) {
   for (const json& folder : folders)
     width = std::max(width, width_of(indented(folder["path"].get<std::string>())) + 2);
   std::string table =
-      fmt::format("  {}{:>9}{:>12}{:>13}{:>12}{:>10}{:>9}\n", padded("folder", width), "images",
-                  "share", "expected", "planned", "a picture", "range");
+      fmt::format("  {:{}}{:>46}{:>25}\n", "", width, "draws", "draws of an image") +
+      fmt::format("  {}{:>9}{:>12}{:>13}{:>12}{:>12}{:>13}\n", padded("folder", width), "images",
+                  "share", "expected", "planned", "average", "least-most");
   for (const json& folder : folders) {
     const auto path = folder["path"].get<std::string>();
     const std::string name = indented(path);

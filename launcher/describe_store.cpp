@@ -50,8 +50,6 @@ std::vector<std::set<uint32_t>> settings_by_category(const data::Store& store) {
 /// "dropout 0.1, batch \"night\"", for people.
 std::string summarize(const json& category) {
   std::vector<std::string> notes;
-  if (category.contains("weight"))
-    notes.push_back(fmt::format("weight {:.4g}", category["weight"].get<double>()));
   const json settings = category.value("settings", json::array());
   if (settings.size() > 1) notes.push_back(fmt::format("{} kinds of settings", settings.size()));
   if (settings.size() == 1) {
@@ -117,15 +115,22 @@ void print_store(const json& store, size_t most) {
   std::ranges::stable_sort(categories, std::greater<>(), [](const json& category) {
     return category["examples"].get<uint64_t>();
   });
-  fmt::print("  category                                  images  multiply\n");
+  // With weights of folders, multipliers only count within one, and are told where they differ.
+  const bool weighted = std::ranges::any_of(
+      categories, [](const json& category) { return category.contains("weight"); });
+  const char* drawn = weighted ? "weight" : "multiply";
+  fmt::print("  {:<40}{:>8}  {:>8}\n", "category", "images", drawn);
   for (size_t i = 0; i < std::min(most, categories.size()); ++i) {
     const json& category = categories[i];
     const std::string notes = summarize(category);
     fmt::print("  {:<40}{:>8}  {:>8.4g}{}{}\n", category["path"].get<std::string>(),
-               category["examples"].get<uint64_t>(), category["multiply"].get<double>(),
+               category["examples"].get<uint64_t>(), category.value(drawn, 1.0),
                notes.empty() ? "" : "  ", notes);
   }
-  if (categories.size() > most) fmt::print("  ... and {} more\n", categories.size() - most);
+  if (categories.size() > most) {
+    fmt::print("  ... and {} more, see kessoku inspect\n", categories.size() - most);
+    return;
+  }
 }
 
 void print_store_format(const std::filesystem::path& path) {

@@ -72,6 +72,9 @@ Inspection inspect(const InspectArguments& arguments) {
                          store["skipped"].size());
               print_store_format(path);
               print_store(store, SIZE_MAX);
+              for (const json& entry : store["skipped"])
+                fmt::print("  skipped: {}: {}\n", entry["source"].get<std::string>(),
+                           entry["reason"].get<std::string>());
             }};
   }
   if (fs::exists(path / "model_index.json") || fs::exists(path / "config.json"))

@@ -106,9 +106,9 @@ class StageProgress {
 
 void print_list(const char* what, const std::vector<std::string>& lines) {
   if (lines.empty()) return;
-  fmt::print("{} {}:\n", lines.size(), what);
+  fmt::print("{}: {}\n", what, lines.size());
   for (size_t i = 0; i < std::min(lines.size(), kShown); ++i) fmt::print("  {}\n", lines[i]);
-  if (lines.size() > kShown) fmt::print("  ... and {} more\n", lines.size() - kShown);
+  if (lines.size() > kShown) fmt::print("  ... and {} more, see --json\n", lines.size() - kShown);
 }
 
 void print_summary(const PrepareArguments& arguments, const data::PrepareSummary& summary,
@@ -128,7 +128,7 @@ void print_summary(const PrepareArguments& arguments, const data::PrepareSummary
   std::vector<std::string> skipped;
   for (const data::Skipped& entry : summary.skipped)
     skipped.push_back(entry.source + ": " + entry.reason);
-  print_list("images skipped", skipped);
+  print_list("skipped images", skipped);
   print_list("warnings", summary.warnings);
 }
 

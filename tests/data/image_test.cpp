@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "data/fit_image.h"
+#include "data/image_file.h"
 #include "data/parallel.h"
 #include "tests/data/python.h"
 #include "tests/temporary_folder.h"
@@ -214,6 +215,29 @@ TEST_F(Images, ThatAreDamagedNameFileAndReason) {
   }
   EXPECT_THROW(fit("missing.jpg"), Error);
   EXPECT_EQ(image("extra.jpg").pixels, image("noisy.jpg").pixels) << "bytes of no pixel do no harm";
+}
+
+TEST_F(Images, ThatAreDamagedNameTheirOwnReasonWhateverOthersLeft) {
+  const auto reason_of = [](const char* name) -> std::string {
+    try {
+      fit(name);
+      return "none";
+    } catch (const DataError& error) {
+      return error.what();
+    }
+  };
+  const std::vector<const char*> names{"cut.png", "cut.webp", "cut.gif", "cut.tiff", "cut.avif"};
+  std::map<std::string, std::string> alone;
+  for (const char* name : names) {
+    alone[name] = reason_of(name);
+    EXPECT_THAT(alone[name], HasSubstr("cannot be decoded: "));
+  }
+  for (const char* other : {"noisy.gif", "noisy.avif", "noisy.tiff", "noisy.webp", "noisy.png"}) {
+    for (const char* name : names) {
+      fit(other);  // a sound one may leave something, too
+      EXPECT_EQ(reason_of(name), alone[name]) << "after " << other;
+    }
+  }
 }
 
 TEST_F(Images, OfTooManyPixelsAreRefusedByTheirHeader) {

@@ -144,7 +144,7 @@ def check_captions_only(images, store, expected):
     (images / "a/002.png").rename(WORK / "002.png")
     summary = prepare(images, store, "--captions-only")
     assert summary["refreshed"] == 1 + len(list((images / "b").glob("*.png"))) and summary["encoded"] == 0, summary
-    assert "1 images of the store" in summary["warnings"][0] and "1 images of the dataset" in summary["warnings"][1], summary
+    assert "1 image of the store" in summary["warnings"][0] and "1 image of the dataset" in summary["warnings"][1], summary
     wanted = dict(expected)
     wanted["a/001.png"] = ("another caption", *expected["a/001.png"][1:])
     assert content(store) == wanted

@@ -129,7 +129,7 @@ def main():
         print(f"{folder:<50}{float(whole[folder]):>10.6f}{expected:>12.2f}{by_folder[folder]:>9}{by_folder[folder] - expected:>8.2f}")
         assert abs(planned[folder]["share"] - whole[folder]) < 1e-9, (folder, planned[folder]["share"])
         assert planned[folder]["draws_planned"] == by_folder[folder], folder
-            assert abs(by_folder[folder] - expected) < 6, folder
+        assert abs(by_folder[folder] - expected) < 6, folder
 
     furthest = 0
     for folder, share in own.items():
