@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
 ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 MOST_RANKS = int(os.environ.get("KESSOKU_MOST_RANKS", "64"))  # scripts/gpu_selftest.sh: one a GPU
-DEADLINE = 120  # seconds, for anything that is waited for
+DEADLINE = 300  # seconds, for anything that is waited for: only what will never happen takes as long, on the slowest machine too
 RUN_FILE = """
 name = "test"
 [model]
@@ -88,14 +88,30 @@ def command(*arguments, ranks=0):
 
 
 def kessoku(*arguments, ranks=0, expect=0):
-    done = subprocess.run(command(*arguments, ranks=ranks), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    done = subprocess.run(command(*arguments, ranks=ranks), capture_output=True, text=True, env=ENVIRONMENT, timeout=DEADLINE)
     if done.returncode != expect:
         raise AssertionError(f"{arguments}: exit code {done.returncode}, not {expect}\n{done.stdout}\n{done.stderr}")
     return done
 
 
+def start(words, errors):
+    """A process that says what it says to the file `errors` (a pipe that nobody reads would stop it), and is asked to end when this one dies."""
+    with open(errors, "w") as file:
+        return subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *map(str, words)], stderr=file, env=ENVIRONMENT)
+
+
 def log_of(run):
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    """Of a run that goes on, without the line that is just being written."""
+    text = (run / "log.jsonl").read_text()
+    return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
+
+
+def last_step(run):
+    """Of the log; 0 before there is one."""
+    try:
+        return log_of(run)[-1]["step"]
+    except (OSError, IndexError):
+        return 0
 
 
 def losses_of(run):
@@ -107,6 +123,34 @@ def weights_of(run):
     latest = run / "checkpoints" / "latest"
     return {**load_file(latest / "unet/diffusion_pytorch_model.safetensors"),
             **load_file(latest / "text_encoder/model.safetensors")}
+
+
+# A run that goes on until it is asked to stop: nothing that is done to it can come too late.
+ENDLESS = ["--set", "train.steps=1000000"]
+
+
+def require_equal(run, undisturbed, arguments, ranks=0):
+    """Brings the run and one that was not disturbed to the same step, if they are not there yet: their losses and weights are equal bit for bit,
+    and the log has neither gaps nor doubles."""
+    steps = max(last_step(run), last_step(undisturbed))
+    for folder in (run, undisturbed):
+        if last_step(folder) < steps:
+            kessoku("train", *arguments, "--out", folder, "--set", f"train.steps={steps}", ranks=ranks)
+        np.testing.assert_array_equal([r["step"] for r in log_of(folder)], np.arange(1, steps + 1))
+        assert (folder / "checkpoints/latest").readlink().name == f"step-{steps:08}"
+    np.testing.assert_array_equal(losses_of(run), losses_of(undisturbed))
+    ours, theirs = weights_of(run), weights_of(undisturbed)
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def is_gone(process):
+    """Also what only its parent has not asked for yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def wait_for(condition, what, pause=0.02):
@@ -123,13 +167,25 @@ def wait_for(condition, what, pause=0.02):
 def make_inputs():
     """An empty work folder with a tiny model, a store and a run file; their paths."""
     shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
+    WORK.mkdir(parents=True, exist_ok=True)
     make_dataset(WORK / "data")
     model, store, run_file = WORK / "model", WORK / "store", WORK / "run.toml"
     kessoku("init", "--preset", "tiny", model, "--tokenizer", ROOT / "models/clip-tokenizer")
     kessoku("prepare", WORK / "data", "--out", store, "--model", model, "--resolution", 64, "--keep", "moments,images")
     run_file.write_text(RUN_FILE.format(model=model, store=store))
     return model, store, run_file
+
+
+def processes_with(words):
+    """Process numbers of those whose command line holds the words."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and words in (process / "cmdline").read_text().replace("\0", " "):
+                found.append(int(process.name))
+        except OSError:  # gone meanwhile
+            pass
+    return found
 
 
 def ranks_of(mpirun):

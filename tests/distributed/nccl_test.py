@@ -95,7 +95,7 @@ class NcclTest(unittest.TestCase):
         self.assert_fails("lose:7@1", 70, "NCCL lost another rank")
 
     def test_a_call_that_never_ends(self):
-        run, errors = self.assert_fails("hang:9", 76, "an exchange has taken over", "communication.timeout_seconds=3")
+        run, errors = self.assert_fails("hang:9", 76, "an exchange has taken over", "communication.timeout_seconds=10")
         report = json.loads((run / "watchdog/rank-00001.json").read_text())
         stuck = [o for o in report["operations"] if "done" not in o]
         self.assertIn("begun", stuck[0])

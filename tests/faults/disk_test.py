@@ -14,8 +14,6 @@ import sys
 import unittest
 from pathlib import Path
 
-import numpy as np
-
 SEED = int(os.environ.get("KESSOKU_SEED", str(random.randrange(1 << 30))))
 if os.environ.get("KESSOKU_OWN_MOUNTS") is None:  # starts again where what is mounted is seen by nobody else, and gone at the end
     own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--user", "--map-root-user"]
@@ -26,7 +24,7 @@ if os.environ.get("KESSOKU_OWN_MOUNTS") is None:  # starts again where what is m
     os.execvpe(own[0], [*own, sys.executable, *sys.argv], os.environ | {"KESSOKU_OWN_MOUNTS": "1", "KESSOKU_SEED": str(SEED)})
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import DEADLINE, ENVIRONMENT, WORK, command, kessoku, log_of, losses_of, make_inputs, run_tests, wait_for, weights_of
+from harness import DEADLINE, ENDLESS, WORK, command, kessoku, last_step, make_inputs, require_equal, run_tests, start, wait_for
 
 STEPS = 40
 DISK = WORK / "disk"
@@ -38,14 +36,13 @@ def mount(*arguments):
 
 def fill(leave=0):
     """Takes what is left of the disk but for `leave` bytes; the file that does it."""
-    free = os.statvfs(DISK).f_bavail * os.statvfs(DISK).f_frsize
-    with open(DISK / "filler", "wb") as file:
-        try:
-            for _ in range(0, max(0, free - leave), 4096):
-                file.write(bytes(4096))
-                file.flush()
-        except OSError:
-            pass
+    with open(DISK / "filler", "ab", buffering=0) as file:
+        for block in (1 << 20, 1 << 12):
+            while os.statvfs(DISK).f_bavail * os.statvfs(DISK).f_frsize >= leave + block:
+                try:
+                    file.write(bytes(block))
+                except OSError:
+                    break
     return DISK / "filler"
 
 
@@ -72,12 +69,11 @@ class DiskTest(unittest.TestCase):
         mount("-t", "tmpfs", "-o", "size=400m", "none", DISK)  # a checkpoint takes 120
         self.addCleanup(subprocess.run, ["umount", "--lazy", str(DISK)])
 
-    def start(self, name, *arguments, ranks=0, program="train"):
+    def start(self, name, *arguments, ranks=0):
         run = DISK / name
-        with open(WORK / f"{name}.err", "w") as said:
-            started = subprocess.Popen(command(program, self.run_file, "--out", run, *self.settings, *arguments, ranks=ranks),
-                                       stderr=said, env=ENVIRONMENT)
+        started = start(command("train", self.run_file, "--out", run, *self.settings, *arguments, ranks=ranks), WORK / f"{name}.err")
         self.addCleanup(started.kill)
+        self.wait_for(started, run, lambda: newest(run) >= 4, "the first checkpoint")
         return run, started
 
     def said(self, run):
@@ -89,79 +85,68 @@ class DiskTest(unittest.TestCase):
             return condition()
         wait_for(reached, what)
 
-    def require_equal(self, run):
-        self.assertEqual([r["step"] for r in log_of(run)], list(range(1, STEPS + 1)))
-        np.testing.assert_array_equal(losses_of(run), losses_of(WORK / "undisturbed"))
-        expected = weights_of(WORK / "undisturbed")
-        for name, value in weights_of(run).items():
-            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    def stop(self, run, started):
+        started.send_signal(signal.SIGUSR1)
+        self.assertEqual(started.wait(DEADLINE), 75, self.said(run))
 
-    def steps_of(self, run):
-        try:
-            return len(log_of(run))
-        except (OSError, ValueError):
-            return 0
+    def require_equal(self, run, ranks=0):
+        require_equal(run, WORK / "undisturbed", [self.run_file, *self.settings], ranks=ranks)
 
     def test_a_full_disk_costs_checkpoints_but_not_the_run(self):
-        run, started = self.start("full")
-        self.wait_for(started, run, lambda: newest(run) >= 4, "the first checkpoint")
-        filler = fill(self.chance.choice([0, 1 << 20, 30 << 20, 100 << 20]))
-        self.wait_for(started, run, lambda: "is dropped" in self.said(run), "a checkpoint that does not fit")
+        run, started = self.start("full", *ENDLESS)
+        leave = self.chance.choice([0, 1 << 20, 30 << 20, 100 << 20])
+
+        def dropped():  # an old checkpoint that goes leaves room for one more
+            fill(leave)
+            return "is dropped" in self.said(run)
+        self.wait_for(started, run, dropped, "a checkpoint that does not fit")
         self.assertRegex(self.said(run), r"the checkpoint of step \d+ is dropped: .*No space left on device; .*step-\d{8} stays")
         kept = newest(run)
         kessoku("inspect", run / "checkpoints/latest")
-        filler.unlink()
+        (DISK / "filler").unlink()
         self.wait_for(started, run, lambda: newest(run) > kept, "a later checkpoint")
-        self.assertEqual(started.wait(DEADLINE), 0, self.said(run))
+        self.stop(run, started)
         self.assertEqual([p.name for p in (run / "checkpoints").iterdir() if p.name.endswith(".tmp")], [])
         self.require_equal(run)
 
     def test_a_disk_that_is_full_at_the_end_is_74_and_loses_nothing(self):
-        for program, wrapped in (("train", False), ("launch", True)):
-            run, started = self.start(f"full-at-the-end-{program}", program=program)
-            self.wait_for(started, run, lambda: newest(run) >= 4, "the first checkpoint")
-            filler = fill()
-            self.assertEqual(started.wait(DEADLINE), 74, self.said(run))
-            self.assertIn(f"the checkpoint of step {STEPS} could not be written; the same command goes on from the one before",
-                          self.said(run))
-            self.assertLess(newest(run), STEPS)
-            if wrapped:
-                self.assertEqual(self.said(run).count("launch: mpirun"), 1, "it was started again")
+        for program in ("train", "launch"):
+            run = DISK / f"full-at-the-end-{program}"
+            arguments = [self.run_file, "--out", run, *self.settings, "--set"]
+            kessoku("train", *arguments, "train.steps=6")
+            filler = fill(leave=1 << 20)  # enough for its log
+            said = kessoku(program, *arguments, "train.steps=9", expect=74).stderr
+            self.assertIn("the checkpoint of step 9 could not be written; the same command goes on from the one before", said)
+            self.assertEqual(newest(run), 6)
+            if program == "launch":
+                self.assertEqual(said.count("launch: mpirun"), 1, "it was started again")
             filler.unlink()
-            run, started = self.start(run.name, program=program)
-            self.assertEqual(started.wait(DEADLINE), 0, self.said(run))
+            kessoku(program, *arguments, "train.steps=9")
             self.require_equal(run)
             shutil.rmtree(run)
 
     def test_a_disk_that_becomes_read_only_is_waited_for(self):
-        run, started = self.start("read-only")
-        self.wait_for(started, run, lambda: newest(run) >= 4, "the first checkpoint")
-
-        def remount():  # busy while a file is open for writing, as the log is
-            return subprocess.run(["mount", "-o", "remount,ro", str(DISK)], capture_output=True).returncode == 0
-        if not remount():
-            mount("--bind", DISK, DISK)
-            mount("-o", "remount,bind,ro", DISK)
-            self.addCleanup(subprocess.run, ["umount", "--lazy", str(DISK)])
+        run, started = self.start("read-only", *ENDLESS)
+        mount("--bind", DISK, DISK)  # the log is open for writing: what it lies on cannot become read-only itself
+        self.addCleanup(subprocess.run, ["umount", "--lazy", str(DISK)])
+        mount("-o", "remount,bind,ro", DISK)
         self.wait_for(started, run, lambda: "Read-only file system" in self.said(run), "that it is told")
         kept = newest(run)
         mount("-o", "remount,bind,rw", DISK)
         self.wait_for(started, run, lambda: newest(run) > kept, "a later checkpoint")
-        self.assertEqual(started.wait(DEADLINE), 0, self.said(run))
+        self.stop(run, started)
         self.require_equal(run)
 
     def test_a_folder_that_vanishes_is_made_anew(self):
-        run, started = self.start("vanished", ranks=2)
-        self.wait_for(started, run, lambda: newest(run) >= 4, "the first checkpoint")
+        run, started = self.start("vanished", *ENDLESS, ranks=2)
         os.rename(run, DISK / "away")  # at once; to remove it takes a moment
         shutil.rmtree(DISK / "away")
-        self.wait_for(started, run, lambda: newest(run) > 4 and self.steps_of(run) > 0, "a checkpoint and a log in a new folder")
-        self.assertIn("is gone, and what was in it; it is made anew", self.said(run))
-        started.send_signal(signal.SIGUSR1)
-        self.assertEqual(started.wait(DEADLINE), 75, self.said(run))
-        run, started = self.start("vanished", ranks=2)
-        self.assertEqual(started.wait(DEADLINE), 0, self.said(run))
-        self.assertEqual(log_of(run)[-1]["step"], STEPS)
+        self.wait_for(started, run, lambda: newest(run) > 4 and last_step(run) > 0, "a checkpoint and a log in a new folder")
+        self.assertRegex(self.said(run), "checkpoints is gone, and what was in it; it is made anew|log.jsonl was removed; it begins anew")
+        self.stop(run, started)
+        stopped = last_step(run)
+        kessoku("train", self.run_file, "--out", run, *self.settings, "--set", f"train.steps={stopped + 4}", ranks=2)
+        self.assertEqual(last_step(run), stopped + 4)
 
     def test_each_file_of_a_checkpoint_may_be_damaged(self):
         """Flipped, cut, emptied or removed: the checkpoint before is used, with a warning that names the file."""
@@ -180,7 +165,7 @@ class DiskTest(unittest.TestCase):
             if how == "flip":
                 damaged[self.chance.randrange(len(whole))] ^= 1 << self.chance.randrange(8)
             elif how == "cut":
-                del damaged[self.chance.randrange(len(whole)):]
+                del damaged[self.chance.randrange(len(whole) - 1):]  # more than a last newline
             file.write_bytes(b"" if how == "empty" else damaged)
             if how == "remove":
                 file.unlink()

@@ -1,6 +1,6 @@
 """Ranks that hang, and ranks that did not start alike.
 
-    hang_test.py KESSOKU WORK_FOLDER
+    hang_test.py KESSOKU WORK_FOLDER [TESTS...]
 """
 import json
 import os
@@ -11,7 +11,10 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import ENVIRONMENT, PROGRAM, WORK, command, kessoku, log_of, make_inputs, ranks_of, wait_for
+from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kessoku, last_step, make_inputs, ranks_of, run_tests, start,
+                     wait_for)
+
+TIMEOUT = 10  # seconds; an exchange takes less on a machine that is slow or busy, too
 
 
 class HangTest(unittest.TestCase):
@@ -19,42 +22,43 @@ class HangTest(unittest.TestCase):
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()
 
-    def start(self, name, *arguments):
+    def start(self, name):
         run = WORK / name
-        started = subprocess.Popen(command("train", self.run_file, "--out", run, "--set", "train.steps=100000", *arguments, ranks=2),
-                                   stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-        self.addCleanup(started.stderr.close)
+        started = start(command("train", self.run_file, "--out", run, *ENDLESS, "--set", f"communication.timeout_seconds={TIMEOUT}", ranks=2),
+                        WORK / f"{name}.err")
         self.addCleanup(started.kill)
-
-        def second_step():
-            self.assertIsNone(started.poll())
-            return (run / "log.jsonl").exists() and len(log_of(run)) >= 2
-
-        wait_for(second_step, "the second step")
+        self.wait_for_step(run, started, 2)
         return run, started
 
+    def wait_for_step(self, run, started, step):
+        def reached():
+            self.assertIsNone(started.poll(), self.said(run))
+            return last_step(run) >= step
+        wait_for(reached, f"step {step}")
+
+    def said(self, run):
+        return (WORK / f"{run.name}.err").read_text()
+
     def test_a_stopped_rank_ends_the_run_with_76_and_is_named(self):
-        run, started = self.start("stopped", "--set", "communication.timeout_seconds=3")
+        run, started = self.start("stopped")
         os.kill(ranks_of(started.pid)[1], signal.SIGSTOP)
-        errors = started.communicate(timeout=60)[1]
-        self.assertEqual(started.returncode, 76, errors)
-        self.assertIn("rank 1 says nothing", errors)
+        self.assertEqual(started.wait(DEADLINE), 76, self.said(run))
+        self.assertIn("rank 1 says nothing", self.said(run))
         report = json.loads((run / "watchdog" / "rank-00000.json").read_text())
         self.assertEqual(report["last_done"] + 1, next(o["number"] for o in report["operations"] if "done" not in o))
 
     def test_a_pause_of_all_ranks_is_no_hang(self):
-        run, started = self.start("paused", "--set", "communication.timeout_seconds=3")
+        run, started = self.start("paused")
         ranks = ranks_of(started.pid)
         for process in ranks.values():
             os.kill(process, signal.SIGSTOP)
         with self.assertRaises(subprocess.TimeoutExpired):
-            started.wait(8)
+            started.wait(TIMEOUT + 3)
         for process in ranks.values():
             os.kill(process, signal.SIGCONT)
-        steps = len(log_of(run))
-        wait_for(lambda: len(log_of(run)) > steps + 5, "five more steps")
+        self.wait_for_step(run, started, last_step(run) + 5)
         started.send_signal(signal.SIGUSR1)
-        self.assertEqual(started.wait(60), 75)
+        self.assertEqual(started.wait(DEADLINE), 75, self.said(run))
 
     def test_ranks_that_do_not_start_alike_are_named(self):
         other = WORK / "other"
@@ -67,11 +71,11 @@ class HangTest(unittest.TestCase):
                                         ("model", f"model.path={mixed}", "the run file or --set")):
             alike = [str(PROGRAM), "train", str(self.run_file), "--out", str(WORK / name)]
             done = subprocess.run(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1", *alike, ":", "-n", "1", *alike,
-                                   "--set", setting], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+                                   "--set", setting], capture_output=True, text=True, env=ENVIRONMENT, timeout=DEADLINE)
             self.assertEqual(done.returncode, 64, done.stderr)
             self.assertIn("rank 1 on ", done.stderr)
             self.assertIn(expected, done.stderr)
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    run_tests()

@@ -7,8 +7,8 @@ KESSOKU_SEED repeats a run of it.
 """
 import os
 import random
+import shutil
 import signal
-import subprocess
 import sys
 import time
 import unittest
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import (ENVIRONMENT, EVERYTHING, WORK, command, kessoku, log_of, losses_of, make_inputs, ranks_of, run_tests, set_all, wait_for,
-                     weights_of)
+from harness import (EVERYTHING, WORK, command, is_gone, kessoku, last_step, log_of, losses_of, make_inputs, ranks_of, run_tests, set_all, start,
+                     wait_for, weights_of)
 
 SEED = int(os.environ.get("KESSOKU_SEED", str(random.randrange(1 << 30))))
 STEPS = {"fp32": 30, "bf16": 30, "fp16": 12}  # fp16 is slow on CPUs
@@ -36,13 +36,12 @@ class ResumeTest(unittest.TestCase):
                                  "checkpoint.keep": 2, "metrics.port": -1}
         return ["train", self.run_file, *set_all(settings)]
 
-    def kill_once(self, run, ranks, precision):
-        """Starts it, and kills all of it at a random moment after a step of its own; False if it was done before."""
-        started = subprocess.Popen(command(*self.arguments(precision), "--out", run, ranks=ranks), env=ENVIRONMENT,
-                                   stderr=subprocess.DEVNULL)
-        before = self.steps_of(run)
-        wait_for(lambda: started.poll() is not None or self.steps_of(run) > before, "a step")
-        time.sleep(self.chance.uniform(0, 1.5))
+    def kill_once(self, run, ranks, precision, longest):
+        """Starts it, and kills all of it up to so many seconds after a step of its own; False if it was done before."""
+        before = last_step(run)
+        started = start(command(*self.arguments(precision), "--out", run, ranks=ranks), WORK / f"{run.name}.err")
+        wait_for(lambda: started.poll() is not None or last_step(run) > before, "a step")
+        time.sleep(self.chance.uniform(0, longest))
         processes = [*ranks_of(started.pid).values(), started.pid] if ranks else [started.pid]
         over = started.poll() is not None
         for process in [] if over else processes:
@@ -51,14 +50,17 @@ class ResumeTest(unittest.TestCase):
             except ProcessLookupError:
                 pass
         started.wait()
-        wait_for(lambda: not any(Path(f"/proc/{p}").exists() for p in processes), "the end of all ranks")
+        wait_for(lambda: all(map(is_gone, processes)), "the end of all ranks")
         return not over
 
-    def steps_of(self, run):
-        try:
-            return len(log_of(run))
-        except (OSError, ValueError):
-            return 0
+    def kill_often(self, run, ranks, precision):
+        """Kills it once with each number of `ranks` in turn; anew and sooner where it is so fast that it was done before. How often it was killed."""
+        for longest in (1.5, 0.5, 0.1, 0):
+            kills = sum(self.kill_once(run, one, precision, longest) for one in ranks)
+            if kills > 0:
+                return kills
+            shutil.rmtree(run)
+        self.fail("it was always done before it could be killed")
 
     def finish(self, run, ranks, precision):
         kessoku(*self.arguments(precision), "--out", run, ranks=ranks)
@@ -68,10 +70,9 @@ class ResumeTest(unittest.TestCase):
         for precision in ("fp32", "bf16", "fp16"):
             whole, run = WORK / f"whole-{precision}", WORK / f"killed-{precision}"
             self.finish(whole, 2, precision)
-            kills = sum(self.kill_once(run, 2, precision) for _ in range(3))
+            kills = self.kill_often(run, [2, 2, 2], precision)
             self.finish(run, 2, precision)
             print(f"{precision}: {kills} kills", flush=True)
-            self.assertGreater(kills, 0)
             self.assertEqual([(r["loss"], r["grad_norm"], r["lr"], r.get("validation_loss")) for r in log_of(run)],
                              [(r["loss"], r["grad_norm"], r["lr"], r.get("validation_loss")) for r in log_of(whole)])
             for shard in (whole / "checkpoints/latest/state").glob("*.safetensors"):  # weights, moments, averages
@@ -85,15 +86,14 @@ class ResumeTest(unittest.TestCase):
             whole, run = WORK / f"one-{precision}", WORK / f"elastic-{precision}"
             self.finish(whole, 0, precision)
             path = []
-            for _ in range(3):
+            for _ in range(4):
                 path.append(self.chance.choice([r for r in (0, 2, 4) if r not in path[-1:]]))
-                self.kill_once(run, path[-1], precision)
-            path.append(self.chance.choice([r for r in (0, 2, 4) if r != path[-1]]))
+            kills = self.kill_often(run, path[:-1], precision)
             self.finish(run, path[-1], precision)
             lr_sum = sum(record["lr"] for record in log_of(whole))
             weights = weights_of(whole)
             off = np.concatenate([np.abs(value - weights[name]).ravel() for name, value in weights_of(run).items()]) / lr_sum
-            print(f"{precision}, ranks {path}: losses off by at most {np.max(np.abs(losses_of(run) / losses_of(whole) - 1)):.1e}, weights on "
+            print(f"{precision}, {kills} kills, ranks {path}: losses off by at most {np.max(np.abs(losses_of(run) / losses_of(whole) - 1)):.1e}, weights on "
                   f"average by {off.mean():.1e} of the summed learning rates", flush=True)
             self.assertEqual([r["categories"] for r in log_of(run)], [r["categories"] for r in log_of(whole)])
             np.testing.assert_allclose(losses_of(run), losses_of(whole), rtol=near)

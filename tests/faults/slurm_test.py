@@ -11,12 +11,9 @@ import sys
 import unittest
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import ENVIRONMENT, PROGRAM, ROOT, WORK, kessoku, log_of, losses_of, make_inputs, run_tests, wait_for, weights_of
+from harness import ENVIRONMENT, PROGRAM, ROOT, WORK, kessoku, last_step, make_inputs, processes_with, require_equal, run_tests, wait_for
 
-STEPS = 40
 CONFIGURATION = """
 ClusterName=kessoku
 SlurmctldHost={host}(127.0.0.1)
@@ -71,27 +68,27 @@ class SlurmTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()
-        cls.settings = ["--set", f"train.steps={STEPS}", "--set", "checkpoint.every_steps=4", "--set", "metrics.port=-1"]
+        cls.settings = ["--set", "checkpoint.every_steps=4", "--set", "metrics.port=-1"]
         kessoku("train", cls.run_file, "--out", WORK / "undisturbed", *cls.settings, ranks=2)
         folder = WORK / "slurm"
         (folder / "state").mkdir(parents=True)
         (folder / "slurm.conf").write_text(CONFIGURATION.format(host=socket.gethostname().split(".")[0], folder=folder,
                                                                 ports=free_ports(3), cores=os.cpu_count()))
         ENVIRONMENT.update(SLURM_CONF=str(folder / "slurm.conf"), KESSOKU=str(PROGRAM), OMP_NUM_THREADS="1")
-        cls.daemons = [subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in
-                       (["slurmctld", "-D", "-c"], ["slurmd", "-D", "-N", "n1"], ["slurmd", "-D", "-N", "n2"])]
+        for command in (["slurmctld", "-D", "-c"], ["slurmd", "-D", "-N", "n1"], ["slurmd", "-D", "-N", "n2"]):
+            daemon = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.DEVNULL)
+            cls.addClassCleanup(daemon.wait)
+            cls.addClassCleanup(daemon.terminate)
         wait_for(lambda: "idle 2" in subprocess.run(["sinfo", "-h", "-o", "%T %D"], capture_output=True, text=True,
-                                                    env=ENVIRONMENT).stdout, "a cluster of two idle nodes")
+                                                    env=ENVIRONMENT).stdout, "a cluster of two idle nodes", pause=0.5)
 
-    @classmethod
-    def tearDownClass(cls):
-        for daemon in cls.daemons:
-            daemon.terminate()
-        for daemon in cls.daemons:
-            daemon.wait(20)
+    def write_run_file(self, name, steps=1_000_000):
+        """A job reads it at each of its starts: so it goes on until it is told where to end."""
+        (WORK / f"{name}.toml").write_text(self.run_file.read_text().replace("steps = 6", f"steps = {steps}"))
 
     def submit(self, name, *options):
-        out = slurm("sbatch", "--parsable", "--output", WORK / f"{name}.log", *options, ROOT / "scripts/slurm/train.sbatch", self.run_file,
+        out = slurm("sbatch", "--parsable", "--output", WORK / f"{name}.log", *options, ROOT / "scripts/slurm/train.sbatch", WORK / f"{name}.toml",
                     "--out", WORK / name, *self.settings)
         return out.strip()
 
@@ -109,27 +106,19 @@ class SlurmTest(unittest.TestCase):
         self.assertEqual(self.state_of(job)["Restarts"], restarts)
 
     def wait_for_step(self, name, step):
-        def reached():
-            try:
-                log = log_of(WORK / name)
-            except (OSError, ValueError):
-                return False
-            return bool(log) and log[-1]["step"] >= step
-        wait_for(reached, f"step {step}", pause=0.1)
+        wait_for(lambda: last_step(WORK / name) >= step, f"step {step}", pause=0.1)
 
     def require_equal(self, name):
-        self.assertEqual([r["step"] for r in log_of(WORK / name)], list(range(1, STEPS + 1)))
-        np.testing.assert_array_equal(losses_of(WORK / name), losses_of(WORK / "undisturbed"))
-        expected = weights_of(WORK / "undisturbed")
-        for key, value in weights_of(WORK / name).items():
-            np.testing.assert_array_equal(value, expected[key], err_msg=key)
+        require_equal(WORK / name, WORK / "undisturbed", [self.run_file, *self.settings], ranks=2)
 
     def test_one_node(self):
+        self.write_run_file("one-node", steps=6)
         job = self.submit("one-node", "--nodes", 1, "--ntasks", 2)
         self.wait_for_state(job, "COMPLETED")
         self.require_equal("one-node")
 
     def test_two_nodes_requeued_by_a_signal_and_after_a_node_was_lost(self):
+        self.write_run_file("two-nodes")
         job = self.submit("two-nodes", "--nodes", 2, "--ntasks-per-node", 1)
         self.wait_for_step("two-nodes", 6)
         slurm("scancel", "--signal=USR1", "--batch", job)
@@ -140,20 +129,28 @@ class SlurmTest(unittest.TestCase):
         self.wait_for_step("two-nodes", stopped + 6)
         slurm("scontrol", "update", "nodename=n2", "state=down", "reason=test")
         slurm("scontrol", "update", "nodename=n2", "state=resume")
+        wait_for(lambda: self.state_of(job)["JobState"] == "PENDING", "its return to the queue", pause=0.5)
+        wait_for(lambda: not processes_with(f"--out {WORK / 'two-nodes'}"), "the end of its ranks", pause=0.5)
+        end = last_step(WORK / "two-nodes") + 6
+        self.write_run_file("two-nodes", steps=end)
         self.start_requeued(job, "2")
         self.wait_for_state(job, "COMPLETED")
+        self.assertEqual(last_step(WORK / "two-nodes"), end)
         self.require_equal("two-nodes")
 
     def test_a_cancelled_job_leaves_a_checkpoint_and_is_not_requeued(self):
+        self.write_run_file("cancelled")
         job = self.submit("cancelled", "--ntasks", 2)
         self.wait_for_step("cancelled", 6)
         slurm("scancel", "--batch", "--signal=TERM", job)
         self.wait_for_state(job, "FAILED")
         self.assertEqual(self.state_of(job)["ExitCode"], "75:0")
-        stopped = log_of(WORK / "cancelled")[-1]["step"]
+        stopped = last_step(WORK / "cancelled")
         self.assertTrue((WORK / f"cancelled/checkpoints/step-{stopped:08}").exists())
+        self.write_run_file("cancelled", steps=stopped + 4)
         again = self.submit("cancelled", "--ntasks", 2)
         self.wait_for_state(again, "COMPLETED")
+        self.assertEqual(last_step(WORK / "cancelled"), stopped + 4)
         self.require_equal("cancelled")
 
 
