@@ -85,17 +85,26 @@ Plan make_plan(const StoreManifest& manifest, const std::vector<Row>& rows,
 std::vector<std::string> plan_warnings(const StoreManifest& manifest, const Mixture& mixture,
                                        const Plan& plan) {
   std::vector<std::string> lines;
+  bool too_long = false;
   for (size_t i = 0; i < plan.own.size(); ++i) {
     const uint64_t never = plan.own[i].never_drawn;
     if (never == 0) continue;
+    const double due = mixture.own_share[i] * static_cast<double>(plan.draws) /
+                       static_cast<double>(mixture.own_examples[i]);
+    too_long |= due >= 1;
     lines.push_back(
         fmt::format("folder \"{}\": {} of its {} images are never drawn within the run; each is "
                     "due {:.2g} times",
-                    manifest.categories[i].path, never, mixture.own_examples[i],
-                    mixture.own_share[i] * static_cast<double>(plan.draws) /
-                        static_cast<double>(mixture.own_examples[i])));
+                    manifest.categories[i].path, never, mixture.own_examples[i], due));
   }
-  return shortened(std::move(lines), "folders with images that are never drawn");
+  lines = shortened(std::move(lines), "folders with images that are never drawn");
+  if (too_long) {
+    lines.push_back(fmt::format(
+        "only whole passes are exact for each image, and a pass, so long that the rarest image is "
+        "drawn once, is longer than the run: mixture.pass_draws = {} makes the run one pass",
+        plan.draws));
+  }
+  return lines;
 }
 
 }  // namespace kessoku::data

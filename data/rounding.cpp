@@ -4,6 +4,8 @@
 #include <cmath>
 #include <set>
 
+#include "data/warnings.h"
+
 namespace kessoku::data {
 namespace {
 
@@ -26,27 +28,28 @@ void warn_of_unit(const std::vector<Leaf>& leaves, double unit, const char* shap
       100 * error));
 }
 
-// Unclipped, folders of different sizes hardly have the same large multiplier.
+// Unclipped, folders of different sizes hardly have the same large multiplier, and none has the
+// screenshot pipeline's limit.
 void warn_of_clip(const std::vector<Leaf>& leaves, const StoreManifest& manifest,
                   std::vector<std::string>& warnings) {
-  constexpr double kLarge = 10;
+  constexpr double kLarge = 10, kLimit = 100;
   const double largest = std::ranges::max_element(leaves, {}, &Leaf::multiply)->multiply;
   std::set<uint64_t> sizes;
-  std::vector<const Leaf*> at_largest;
+  std::vector<std::string> folders;
   for (const Leaf& leaf : leaves) {
     if (leaf.multiply != largest) continue;
-    at_largest.push_back(&leaf);
     sizes.insert(leaf.images);
+    folders.push_back(fmt::format("\"{}\" ({})", manifest.categories[leaf.category].path,
+                                  counted(leaf.images, "image")));
   }
-  if (largest < kLarge || at_largest.size() < 2 || sizes.size() < 2) return;
+  if (largest != kLimit && (largest < kLarge || sizes.size() < 2)) return;
   warnings.push_back(fmt::format(
-      "{} folders of different sizes (\"{}\" of {} images, \"{}\" of {}) have the same largest "
-      "multiplier, {}: if a tool clipped them (--max_multiply), they are drawn too seldom; give "
-      "the "
-      "shares in [mixture]",
-      at_largest.size(), manifest.categories[at_largest.front()->category].path,
-      at_largest.front()->images, manifest.categories[at_largest.back()->category].path,
-      at_largest.back()->images, largest));
+      "the largest multiplier is {}{}, and {} {} it: if a tool clipped there (--max_multiply), "
+      "that is too little; give the shares in [mixture]",
+      largest, largest == kLimit ? ", where anime_screenshot_pipeline clips" : "",
+      folders.size() == 1 ? folders[0]
+                          : fmt::format("{} and {} more", folders[0], folders.size() - 1),
+      folders.size() == 1 ? "has" : "have"));
 }
 
 }  // namespace

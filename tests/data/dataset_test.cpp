@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <ctime>
 #include <fstream>
 
 #include "data/caption.h"
@@ -102,7 +102,8 @@ TEST_F(ScanDataset, BoundsItsWarnings) {
                                       HasSubstr("02.gif: "), HasSubstr("and 47 more: an image")));
 }
 
-// The property `seconds` of the test's report says how long it took: 1 to 2 on two busy cores.
+// The property `seconds` of the test's report says how long it took: 1 to 2. Of this process, so
+// that a busy machine is no failure.
 TEST_F(ScanDataset, ReadsAFolderOfAHundredThousandFilesQuickly) {
   put("0.png");
   const auto touch = [&](const std::string& name) { std::ofstream(root() / name) << "a, b, c"; };
@@ -110,13 +111,13 @@ TEST_F(ScanDataset, ReadsAFolderOfAHundredThousandFilesQuickly) {
     touch(fmt::format("image {}.png", i));
     touch(fmt::format("image {}.txt", i));
   }
-  const auto began = std::chrono::steady_clock::now();
+  const std::clock_t began = std::clock();
   const Dataset dataset = scan();
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
+  const double seconds = static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
   EXPECT_EQ(dataset.examples.size(), 50'001u);
   EXPECT_EQ(find(dataset, "image 49999.png").caption, "a, b, c");
-  RecordProperty("seconds", std::to_string(seconds.count()));
-  EXPECT_LT(seconds.count(), 30);
+  RecordProperty("seconds", std::to_string(seconds));
+  EXPECT_LT(seconds, 30);
 }
 
 TEST_F(ScanDataset, EndsInSpiteOfLinksInACircle) {

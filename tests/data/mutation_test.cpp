@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
-#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <random>
 
@@ -55,7 +55,7 @@ class Mutations : public ::testing::Test {
     const fs::path path = folder_.path() / file;
     fs::create_directories(path.parent_path());
     size_t refused = 0;
-    const auto began = std::chrono::steady_clock::now();
+    const std::clock_t began = std::clock();  // of this process: a busy machine is no failure
     for (size_t round = 0; round < rounds; ++round) {
       const std::string damaged = mutate(text, words, random);
       std::ofstream(path, std::ios::binary) << damaged;
@@ -69,9 +69,9 @@ class Mutations : public ::testing::Test {
         ++refused;
       }
     }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
+    const double seconds = static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
     EXPECT_GT(refused, rounds / 20) << "the damage is too mild to test anything";
-    EXPECT_LT(seconds.count(), 60);
+    EXPECT_LT(seconds, 60);
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     EXPECT_LT(usage.ru_maxrss, 1 << 20) << "KiB";

@@ -11,17 +11,19 @@
 namespace kessoku::data {
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
 struct Planned {
-  explicit Planned(TestTree the_tree, uint64_t draws, const MixtureRules& rules = {})
+  explicit Planned(TestTree the_tree, uint64_t draws, const MixtureRules& rules = {},
+                   uint64_t pass_draws = 0)
       : tree(std::move(the_tree)), examples(tree.examples()) {
     manifest.categories = tree.categories;
     for (uint32_t i = 0; i < tree.buckets; ++i) manifest.buckets.push_back({64 + 64 * i, 64});
     mixture = resolve_mixture(tree.categories, examples, rules);
-    Sampler sampler(examples, mixture, {.seed = 5, .global_batch = 4});
+    Sampler sampler(examples, mixture, {.seed = 5, .global_batch = 4, .pass_draws = pass_draws});
     plan = make_plan(manifest, tree.rows, examples, mixture, sampler, draws);
   }
   const Plan::Part& folder(const std::string& path) const { return plan.folders[tree.index(path)]; }
@@ -52,6 +54,20 @@ TEST(Plan, NamesImagesThatAreNeverDrawn) {
   EXPECT_EQ(planned.folder("rare").never_drawn, 8 - planned.folder("rare").draws);
   EXPECT_EQ(planned.folder("zero").never_drawn, 0) << "these have no share";
   EXPECT_THAT(plan_warnings(planned.manifest, planned.mixture, planned.plan),
+              ElementsAre(HasSubstr("folder \"rare\": ")));
+}
+
+// One image that is due once in a million draws makes passes of a million.
+TEST(Plan, SaysHowARunBecomesOnePassWhereImagesThatAreDueAreNotDrawn) {
+  const TestTree tree = make_tree({{"a", 1000}, {"rare", 1}});
+  const MixtureRules rules{{"rare", 1e-6}};
+  const Planned planned(tree, 1500, rules);
+  ASSERT_GT(planned.folder("a").never_drawn, 0);
+  EXPECT_THAT(plan_warnings(planned.manifest, planned.mixture, planned.plan),
+              Contains(HasSubstr("mixture.pass_draws = 1500")));
+  const Planned one_pass(tree, 1500, rules, 1500);
+  EXPECT_EQ(one_pass.folder("a").never_drawn, 0);
+  EXPECT_THAT(plan_warnings(one_pass.manifest, one_pass.mixture, one_pass.plan),
               ElementsAre(HasSubstr("folder \"rare\": ")));
 }
 
@@ -89,9 +105,17 @@ TEST(Rounding, TwoDecimalsOfASmallNumberAreSuspicious) {
 }
 
 TEST(Rounding, FoldersOfDifferentSizesAtTheLargestMultiplierLookClipped) {
-  EXPECT_THAT(rounding({{"a", 500, 1}, {"b", 20, 7.31}, {"c", 9, 100}, {"d", 3, 100}}),
-              ElementsAre(testing::AllOf(HasSubstr("2 folders"), HasSubstr("clipped"))));
-  EXPECT_THAT(rounding({{"a", 500, 1}, {"b", 20, 7.31}, {"c", 9, 100}, {"d", 3, 99.5}}), IsEmpty());
+  EXPECT_THAT(rounding({{"a", 500, 1}, {"b", 20, 7.31}, {"c", 9, 80}, {"d", 3, 80}}),
+              ElementsAre(testing::AllOf(HasSubstr("\"c\" (9 images) and 1 more have it"),
+                                         HasSubstr("clipped"))));
+  EXPECT_THAT(rounding({{"a", 500, 1}, {"b", 20, 7.31}, {"c", 9, 80}, {"d", 3, 79.5}}), IsEmpty());
+}
+
+TEST(Rounding, TheLimitOfTheScreenshotPipelineLooksClipped) {
+  EXPECT_THAT(rounding({{"a", 500, 1}, {"b", 20, 7.31}, {"c", 1, 100}}),
+              ElementsAre(HasSubstr(
+                  "100, where anime_screenshot_pipeline clips, and \"c\" (1 image) has it")));
+  EXPECT_THAT(rounding({{"a", 500, 1}, {"b", 20, 7.31}, {"c", 1, 100}}, {{"a", 1.0}}), IsEmpty());
 }
 
 TEST(HoldOut, TakesAboutTheFractionOfEachFolderByContentAlone) {
