@@ -27,7 +27,7 @@ class NothingPending : public Pending {
   void wait() override {}
 };
 
-/// Rank 0 of ranks that are not there. Notes when gradients are sent.
+/// Rank 0 of ranks that are not there. Notes when gradients are sent, and their norm.
 class PretendCommunicator : public Communicator {
  public:
   explicit PretendCommunicator(int size) : size_(size) {}
@@ -36,7 +36,11 @@ class PretendCommunicator : public Communicator {
   int local_rank() const override { return 0; }
   int local_size() const override { return 1; }
   std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
-    if (tensor.scalar_type() == at::kFloat) sent_.push_back(Clock::now());
+    if (tensor.scalar_type() == at::kFloat) {
+      sent_.push_back(Clock::now());
+    } else {
+      norm_sent_ = Clock::now();
+    }
     return std::make_unique<NothingPending>();
   }
   std::unique_ptr<Pending> reduce_scatter(const at::Tensor&, at::Tensor&, Wire) override {
@@ -52,10 +56,12 @@ class PretendCommunicator : public Communicator {
   void barrier() override {}
 
   std::vector<Clock::time_point>& sent() { return sent_; }
+  Clock::time_point norm_sent() const { return norm_sent_; }
 
  private:
   int size_;
   std::vector<Clock::time_point> sent_;
+  Clock::time_point norm_sent_;
 };
 
 /// Notes when forward and backward begin.
@@ -147,8 +153,9 @@ Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& 
     step.forward = seconds(Phase::kForward);
     step.backward = seconds(Phase::kBackward);
     step.zero = seconds_between(start, timed.forward()) - seconds(Phase::kData);
-    step.norm = seconds(Phase::kCommunication);
-    step.update = seconds(Phase::kOptimizer) - step.zero;
+    step.norm =
+        std::max(0.0, seconds_between(timed.backward(), communicator.norm_sent()) - step.backward);
+    step.update = seconds(Phase::kOptimizer) - step.zero - step.norm;
     for (const auto& sent : communicator.sent())
       step.ready.push_back(std::min(1.0, seconds_between(timed.backward(), sent) / step.backward));
     if (steps.size() >= kFewestSteps && seconds_between(begin, Clock::now()) > kEnoughSeconds)

@@ -127,8 +127,10 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   audit_.finish_step();
 
   reducer_.finish();
+  clock.lap(Phase::kCommunication);
   // Unsharded, every rank holds all gradients: each adds its share of the same sum.
   scalar[kSquares] = own_squares() / (config_.optimizer.shard ? 1 : communicator_.size());
+  clock.lap(Phase::kOptimizer);
   scalar[kStop] = wishes.stop;
   scalar[kCheckpoint] = wishes.checkpoint;
   scalar[kUnfinished] = wishes.writer.unfinished;

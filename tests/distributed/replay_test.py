@@ -50,7 +50,7 @@ batches = {steps}
 
 
 def make_dataset(folder: Path) -> None:
-    """Smooth pictures in two shapes, with captions."""
+    """Smooth pictures in two shapes, with captions; the losses of one folder count half."""
     generator = np.random.default_rng(0)
     for name, count, size in (("a", 10, (64, 64)), ("b", 7, (80, 48))):
         (folder / name).mkdir(parents=True)
@@ -58,6 +58,7 @@ def make_dataset(folder: Path) -> None:
             small = generator.integers(0, 255, (3, 3, 3), dtype=np.uint8)
             Image.fromarray(small).resize(size, Image.BICUBIC).save(folder / name / f"{i}.png")
             (folder / name / f"{i}.txt").write_text(f"picture {i} of {name}")
+    (folder / "b/loss_scale.txt").write_text("0.5")
 
 
 def widen(unet) -> None:
@@ -123,7 +124,7 @@ class Replay(torch.nn.Module):
         predicted = self.unet(noisy, timesteps, context).sample
         velocity = self.schedule.config.prediction_type == "v_prediction"
         target = self.schedule.get_velocity(batch["latents"], batch["noise"], timesteps) if velocity else batch["noise"]
-        losses = (predicted - target).square().mean((1, 2, 3))
+        losses = (predicted - target).square().mean((1, 2, 3)) * batch["loss_scale"]
         gamma = self.config["train"]["min_snr_gamma"]
         if gamma:
             snr = compute_snr(self.schedule, timesteps)
@@ -164,7 +165,7 @@ def published(run: Path) -> dict:
 
 
 def replay_with_ddp(rank: int, ranks: int, run: Path, out: Path) -> None:
-    """One process of DistributedDataParallel, on its part of each batch. Process 0 leaves what it saw in `out`."""
+    """One process of DistributedDataParallel, on its part of each batch. Leaves what it saw in `out`.RANK."""
     torch.distributed.init_process_group("gloo", f"file://{out}.rendezvous", rank=rank, world_size=ranks)
     replay = Replay(run)
     parallel = torch.nn.parallel.DistributedDataParallel(replay)
@@ -174,8 +175,7 @@ def replay_with_ddp(rank: int, ranks: int, run: Path, out: Path) -> None:
         own = parallel({name: tensor.chunk(ranks)[rank] for name, tensor in batch.items()})
         norms.append(replay.step(own))
         losses.append(own.detach())
-    if rank == 0:
-        torch.save({"losses": losses, "norms": norms, "weights": replay.weights(), "lr_sum": replay.lr_sum}, out)
+    torch.save({"losses": losses, "norms": norms, "weights": replay.weights(), "lr_sum": replay.lr_sum}, f"{out}.{rank}")
     torch.distributed.destroy_process_group()
 
 
@@ -228,19 +228,21 @@ class ReplayTest(unittest.TestCase):
         self.assertLess(far.float().mean().item(), 1e-3)
 
     def test_plain_over_ranks(self):
-        self.replay("plain", {}, ranks=2)
+        batches = self.replay("plain", {}, ranks=2)
+        self.assertEqual(set(torch.cat([batch["loss_scale"] for batch in batches]).tolist()), {0.5, 1})
 
     def test_plain_with_distributed_data_parallel(self):
         run, seen = WORK / "ddp", WORK / "ddp.pt"
         kessoku("train", self.run_file, "--out", run, ranks=2)
         # Forked, for imports take longer than the replay.
         torch.multiprocessing.start_processes(replay_with_ddp, (2, run, seen), nprocs=2, start_method="fork")
-        theirs = torch.load(seen)
-        for record, losses, norm in zip(log_of(run), theirs["losses"], theirs["norms"], strict=True):
+        first, second = (torch.load(f"{seen}.{rank}") for rank in (0, 1))
+        for record, *losses, norm in zip(log_of(run), first["losses"], second["losses"], first["norms"], strict=True):
             batch = load_file(run / f"audit/step-{record['step']:08}.safetensors")
-            torch.testing.assert_close(losses, batch["loss"][:4], rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(torch.cat(losses), batch["loss"], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(torch.cat(losses).mean().item(), record["loss"], rtol=1e-5)
             np.testing.assert_allclose(norm, record["grad_norm"], rtol=1e-4)
-        self.compare_weights(run, theirs["weights"], theirs["lr_sum"])
+        self.compare_weights(run, first["weights"], first["lr_sum"])
 
     def test_accumulation(self):
         self.replay("accumulation", {"optimizer.grad_clip": 0, "train.micro_batch": 1})

@@ -31,6 +31,11 @@ class TrainTest(unittest.TestCase):
         kessoku("train", self.run_file, "--out", WORK / name, *arguments, **how)
         return WORK / name
 
+    def test_one_rank_waits_for_nobody(self):
+        phases = [record["phases"] for record in log_of(WORK / "one")]
+        communication, optimizer = (np.median([p[name] for p in phases]) for name in ("communication", "optimizer"))
+        self.assertLess(communication, 0.1 * optimizer)
+
     def test_losses_and_draws_do_not_depend_on_the_number_of_ranks(self):
         expected = log_of(WORK / "one")
         for ranks in (1, 2, 4):
