@@ -73,7 +73,7 @@ class StreamWatch {
         const std::lock_guard lock(mutex_);
         look();
         // After a failure streams go on, but without what others should have sent.
-        if (!error_.empty()) throw Error(ExitCode::kInternal, error_);
+        if (!error_.empty()) throw Error(ExitCode::kWatchdog, error_);
       }
       if (operation.done) return;
       std::this_thread::yield();
@@ -126,6 +126,14 @@ class StreamPending : public Pending {
   StreamWatch& watch_;
 };
 
+/// What networks, GPUs and other ranks do may be over after a restart; what NCCL calls invalid is
+/// our bug.
+ExitCode code_of(ncclResult_t result) {
+  return result == ncclSystemError || result == ncclUnhandledCudaError || result == ncclRemoteError
+             ? ExitCode::kWatchdog
+             : ExitCode::kInternal;
+}
+
 /// NCCL's communicator of this rank, in NCCL's non-blocking mode: no call of it hangs.
 class NcclHandle {
  public:
@@ -173,7 +181,7 @@ class NcclHandle {
   /// `calls` enqueues something; several transfers are one group.
   void call(const char* operation, const std::function<ncclResult_t(ncclComm_t)>& calls) {
     const std::lock_guard lock(mutex_);
-    if (comm_ == nullptr) throw Error(ExitCode::kInternal, lost_);
+    if (comm_ == nullptr) throw Error(ExitCode::kWatchdog, lost_);
     ncclResult_t state = calls(comm_);
     while (state == ncclInProgress) {  // connects to a rank for the first time
       std::this_thread::yield();
@@ -200,7 +208,7 @@ class NcclHandle {
  private:
   void check(ncclResult_t result, const char* operation) const {
     if (result == ncclSuccess) return;
-    throw Error(ExitCode::kInternal,
+    throw Error(code_of(result),
                 fmt::format("{} by NCCL failed: {} ({}); NCCL_DEBUG=INFO tells more", operation,
                             ncclGetErrorString(result), ncclGetLastError(comm_)));
   }

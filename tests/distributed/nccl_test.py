@@ -89,10 +89,10 @@ class NcclTest(unittest.TestCase):
         self.assert_fails("init@1", 76, "did not connect the GPUs of 2 ranks in 3 s", "communication.timeout_seconds=3")
 
     def test_a_call_that_fails(self):
-        self.assert_fails("refuse:5@1", 70, "by NCCL failed: unhandled system error (the stand-in refuses this call)")
+        self.assert_fails("refuse:5@1", 76, "by NCCL failed: unhandled system error (the stand-in refuses this call)")
 
     def test_a_connection_that_is_lost(self):
-        self.assert_fails("lose:7@1", 70, "NCCL lost another rank")
+        self.assert_fails("lose:7@1", 76, "NCCL lost another rank")
 
     def test_a_call_that_never_ends(self):
         run, errors = self.assert_fails("hang:9", 76, "an exchange has taken over", "communication.timeout_seconds=10")
