@@ -54,6 +54,7 @@ Plan make_plan(const StoreManifest& manifest, const std::vector<Row>& rows,
                const std::function<void(const Draw&)>& each) {
   Plan plan;
   plan.draws = draws;
+  plan.pass_draws = sampler.pass_draws();
   std::vector<uint32_t> views(rows.size(), 0);
   for (uint64_t step = 0; step * sampler.global_batch() < draws; ++step) {
     for (const Draw& draw : sampler.step(step)) {
@@ -85,24 +86,24 @@ Plan make_plan(const StoreManifest& manifest, const std::vector<Row>& rows,
 std::vector<std::string> plan_warnings(const StoreManifest& manifest, const Mixture& mixture,
                                        const Plan& plan) {
   std::vector<std::string> lines;
-  bool too_long = false;
+  bool due_ones = false;
   for (size_t i = 0; i < plan.own.size(); ++i) {
     const uint64_t never = plan.own[i].never_drawn;
     if (never == 0) continue;
     const double due = mixture.own_share[i] * static_cast<double>(plan.draws) /
                        static_cast<double>(mixture.own_examples[i]);
-    too_long |= due >= 1;
+    due_ones |= due >= 1;
     lines.push_back(
         fmt::format("folder \"{}\": {} of its {} images are never drawn within the run; each is "
                     "due {:.2g} times",
                     manifest.categories[i].path, never, mixture.own_examples[i], due));
   }
   lines = shortened(std::move(lines), "folders with images that are never drawn");
-  if (too_long) {
+  if (due_ones && plan.pass_draws > plan.draws) {
     lines.push_back(fmt::format(
-        "only whole passes are exact for each image, and a pass, so long that the rarest image is "
-        "drawn once, is longer than the run: mixture.pass_draws = {} makes the run one pass",
-        plan.draws));
+        "only whole passes are exact for each image, and a pass of {} draws (as long as the rarest "
+        "image needs) is longer than the run: mixture.pass_draws = {} makes the run one pass",
+        plan.pass_draws, plan.draws));
   }
   return lines;
 }

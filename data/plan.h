@@ -16,6 +16,7 @@ struct Plan {
     uint64_t fewest_views = 0, most_views = 0;  ///< of an example that has a share
   };
   uint64_t draws = 0;
+  uint64_t pass_draws = 0;      ///< the sampler's
   uint64_t examples_drawn = 0;  ///< different ones
   std::vector<Part> folders;    ///< by category, of its whole subtree
   std::vector<Part> own;        ///< by category, of its own images

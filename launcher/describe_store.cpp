@@ -127,10 +127,8 @@ void print_store(const json& store, size_t most) {
                category["examples"].get<uint64_t>(), category.value(drawn, 1.0),
                notes.empty() ? "" : "  ", notes);
   }
-  if (categories.size() > most) {
+  if (categories.size() > most)
     fmt::print("  ... and {} more, see kessoku inspect\n", categories.size() - most);
-    return;
-  }
 }
 
 void print_store_format(const std::filesystem::path& path) {
