@@ -50,16 +50,14 @@ void point_latest_at(const fs::path& checkpoints, const std::string& name) {
   fsync_path(checkpoints);
 }
 
-/// The step of a folder's name, if it is a complete checkpoint's.
-std::optional<uint64_t> step_of_name(const fs::directory_entry& entry) {
+constexpr std::string_view kPrefix = "step-";
+
+bool is_complete_checkpoint(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename();
-  constexpr std::string_view kPrefix = "step-";
-  if (!entry.is_directory() || entry.is_symlink() || !name.starts_with(kPrefix)) return {};
+  if (!entry.is_directory() || entry.is_symlink() || !name.starts_with(kPrefix)) return false;
   const std::string digits = name.substr(kPrefix.size());
-  if (digits.empty() || digits.size() > 18 ||
-      !std::ranges::all_of(digits, [](unsigned char c) { return std::isdigit(c) != 0; }))
-    return {};
-  return std::stoull(digits);
+  return !digits.empty() && digits.size() <= 18 &&
+         std::ranges::all_of(digits, [](unsigned char c) { return std::isdigit(c) != 0; });
 }
 
 /// Files stay below the checkpoint, whatever the manifest says.
@@ -107,7 +105,8 @@ std::vector<fs::path> list_checkpoints(const fs::path& run) {
   std::vector<std::pair<uint64_t, fs::path>> found;
   std::error_code absent;
   for (const auto& entry : fs::directory_iterator(checkpoints_of(run), absent)) {
-    if (const auto step = step_of_name(entry)) found.emplace_back(*step, entry.path());
+    if (is_complete_checkpoint(entry))
+      found.emplace_back(checkpoint_step(entry.path()), entry.path());
   }
   std::ranges::sort(found, std::greater{});
   std::vector<fs::path> checkpoints;
@@ -147,12 +146,7 @@ json read_checkpoint_manifest(const fs::path& checkpoint) {
 }
 
 uint64_t checkpoint_step(const fs::path& checkpoint) {
-  try {
-    return read_checkpoint_manifest(checkpoint).at("step").get<uint64_t>();
-  } catch (const json::exception& error) {
-    throw DataError(
-        fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));
-  }
+  return std::stoull(checkpoint.filename().string().substr(kPrefix.size()));
 }
 
 void verify_checkpoint(const fs::path& checkpoint) {
@@ -207,8 +201,7 @@ void remove_old_checkpoints(const fs::path& run, uint64_t keep, uint64_t milesto
   if (keep == 0) return;
   const std::vector<fs::path> all = list_checkpoints(run);
   for (size_t i = keep; i < all.size(); ++i) {
-    const std::optional<uint64_t> step = step_of_name(fs::directory_entry(all[i]));
-    if (milestone > 0 && step && *step % milestone == 0) continue;
+    if (milestone > 0 && checkpoint_step(all[i]) % milestone == 0) continue;
     fs::remove_all(all[i]);
   }
 }

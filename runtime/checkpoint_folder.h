@@ -31,12 +31,12 @@ std::string state_shard_name(int index, int shards);
 /// Complete checkpoints of a run, the newest first.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run);
 
+/// The step of one of those, by its folder's name: that tells even where what is in it is damaged.
+uint64_t checkpoint_step(const std::filesystem::path& checkpoint);
+
 /// state/run.json. Throws UsageError if `checkpoint` is none, DataError if the manifest is damaged
 /// or of another format.
 nlohmann::json read_checkpoint_manifest(const std::filesystem::path& checkpoint);
-
-/// The step of a checkpoint. Throws as above.
-uint64_t checkpoint_step(const std::filesystem::path& checkpoint);
 
 /// Reads every file that the manifest names. Throws DataError naming the first that is missing, or
 /// does not have its size and checksum.

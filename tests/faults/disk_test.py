@@ -172,7 +172,8 @@ class DiskTest(unittest.TestCase):
             again = WORK / "again"
             with self.subTest(name, how=how):
                 shutil.copytree(run, again, symlinks=True)
-                told = kessoku("train", self.run_file, "--out", again, *self.settings).stderr
+                program = self.chance.choice(["train", "launch"])
+                told = kessoku(program, self.run_file, "--out", again, *self.settings).stderr
                 self.assertRegex(told, rf"warning: \S*step-{STEPS:08}[^\n]*; trying the checkpoint before it")
                 self.assertIn(name, told)
                 self.assertIn(f"from {again / 'checkpoints' / before.name}", told)

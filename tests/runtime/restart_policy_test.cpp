@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "runtime/hosts.h"
+#include "tests/temporary_folder.h"
 
 namespace kessoku::runtime {
 namespace {
@@ -34,6 +35,16 @@ TEST(RestartPolicy, WaitsLongerTheMoreItWasInVain) {
 TEST(RestartPolicy, DoesNotRepeatWhatTheUserMustSettle) {
   for (const int code : {0, 64, 65, 70, 74, 75}) EXPECT_FALSE(is_worth_restarting(code)) << code;
   for (const int code : {1, 76, 134, 137, 139}) EXPECT_TRUE(is_worth_restarting(code)) << code;
+}
+
+TEST(Progress, IsKnownWhereTheNewestCheckpointIsDamaged) {
+  const tests::TemporaryFolder folder;
+  const std::filesystem::path& run = folder.path();
+  EXPECT_EQ(progress_of(run).checkpoint, 0);
+  for (const char* name : {"step-00000004", "step-00000012", "step-00000016.tmp", "step-other"})
+    std::filesystem::create_directories(run / "checkpoints" / name / "state");
+  std::ofstream(run / "checkpoints/step-00000012/state/run.json") << "{\"form";
+  EXPECT_EQ(progress_of(run).checkpoint, 12);
 }
 
 TEST(Hosts, AreReadFromListsAndHostfiles) {
