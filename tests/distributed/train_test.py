@@ -155,6 +155,36 @@ class TrainTest(unittest.TestCase):
                            generator=torch.manual_seed(0)).images[0]
         self.assertEqual(picture.size, (64, 64))
 
+    def test_a_model_that_was_trained_elsewhere_starts_a_run_from_any_format(self):
+        """Diffusers takes a checkpoint, trains on, and saves it in all its ways; other tools have LDM's. Nothing is learnt here, and nothing lost."""
+        pipeline = StableDiffusionPipeline.from_pretrained(WORK / "one/checkpoints/latest", safety_checker=None)
+        generator = torch.manual_seed(1)
+        for module in (pipeline.unet, pipeline.text_encoder):
+            for parameter in module.parameters():
+                parameter.data += 0.01 * torch.randn(parameter.shape, generator=generator)
+        pipeline.save_pretrained(WORK / "elsewhere")
+        pipeline.save_pretrained(WORK / "elsewhere-bin", safe_serialization=False)
+        kessoku("convert", WORK / "elsewhere", WORK / "ldm.safetensors")
+        kessoku("convert", WORK / "elsewhere", WORK / "ldm.ckpt")
+        torch.save(torch.load(WORK / "ldm.ckpt", weights_only=True), WORK / "legacy.ckpt", _use_new_zipfile_serialization=False)
+        pipeline.to(torch.float16).save_pretrained(WORK / "elsewhere-half", variant="fp16")
+        still = ("--set", "train.steps=1", "--set", "optimizer.lr=0", "--set", "ema.decay=0")
+        expected = None
+        for path in ("elsewhere", "elsewhere-bin", "ldm.safetensors", "ldm.ckpt", "legacy.ckpt", "elsewhere-half", "from-elsewhere"):
+            also = []
+            if path.endswith(("ckpt", "safetensors")):
+                also = ["--set", f"model.config={self.model}"]
+            if path == "elsewhere-half":  # a rounded VAE is not the one that the store was encoded with
+                also = ["--set", f"model.vae={WORK / 'elsewhere'}"]
+            run = self.train(f"from-{path}", "--set", f"model.path={WORK / path}", *also, *still)
+            weights = weights_of(run)
+            expected = expected or weights
+            for name, value in weights.items():
+                wanted = expected[name].astype(np.float16).astype(np.float32) if path == "elsewhere-half" else expected[name]
+                np.testing.assert_array_equal(value, wanted, err_msg=f"{path}: {name}")
+        saved = load_file(WORK / "elsewhere/unet/diffusion_pytorch_model.safetensors")
+        self.assertTrue(all(np.array_equal(expected[name], value) for name, value in saved.items()))
+
     def test_audited_batches_give_the_same_losses_and_weights_in_pytorch(self):
         run = self.train("audit", "--set", "audit.batches=6", "--set", "ema.decay=0", "--set", "train.micro_batch=2", ranks=2)
         pipeline = StableDiffusionPipeline.from_pretrained(self.model, safety_checker=None)
@@ -244,6 +274,18 @@ class TrainTest(unittest.TestCase):
         self.assertLess(losses[-5:].mean(), 0.9 * losses[:5].mean())
         config = json.loads((run / "checkpoints/latest/vae/config.json").read_text())
         self.assertNotEqual(config["scaling_factor"], 1)
+
+    def test_the_newest_checkpoints_stay_and_the_milestones_for_good(self):
+        kept = ("--set", "checkpoint.every_steps=2", "--set", "checkpoint.keep=2", "--set", "checkpoint.keep_every_steps=6")
+        run = self.train("kept", "--set", "train.steps=16", "--set", "checkpoint.background=false", *kept)
+        latest = run / "checkpoints/latest"
+        self.assertEqual(sorted(p.name for p in (run / "checkpoints").iterdir()),
+                         ["latest", *(f"step-{step:08}" for step in (6, 12, 14, 16))])
+        self.assertEqual(str(latest.readlink()), "step-00000016")
+        latest.unlink()  # it is for people; what counts are the folders
+        self.train("kept", "--set", "train.steps=17", *kept)
+        self.assertEqual(str(latest.readlink()), "step-00000017")
+        self.assertEqual([record["step"] for record in log_of(run)], list(range(1, 18)))
 
     def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(self):
         run = WORK / "damaged"

@@ -111,6 +111,19 @@ class LaunchTest(unittest.TestCase):
         self.require_end(run, process, 0)
         self.require_equal(run)
 
+    def test_asked_twice_it_ends_at_once_and_goes_on_later(self):
+        run, process = self.launch("twice", *ENDLESS)
+        wait_for(lambda: (run / "checkpoints/latest").exists(), "a checkpoint")
+        ranks = ranks_of(child_of(process.pid)).values()
+        for rank in ranks:  # so that it cannot stop in order
+            os.kill(rank, signal.SIGSTOP)
+        process.send_signal(signal.SIGINT)
+        wait_for(lambda: "asks the ranks to stop with a checkpoint" in self.said(run), "that the first request is heard")
+        process.send_signal(signal.SIGINT)
+        self.require_end(run, process, 75)
+        self.assertTrue(all(map(is_gone, ranks)))
+        self.require_equal(run)
+
     def test_what_would_fail_again_is_not_started_again(self):
         for settings, code in ((["--set", "optimizer.lr=1e30"], 64), (["--set", "model.path=nowhere"], 64)):
             run, process = self.launch(f"wrong-{code}-{settings[1][:5]}", *settings)
