@@ -1,7 +1,7 @@
 """What checkpoints cost: how long training stands still for one, and how fast it is written, beside the plain copy and the plain write of
 as many bytes, and beside torch.save and safetensors.
 
-    checkpoint.py CHECKPOINT_BENCH KESSOKU WORK_FOLDER [--peer checkpoint_torch.py] [--repeat 4] [--out RESULT.json]
+    checkpoint.py CHECKPOINT_BENCH KESSOKU WORK_FOLDER [--peer checkpoint_torch.py] [--repeat 3] [--out RESULT.json]
 
 Trains nothing: a UNet of Stable Diffusion's shape and 128 channels (138 million parameters, 1.7 GB of training state) is loaded on 1
 and on 2 ranks and written, again and again, in turns with the peer (which writes as much state, from one process, while its caller
@@ -79,7 +79,7 @@ def main():
     parser.add_argument("kessoku", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--peer", type=Path, default=ROOT.parent / "shared/peers/checkpoint_torch.py")
-    parser.add_argument("--repeat", type=int, default=4)
+    parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only-inputs", action="store_true", help="make what is read, and stop")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -88,21 +88,18 @@ def main():
     parameters = make_inputs(options.kessoku.resolve(), work)
     if options.only_inputs:
         return
-    bench = [options.bench.resolve(), work / "run.toml", work / "run", 3]
-    first, later, peers = {1: [], 2: []}, {1: [], 2: []}, []
+    bench = [options.bench.resolve(), work / "run.toml", work / "run", 2]
+    rounds, peers = {1: [], 2: []}, []
     (work / "run").mkdir(exist_ok=True)
     for _ in range(options.repeat):
         for ranks in (1, 2):
             mpirun = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", ranks] if ranks > 1 else []
-            rounds = run(*mpirun, *bench)
-            first[ranks].append(rounds[0])  # its snapshot takes fresh memory
-            later[ranks] += rounds[1:]
+            rounds[ranks] += run(*mpirun, *bench)
         if options.peer.exists():
             peers += run(sys.executable, options.peer, parameters / SD15_PARAMETERS, "--directory", work, "--repeat", 1)
     shutil.rmtree(work / "run")
     result = {"benchmark": "checkpoint", "machine": f"{os.cpu_count()} cores, {platform.machine()}", "parameters": parameters,
-              "kessoku": {f"{ranks} ranks": summary(later[ranks]) | {"first_stall_of_copy": summary(first[ranks])["stall_of_copy"]}
-                          for ranks in later}}
+              "kessoku": {f"{ranks} ranks": summary(of_ranks) for ranks, of_ranks in rounds.items()}}
     for way in ("torch.save", "safetensors", "raw write") if peers else ():
         result[way] = {"mb": round(peers[0]["bytes"] / 1e6), "stall_s": statistics.median(p[way]["call_s"] for p in peers),
                        "write_mb_per_s": round(statistics.median(p[way]["mb_per_s"] for p in peers))}

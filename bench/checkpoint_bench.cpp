@@ -3,13 +3,15 @@
 //
 //     checkpoint_bench RUN.toml RUN_FOLDER ROUNDS
 //
-// Prints a JSON line a round: bytes that a rank's snapshot takes, seconds of `memcpy` of as many
-// from the same tensors (one thread), seconds for which the training would have stood still; bytes
-// of the whole checkpoint, seconds from then until it was complete, and those of writing as many
-// bytes to files beside it and flushing them, each rank its share. Of ranks the slowest counts.
+// Prints a JSON line a round: bytes that a rank's snapshot takes, seconds of the plain copy of the
+// same tensors (mean of one before and one after), seconds for which the training would have stood
+// still; bytes of the whole checkpoint, seconds from then until it was complete, and those of
+// writing as many bytes to files beside it and flushing them, each rank its share. Of ranks the
+// slowest counts. What is written first changes from round to round: a disk may be faster at first.
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/empty.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -46,30 +48,42 @@ std::span<std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()};
 }
 
-/// memcpy of what the snapshot takes: state, and the weights once more, of half the size.
-void copy_plainly(Trainer& trainer, std::span<std::byte> to) {
-  Optimizer& optimizer = trainer.optimizer();
-  const auto own = static_cast<size_t>(total_size(optimizer.owned())) * sizeof(float);
-  const auto take = [&](std::span<const std::byte> from, size_t bytes) {
-    bytes = std::min({bytes, from.size(), to.size()});
-    std::memcpy(to.data(), from.data(), bytes);
-    to = to.subspan(bytes);
+/// Memory as the snapshot has it: in large pages, and the process's already.
+at::Tensor make_room(int64_t bytes) {
+  const at::Tensor room = at::empty({bytes}, at::kByte);
+  const std::span<std::byte> all = bytes_of(room);
+  const auto skipped = static_cast<size_t>(-reinterpret_cast<uintptr_t>(all.data()) & 4095);
+  ::madvise(all.data() + skipped, all.size() - skipped, MADV_HUGEPAGE);
+  std::memset(all.data(), 1, all.size());
+  return room;
+}
+
+/// What the snapshot takes: memcpy of this rank's state, and weights once more, in f16.
+void copy_plainly(Trainer& trainer, const at::Tensor& room) {
+  const int64_t own = total_size(trainer.optimizer().owned()) * static_cast<int64_t>(sizeof(float));
+  int64_t place = 0;
+  const auto take = [&](const at::Tensor& from) {
+    std::memcpy(bytes_of(room.narrow(0, place, own)).data(), bytes_of(from).data(),
+                static_cast<size_t>(own));
+    place += own;
   };
-  for (const model::Parameter& moment : optimizer.moments()) take(bytes_of(moment.tensor), own);
-  take(bytes_of(trainer.flat().values()), own);
-  take(bytes_of(trainer.flat().gradients()), to.size());
+  for (const model::Parameter& moment : trainer.optimizer().moments()) take(moment.tensor);
+  take(trainer.flat().values());
+  at::Tensor halves = room.narrow(0, place, room.numel() - place).view(at::kHalf);
+  halves.copy_(trainer.flat().values().narrow(0, 0, halves.numel()));
 }
 
 /// One file, writes of 4 MiB one after the other, one flush.
 void write_plainly(const fs::path& file, std::span<const std::byte> from, uint64_t bytes) {
   const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
   if (descriptor < 0) throw std::runtime_error("cannot create " + file.string());
-  while (bytes > 0) {
-    const size_t piece = std::min<size_t>(size_t{4} << 20, bytes), place = bytes % from.size();
+  uint64_t place = 0;
+  while (place < bytes) {
+    const uint64_t piece = std::min(uint64_t{4} << 20, bytes - place);
     const auto next = from.subspan(std::min(place, from.size() - piece), piece);
     const ssize_t put = ::write(descriptor, next.data(), next.size());
     if (put <= 0) throw std::runtime_error("cannot write " + file.string());
-    bytes -= static_cast<uint64_t>(put);
+    place += static_cast<uint64_t>(put);
   }
   if (::fsync(descriptor) != 0) throw std::runtime_error("cannot flush " + file.string());
   ::close(descriptor);
@@ -108,29 +122,39 @@ void measure(const RunConfig& config, const fs::path& run, int rounds) {
   const fs::path checkpoint = checkpoints_of(run) / checkpoint_name(0);
   const fs::path plain = run / fmt::format("plain-{}", communicator->rank());
   const auto snapshot_bytes = static_cast<int64_t>(writer.snapshot_bytes(trainer));
-  const at::Tensor room = at::zeros({snapshot_bytes}, at::kByte);
+  const at::Tensor room = make_room(snapshot_bytes);
+  const auto copy = [&] {
+    settle();
+    return seconds_of(*communicator, [&] { copy_plainly(trainer, room); });
+  };
+  const auto raw_write = [&](uint64_t bytes) {
+    const uint64_t share = bytes / static_cast<uint64_t>(communicator->size());
+    settle();
+    const double seconds =
+        seconds_of(*communicator, [&] { write_plainly(plain, bytes_of(room), share); });
+    fs::remove(plain);
+    return seconds;
+  };
+  uint64_t bytes = 0;
   for (int round = 0; round < rounds; ++round) {
     writer.reserve(trainer);
     // A run makes steps before its first checkpoint.
     if (round == 0) std::this_thread::sleep_for(std::chrono::seconds(6));
-    settle();
-    const double copy = seconds_of(*communicator, [&] { copy_plainly(trainer, bytes_of(room)); });
+    double raw = round % 2 == 1 ? raw_write(bytes) : 0;
+    const double before = copy();
     const double stall = seconds_of(*communicator, [&] { writer.begin(trainer); });
     bool complete = false;
     const double write = seconds_of(*communicator, [&] { complete = writer.finish(); });
     if (!complete) throw std::runtime_error("the checkpoint was not written");
-    const uint64_t bytes = checkpoint_bytes(checkpoint);
+    bytes = checkpoint_bytes(checkpoint);
     communicator->barrier();
     if (first) fs::remove_all(checkpoint);
-    settle();
-    const uint64_t share = bytes / static_cast<uint64_t>(communicator->size());
-    const double raw =
-        seconds_of(*communicator, [&] { write_plainly(plain, bytes_of(room), share); });
-    fs::remove(plain);
+    if (round % 2 == 0) raw = raw_write(bytes);
+    const double after = copy();
     if (!first) continue;
     const nlohmann::json line{{"ranks", communicator->size()},
                               {"snapshot_bytes", snapshot_bytes},
-                              {"copy_s", copy},
+                              {"copy_s", (before + after) / 2},
                               {"stall_s", stall},
                               {"bytes", bytes},
                               {"write_s", write},
