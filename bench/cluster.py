@@ -1,10 +1,10 @@
 """Training over four emulated hosts (scripts/cluster_emulation.sh): what a step takes at several bandwidths, with gradients in fp32 and
-bf16 on the wire, sent during backward or after it; and what `kessoku plan --ranks 4` says it should take.
+bf16 on the wire, with and without overlap; and what `kessoku plan --ranks 4` says it should take.
 
     cluster.py KESSOKU WORK_FOLDER [--steps 8] [--rates 250mbit,500mbit,1gbit,2gbit] [--out RESULT.json] [--chart CHART.svg]
 
 The demo's model and data, one thread a rank. The plan is told what computing takes (by a run over the same hosts whose links are as fast
-as this machine makes them, with nothing sent during backward) and the bandwidth and latency that a stream and a ping between two hosts
+as this machine makes them, without overlap) and the bandwidth and latency that a stream and a ping between two hosts
 see; wire, overlap and bandwidth are up to its model. As a check of what it measures by itself, the plan's own steps are compared with those
 of one and two ranks without a network, too.
 """
@@ -130,7 +130,7 @@ def draw(result: dict, path: Path) -> None:
     series = []
     for colour, (wire, overlap) in enumerate(WAYS):
         rows = [row for row in result["rows"] if (row["wire"], row["overlap"]) == (wire, overlap) and row["rate"]]
-        name = f"{wire}, sent {'during' if overlap else 'after'} backward"
+        name = f"{wire}, {'' if overlap else 'no '}overlap"
         series.append({"name": name, "points": [(row["bytes_per_second"] / 1e6, row["seconds"]) for row in rows], "colour": colour, "marks": True})
         series.append({"name": "… as planned", "points": [(row["bytes_per_second"] / 1e6, row["planned_seconds"]) for row in rows],
                        "colour": colour, "dashed": True})

@@ -64,14 +64,18 @@ struct TextEncoder::Impl {
         token_embedding(root / "embeddings.token_embedding", config.vocab_size, config.hidden_size),
         position_embedding(root / "embeddings.position_embedding", config.max_position_embeddings,
                            config.hidden_size) {
+    notice.end_block(parameters);
     for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
       layers.emplace_back(root / "encoder.layers" / i, config);
+      notice.end_block(parameters);
     }
     final_norm.emplace(root / "final_layer_norm", config.hidden_size, config.layer_norm_eps);
+    notice.end_block(parameters);
   }
 
   TextEncoderConfig config;
   bool checkpointing = false;
+  BlockNotice notice;
   Parameters parameters;
   ParameterScope root;
   Embedding token_embedding;
@@ -89,16 +93,22 @@ TextEncoder::~TextEncoder() = default;
 at::Tensor TextEncoder::forward(const at::Tensor& input_ids, int64_t clip_skip) const {
   const Impl& net = *impl_;
   const size_t used = layers_used(net.config, clip_skip);
+  net.notice.announce(0, net.parameters);
   const at::Tensor positions = net.position_embedding.weight.narrow(0, 0, input_ids.size(1));
   at::Tensor x = net.token_embedding(input_ids) + positions;
   for (size_t i = 0; i < used; ++i) {
     const EncoderLayer& layer = net.layers[i];
+    net.notice.announce(1 + i, net.parameters);
     x = run_block(net.checkpointing, {x}, [&layer](const Tensors& in) { return layer(in[0]); });
   }
+  net.notice.announce(1 + net.layers.size(), net.parameters);
   return (*net.final_norm)(x);
 }
 
 void TextEncoder::set_gradient_checkpointing(bool on) { impl_->checkpointing = on; }
+void TextEncoder::set_before_use(BeforeUse before_use) {
+  impl_->notice.before_use = std::move(before_use);
+}
 
 const TextEncoderConfig& TextEncoder::config() const { return impl_->config; }
 const Parameters& TextEncoder::parameters() const { return impl_->parameters; }

@@ -3,7 +3,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 
-#include "model/parameter.h"
+#include "model/block_notice.h"
 
 namespace kessoku::model {
 
@@ -38,6 +38,7 @@ class TextEncoder {
 
   /// By layer; see run_block (model/checkpointing.h). Off at first.
   void set_gradient_checkpointing(bool on);
+  void set_before_use(BeforeUse before_use);
 
   const TextEncoderConfig& config() const;
   const Parameters& parameters() const;

@@ -62,6 +62,7 @@ struct UNet::Impl {
 
   UNetConfig config;
   bool checkpointing = false;
+  BlockNotice notice;
   Parameters parameters;
   ParameterScope root;
   Conv2d conv_in;
@@ -83,24 +84,29 @@ UNet::Impl::Impl(const UNetConfig& config, at::Device device)
                     time_channels(config)) {
   const std::vector<int64_t>& channels = config.block_out_channels;
   const size_t levels = channels.size();
+  notice.end_block(parameters);
   for (size_t i = 0; i < levels; ++i) {
     down_blocks.emplace_back(root / "down_blocks" / i, channels[i == 0 ? 0 : i - 1], channels[i],
                              i + 1 < levels,
                              block_shape(config, i, has_attention(config.down_block_types[i])));
+    notice.end_block(parameters);
   }
   if (!config.mid_block_type.empty()) {
     mid_block.emplace(root / "mid_block", channels.back(),
                       block_shape(config, levels - 1, has_attention(config.mid_block_type)));
   }
+  notice.end_block(parameters);
   for (size_t i = 0; i < levels; ++i) {
     const size_t level = levels - 1 - i;
     BlockShape shape = block_shape(config, level, has_attention(config.up_block_types[i]));
     shape.layers += 1;  // one more, for the output of the level's downsampler
     up_blocks.emplace_back(root / "up_blocks" / i, channels[std::min(level + 1, levels - 1)],
                            channels[level], channels[level == 0 ? 0 : level - 1], level > 0, shape);
+    notice.end_block(parameters);
   }
   norm_out.emplace(root / "conv_norm_out", config.norm_num_groups, channels[0], config.norm_eps);
   conv_out.emplace(root / "conv_out", channels[0], config.out_channels, 3, 1, 1);
+  notice.end_block(parameters);
 }
 
 UNet::UNet(const UNetConfig& config, at::Device device)
@@ -112,6 +118,9 @@ UNet::~UNet() = default;
 at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
                          const at::Tensor& encoder_hidden_states) const {
   const Impl& net = *impl_;
+  size_t block_index = 0;
+  const auto next_block = [&] { net.notice.announce(block_index++, net.parameters); };
+  next_block();
   const at::ScalarType dtype = net.conv_in.weight.scalar_type();
   at::Tensor time =
       timestep_embedding(timesteps, net.config.block_out_channels[0], net.config).to(dtype);
@@ -121,13 +130,24 @@ at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
 
   at::Tensor x = net.conv_in(to_channels_last(sample.to(dtype)));
   Tensors skips{x};
-  for (const UNetDownBlock& block : net.down_blocks) x = block(x, conditioning, skips);
+  for (const UNetDownBlock& block : net.down_blocks) {
+    next_block();
+    x = block(x, conditioning, skips);
+  }
+  next_block();
   if (net.mid_block) x = (*net.mid_block)(x, conditioning);
-  for (const UNetUpBlock& block : net.up_blocks) x = block(x, conditioning, skips);
+  for (const UNetUpBlock& block : net.up_blocks) {
+    next_block();
+    x = block(x, conditioning, skips);
+  }
+  next_block();
   return (*net.conv_out)(at::silu((*net.norm_out)(x))).contiguous();
 }
 
 void UNet::set_gradient_checkpointing(bool on) { impl_->checkpointing = on; }
+void UNet::set_before_use(BeforeUse before_use) {
+  impl_->notice.before_use = std::move(before_use);
+}
 const UNetConfig& UNet::config() const { return impl_->config; }
 const Parameters& UNet::parameters() const { return impl_->parameters; }
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 
-#include "model/parameter.h"
+#include "model/block_notice.h"
 
 namespace kessoku::model {
 
@@ -55,6 +55,7 @@ class UNet {
 
   /// See run_block (model/checkpointing.h); off at first.
   void set_gradient_checkpointing(bool on);
+  void set_before_use(BeforeUse before_use);
 
   const UNetConfig& config() const;
   const Parameters& parameters() const;

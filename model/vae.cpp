@@ -23,21 +23,25 @@ struct Vae::Impl {
         root(parameters, "", device),
         encoder(root / "encoder", config),
         quant_conv(
-            pointwise_if(config.use_quant_conv, root / "quant_conv", 2 * config.latent_channels)),
-        post_quant_conv(pointwise_if(config.use_post_quant_conv, root / "post_quant_conv",
-                                     config.latent_channels)),
-        decoder(root / "decoder", config) {}
+            pointwise_if(config.use_quant_conv, root / "quant_conv", 2 * config.latent_channels)) {
+    notice.end_block(parameters);
+    post_quant_conv =
+        pointwise_if(config.use_post_quant_conv, root / "post_quant_conv", config.latent_channels);
+    decoder.emplace(root / "decoder", config);
+    notice.end_block(parameters);
+  }
 
   at::ScalarType dtype() const { return encoder.conv_in.weight.scalar_type(); }
 
   VaeConfig config;
   bool checkpointing = false;
+  BlockNotice notice;
   Parameters parameters;
   ParameterScope root;
   VaeEncoder encoder;
   std::optional<Conv2d> quant_conv;
   std::optional<Conv2d> post_quant_conv;
-  VaeDecoder decoder;
+  std::optional<VaeDecoder> decoder;
 };
 
 Vae::Vae(const VaeConfig& config, at::Device device)
@@ -47,6 +51,7 @@ Vae& Vae::operator=(Vae&&) noexcept = default;
 Vae::~Vae() = default;
 
 at::Tensor Vae::encode(const at::Tensor& images) const {
+  impl_->notice.announce(0, impl_->parameters);
   at::Tensor moments =
       impl_->encoder(to_channels_last(images.to(impl_->dtype())), impl_->checkpointing);
   if (impl_->quant_conv) moments = (*impl_->quant_conv)(moments);
@@ -55,12 +60,14 @@ at::Tensor Vae::encode(const at::Tensor& images) const {
 }
 
 at::Tensor Vae::decode(const at::Tensor& latents) const {
+  impl_->notice.announce(1, impl_->parameters);
   at::Tensor x = to_channels_last(latents.to(impl_->dtype()));
   if (impl_->post_quant_conv) x = (*impl_->post_quant_conv)(x);
-  return impl_->decoder(x, impl_->checkpointing).contiguous();
+  return (*impl_->decoder)(x, impl_->checkpointing).contiguous();
 }
 
 void Vae::set_gradient_checkpointing(bool on) { impl_->checkpointing = on; }
+void Vae::set_before_use(BeforeUse before_use) { impl_->notice.before_use = std::move(before_use); }
 
 VaeConfig& Vae::config() { return impl_->config; }
 const VaeConfig& Vae::config() const { return impl_->config; }

@@ -4,7 +4,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 
-#include "model/parameter.h"
+#include "model/block_notice.h"
 
 namespace kessoku::model {
 
@@ -52,6 +52,7 @@ class Vae {
 
   /// See run_block (model/checkpointing.h); off at first.
   void set_gradient_checkpointing(bool on);
+  void set_before_use(BeforeUse before_use);
 
   VaeConfig& config();
   const VaeConfig& config() const;

@@ -37,6 +37,10 @@ class CommunicationThread::TaskPending : public Pending {
     shared_->done.wait(lock, [&] { return task_->done; });
     if (task_->error) std::rethrow_exception(task_->error);
   }
+  bool done() const override {
+    const std::lock_guard lock(shared_->mutex);
+    return task_->done;
+  }
 
  private:
   std::shared_ptr<Task> task_;

@@ -17,6 +17,8 @@ class Pending {
  public:
   virtual ~Pending() = default;
   virtual void wait() = 0;
+  /// Whether `wait` would return at once.
+  virtual bool done() const = 0;
 };
 
 /// Carries out operations one by one, in the order in which they were asked for, on a thread of

@@ -17,6 +17,7 @@ namespace {
 class Done : public Pending {
  public:
   void wait() override {}
+  bool done() const override { return true; }
 };
 
 /// One rank: sums are what is there already, and parts are wholes.

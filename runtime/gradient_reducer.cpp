@@ -33,10 +33,8 @@ GradientReducer::GradientReducer(FlatParameters& flat, const Partition& partitio
   const std::vector<FlatRange>& ranges = flat_.ranges();
   for (size_t i = 0; i < ranges.size(); ++i) {
     std::vector<size_t>& buckets = buckets_of_.emplace_back();
-    for (size_t k = 0; k < partition_.buckets(); ++k) {
-      const Range bucket = partition_.bucket(k);
-      if (ranges[i].offset >= bucket.end || ranges[i].offset + ranges[i].numel <= bucket.begin)
-        continue;
+    const int64_t last = ranges[i].offset + ranges[i].numel - 1;
+    for (size_t k = partition_.bucket_of(ranges[i].offset); k <= partition_.bucket_of(last); ++k) {
       buckets.push_back(k);
       ++gradients_of_[k];
     }

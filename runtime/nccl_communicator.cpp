@@ -120,6 +120,7 @@ class StreamPending : public Pending {
   StreamPending(std::shared_ptr<Operation> operation, StreamWatch& watch)
       : operation_(std::move(operation)), watch_(watch) {}
   void wait() override { watch_.wait(*operation_); }
+  bool done() const override { return operation_->done; }
 
  private:
   std::shared_ptr<Operation> operation_;

@@ -21,7 +21,7 @@ at::Tensor mean_per_draw(const at::Tensor& values) { return values.flatten(1).me
 
 class DenoisingObjective : public Objective {
  public:
-  DenoisingObjective(const model::StableDiffusion& model, const RunConfig& config)
+  DenoisingObjective(model::StableDiffusion& model, const RunConfig& config)
       : model_(model),
         schedule_(model.schedule),
         clip_skip_(config.train.clip_skip),
@@ -38,6 +38,11 @@ class DenoisingObjective : public Objective {
     return losses * schedule_.min_snr_weights(batch.timesteps, min_snr_gamma_);
   }
 
+  void set_before_use(const model::BeforeUse& before_use) override {
+    model_.text_encoder.set_before_use(before_use);
+    model_.unet.set_before_use(before_use);
+  }
+
  private:
   /// The mask at the latents' size, and the mean latents of what it leaves of the pictures.
   at::Tensor inpainting_channels(const data::Batch& batch) const {
@@ -48,7 +53,7 @@ class DenoisingObjective : public Objective {
     return at::cat({model::mask_of_latents(batch.masks, vae.downscale()), latents}, 1);
   }
 
-  const model::StableDiffusion& model_;
+  model::StableDiffusion& model_;
   model::NoiseSchedule schedule_;
   int64_t clip_skip_;
   double min_snr_gamma_;
@@ -56,7 +61,7 @@ class DenoisingObjective : public Objective {
 
 class AutoencoderObjective : public Objective {
  public:
-  AutoencoderObjective(const model::Vae& vae, const RunConfig& config)
+  AutoencoderObjective(model::Vae& vae, const RunConfig& config)
       : vae_(vae), weights_(config.vae), seed_(config.seed) {}
 
   at::Tensor losses(const data::Batch& batch) override {
@@ -77,6 +82,10 @@ class AutoencoderObjective : public Objective {
     return losses + weights_.kl_weight * mean_per_draw(kl);
   }
 
+  void set_before_use(const model::BeforeUse& before_use) override {
+    vae_.set_before_use(before_use);
+  }
+
  private:
   at::Tensor noise_for(const data::Batch& batch, const at::Tensor& like) const {
     at::Tensor noise = at::empty(like.sizes(), at::kFloat);
@@ -88,20 +97,19 @@ class AutoencoderObjective : public Objective {
     return noise.to(like.device());
   }
 
-  const model::Vae& vae_;
+  model::Vae& vae_;
   RunConfig::Vae weights_;
   uint64_t seed_;
 };
 
 }  // namespace
 
-std::unique_ptr<Objective> make_denoising_objective(const model::StableDiffusion& model,
+std::unique_ptr<Objective> make_denoising_objective(model::StableDiffusion& model,
                                                     const RunConfig& config) {
   return std::make_unique<DenoisingObjective>(model, config);
 }
 
-std::unique_ptr<Objective> make_autoencoder_objective(const model::Vae& vae,
-                                                      const RunConfig& config) {
+std::unique_ptr<Objective> make_autoencoder_objective(model::Vae& vae, const RunConfig& config) {
   return std::make_unique<AutoencoderObjective>(vae, config);
 }
 

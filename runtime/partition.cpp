@@ -26,6 +26,10 @@ Range Partition::bucket(size_t index) const {
   return {begin, std::min(begin + bucket_numel_, numel_)};
 }
 
+size_t Partition::bucket_of(int64_t position) const {
+  return static_cast<size_t>(position / bucket_numel_);
+}
+
 Range Partition::part(size_t index, int owner) const {
   const Range whole = bucket(index);
   const int64_t each = whole.size() / parts_;

@@ -27,6 +27,8 @@ class Partition {
   int parts() const { return parts_; }
   size_t buckets() const;
   Range bucket(size_t index) const;
+  /// The bucket that element `position` is in.
+  size_t bucket_of(int64_t position) const;
   /// What `owner` owns of a bucket.
   Range part(size_t index, int owner) const;
   /// All that `owner` owns, a range a bucket; everything if `owner` is kEverybody.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 
 #include "runtime/host.h"
 
@@ -25,9 +26,21 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
 class NothingPending : public Pending {
  public:
   void wait() override {}
+  bool done() const override { return true; }
 };
 
-/// Rank 0 of ranks that are not there. Notes when gradients are sent, and their norm.
+/// Notes when somebody waits for it.
+class NotingPending : public NothingPending {
+ public:
+  explicit NotingPending(Clock::time_point& awaited) : awaited_(awaited) {}
+  void wait() override { awaited_ = Clock::now(); }
+
+ private:
+  Clock::time_point& awaited_;
+};
+
+/// Rank 0 of ranks that are not there. Notes when gradients are sent, their norm, and weights
+/// awaited.
 class PretendCommunicator : public Communicator {
  public:
   explicit PretendCommunicator(int size) : size_(size) {}
@@ -48,7 +61,7 @@ class PretendCommunicator : public Communicator {
     return std::make_unique<NothingPending>();
   }
   std::unique_ptr<Pending> all_gather(const at::Tensor&, at::Tensor&) override {
-    return std::make_unique<NothingPending>();
+    return std::make_unique<NotingPending>(awaited_.emplace_back());
   }
   std::unique_ptr<Pending> broadcast(at::Tensor&, int) override {
     return std::make_unique<NothingPending>();
@@ -57,11 +70,19 @@ class PretendCommunicator : public Communicator {
 
   std::vector<Clock::time_point>& sent() { return sent_; }
   Clock::time_point norm_sent() const { return norm_sent_; }
+  /// Those of the weights that were awaited since the last call, in the order of sending.
+  std::vector<Clock::time_point> take_awaited() {
+    const auto end = std::ranges::find(awaited_, Clock::time_point());
+    std::vector<Clock::time_point> taken(awaited_.begin(), end);
+    awaited_.erase(awaited_.begin(), end);
+    return taken;
+  }
 
  private:
   int size_;
   std::vector<Clock::time_point> sent_;
   Clock::time_point norm_sent_;
+  std::deque<Clock::time_point> awaited_;  // stay where they are
 };
 
 /// Notes when forward and backward begin.
@@ -77,6 +98,9 @@ class TimedObjective : public Objective {
     at::Tensor losses = objective_.losses(batch);
     losses.register_hook([this](const at::Tensor&) { backward_ = Clock::now(); });
     return losses;
+  }
+  void set_before_use(const model::BeforeUse& before_use) override {
+    objective_.set_before_use(before_use);
   }
   Clock::time_point forward() const { return forward_; }
   Clock::time_point backward() const { return backward_; }
@@ -107,8 +131,12 @@ StepCosts medians(const std::vector<StepCosts>& steps) {
   for (double StepCosts::*cost : {&StepCosts::forward, &StepCosts::backward, &StepCosts::zero,
                                   &StepCosts::norm, &StepCosts::update})
     costs.*cost = median_of(steps, [&](const StepCosts& step) { return step.*cost; });
-  for (size_t i = 0; i < steps.front().ready.size(); ++i)
-    costs.ready.push_back(median_of(steps, [&](const StepCosts& step) { return step.ready[i]; }));
+  for (std::vector<double> StepCosts::*parts : {&StepCosts::ready, &StepCosts::needed}) {
+    for (size_t i = 0; i < (steps.front().*parts).size(); ++i)
+      (costs.*parts).push_back(median_of(steps, [&](const StepCosts& step) {
+        return (step.*parts)[i];
+      }));
+  }
   return costs;
 }
 
@@ -145,6 +173,7 @@ Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& 
     const metrics::StepRecord record = trainer.step(*loader, wishes);
     rehearsal.activation_bytes = std::max(rehearsal.activation_bytes, memory.peak() - held);
     most = std::max(most, memory.peak());
+    const std::vector<Clock::time_point> awaited = communicator.take_awaited();
     if (trainer.steps_done() == 1) continue;  // warms up, and learns the order of the buckets
     const auto seconds = [&](Phase phase) {
       return record.phase_seconds[static_cast<size_t>(phase)];
@@ -158,6 +187,8 @@ Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& 
     step.update = seconds(Phase::kOptimizer) - step.zero - step.norm;
     for (const auto& sent : communicator.sent())
       step.ready.push_back(std::min(1.0, seconds_between(timed.backward(), sent) / step.backward));
+    for (const auto& needed : awaited)
+      step.needed.push_back(std::min(1.0, seconds_between(timed.forward(), needed) / step.forward));
     if (steps.size() >= kFewestSteps && seconds_between(begin, Clock::now()) > kEnoughSeconds)
       break;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <ranges>
 
 #include "runtime/partition.h"
 #include "runtime/trainer.h"
@@ -25,16 +26,18 @@ class Simulation {
     prediction_ = {};
     const double start = now_;
     compute(costs_.zero);
-    await();  // the weights of the step before
-    compute((accumulation_ - 1) * (costs_.forward + costs_.backward) + costs_.forward);
+    receive_weights();
+    compute((accumulation_ - 1) * (costs_.forward + costs_.backward));
     send_gradients();
     compute(costs_.norm);
     send(network_.short_sum_seconds(ranks_));
-    await();
+    await(sent_);
+    arrivals_.clear();
     const double elements = std::accumulate(traffic_.buckets.begin(), traffic_.buckets.end(), 0.0);
-    for (const double bucket : traffic_.buckets) {
+    for (const double bucket : traffic_.buckets | std::views::reverse) {
       compute(costs_.update * bucket / elements);
       if (traffic_.shard) send(network_.exchange_seconds(ranks_, bucket * traffic_.weight_bytes));
+      arrivals_.push_back(sent_);
     }
     prediction_.seconds = now_ - start;
     return prediction_;
@@ -49,9 +52,23 @@ class Simulation {
     sent_ = std::max(sent_, now_) + seconds;
     prediction_.communication += seconds;
   }
-  void await() {
-    prediction_.exposed += std::max(0.0, sent_ - now_);
-    now_ = std::max(now_, sent_);
+  void await(double arrival) {
+    prediction_.exposed += std::max(0.0, arrival - now_);
+    now_ = std::max(now_, arrival);
+  }
+  /// The first forward, on the weights of the step before.
+  void receive_weights() {
+    if (!traffic_.overlap) await(sent_);
+    const size_t count = arrivals_.size();
+    double done = 0;  // of forward
+    for (size_t i = 0; i < count; ++i) {
+      const double even = static_cast<double>(i) / static_cast<double>(count);
+      const double needed = costs_.needed.size() == count ? costs_.needed[i] : even;
+      compute(std::max(0.0, needed - done) * costs_.forward);
+      done = std::max(done, needed);
+      await(arrivals_[i]);
+    }
+    compute((1 - done) * costs_.forward);
   }
   double gradient_seconds(double bucket) const {
     if (traffic_.shard) return network_.exchange_seconds(ranks_, bucket * traffic_.gradient_bytes);
@@ -71,7 +88,7 @@ class Simulation {
     }
     now_ = start;
     compute(costs_.backward);
-    await();
+    await(sent_);
   }
 
   const StepCosts& costs_;
@@ -79,7 +96,8 @@ class Simulation {
   const Traffic& traffic_;
   const Network& network_;
   int ranks_;
-  double now_ = 0, sent_ = 0;  ///< seconds; when all that was sent so far has arrived
+  double now_ = 0, sent_ = 0;     ///< seconds; when all that was sent so far has arrived
+  std::vector<double> arrivals_;  ///< of the last step's weights, in the order of sending
   StepPrediction prediction_;
 };
 

@@ -17,6 +17,9 @@ struct StepCosts {
   /// When each bucket of gradients is ready, in the order of sending, as a part of backward; empty
   /// = evenly over it.
   std::vector<double> ready;
+  /// When forward comes to each bucket of weights, in the order of sending, as a part of forward;
+  /// empty = evenly over it.
+  std::vector<double> needed;
 };
 
 /// What a rank exchanges in a step.
@@ -40,7 +43,8 @@ struct StepPrediction {
 /// A step far from the run's beginning, as Trainer::step goes: buckets of gradients are sent one
 /// after the other as they become ready in the last micro-batch's backward (or after it, without
 /// overlap); then one short sum of scalars; each bucket's weights are sent once they are stepped,
-/// and awaited before the next step's first forward.
+/// in the opposite order, and awaited when the next step's first forward comes to them (or before
+/// it, without overlap).
 StepPrediction predict_step(const StepCosts& costs, uint64_t accumulation, const Traffic& traffic,
                             const Network& network, int ranks);
 

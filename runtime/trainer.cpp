@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <ranges>
 
 #include "base/error.h"
 #include "runtime/device.h"
@@ -30,6 +31,11 @@ class PhaseClock {
     record_.phase_seconds[static_cast<size_t>(phase)] +=
         std::chrono::duration<double>(now - last_).count();
     last_ = now;
+  }
+  /// `seconds` that were counted as one phase were another.
+  void move(Phase from, Phase to, double seconds) {
+    record_.phase_seconds[static_cast<size_t>(from)] -= seconds;
+    record_.phase_seconds[static_cast<size_t>(to)] += seconds;
   }
   double total() const { return std::chrono::duration<double>(last_ - start_).count(); }
 
@@ -92,10 +98,14 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
           partition_.owned_by(config.optimizer.shard ? communicator.rank() : Partition::kEverybody),
           dtype_of(config) != at::kFloat),
       reducer_(flat_, partition_, reducer_options(config), communicator),
+      gathers_(flat_, partition_, communicator),
       scaler_(dtype_of(config) == at::kHalf) {
   if (config.ema.decay > 0) ema_ = optimizer_.own_weights();
   flat_.round_to(dtype_of(config));
+  objective_.set_before_use([this](auto used) { gathers_.await(used); });
 }
+
+Trainer::~Trainer() { objective_.set_before_use({}); }
 
 metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   metrics::StepRecord record;
@@ -104,13 +114,13 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   at::Tensor scalars = at::zeros({kScalars + static_cast<int64_t>(counter_.size())}, at::kDouble);
   double* scalar = scalars.data_ptr<double>();
 
+  gathers_.take_waited_seconds();  // between steps, for a checkpoint
   at::Tensor(flat_.gradients()).zero_();
   clock.lap(Phase::kOptimizer);
   for (uint64_t micro = 0; micro < split_.accumulation; ++micro) {
     const data::Batch read = loader.next();
     clock.lap(Phase::kData);
-    finish_step();  // of the step before: its weights travelled until now
-    clock.lap(Phase::kCommunication);
+    if (!config_.communication.overlap) finish_step();
     const data::Batch batch = on_device(read, device_);
     const at::Tensor losses = objective_.losses(batch) * batch.loss_scale;
     const at::Tensor loss = losses.sum() / draws;
@@ -118,7 +128,9 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     counter_.add(batch.draws, scalar + kScalars);
     scalar[kReplaced] += batch.replaced;
     audit_.add(read, losses);
+    finish_step();  // with weights that this forward did not use
     clock.lap(Phase::kForward);
+    clock.move(Phase::kForward, Phase::kCommunication, gathers_.take_waited_seconds());
     reducer_.prepare(micro + 1 == split_.accumulation);
     (loss * scaler_.scale()).backward();
     synchronize(device_);
@@ -186,9 +198,10 @@ void Trainer::scale_gradients(double factor) {
 
 void Trainer::update(double factor) {
   const bool sharded = config_.optimizer.shard && communicator_.size() > 1;
-  for (size_t i = 0; i < optimizer_.owned().size(); ++i) {
+  // First what the next forward needs first: where backward was last.
+  for (const size_t i : std::views::reverse(reducer_.order())) {
     optimizer_.step(i, factor);
-    if (sharded) gathers_.push_back(gather(flat_.values(), i));
+    if (sharded) gathers_.send(i);
     average(i);
   }
 }
@@ -201,18 +214,6 @@ void Trainer::average(size_t range) {
   const double decay = before == 0 ? 0 : std::min(config_.ema.decay, (1 + before) / (10 + before));
   const Range own = optimizer_.own_range(range);
   ema_.narrow(0, own.begin, own.size()).lerp_(optimizer_.weights(range), 1 - decay);
-}
-
-std::unique_ptr<Pending> Trainer::gather(const at::Tensor& flat, size_t index) {
-  const Range bucket = partition_.bucket(index);
-  const Range own = partition_.part(index, communicator_.rank());
-  at::Tensor whole = flat.narrow(0, bucket.begin, bucket.size());
-  return communicator_.all_gather(flat.narrow(0, own.begin, own.size()), whole);
-}
-
-void Trainer::finish_step() {
-  for (const auto& pending : gathers_) pending->wait();
-  gathers_.clear();
 }
 
 bool Trainer::publishes_own() const {

@@ -14,6 +14,7 @@
 #include "runtime/loss_scaler.h"
 #include "runtime/objective.h"
 #include "runtime/optimizer.h"
+#include "runtime/weight_gathers.h"
 
 namespace kessoku::runtime {
 
@@ -53,6 +54,9 @@ class Trainer {
   /// trainer.
   Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective,
           DrawCounter counter, Audit audit, Communicator& communicator);
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer();
 
   /// One optimizer step over the global batch: the algorithm of the whole program. `wishes` comes
   /// back as agreed by all ranks. Throws UsageError if training has diverged.
@@ -67,7 +71,7 @@ class Trainer {
   at::Tensor& ema() { return ema_; }
   /// Waits until the networks hold the weights of the last step. To be called before they are used
   /// elsewhere.
-  void finish_step();
+  void finish_step() { gathers_.await_all(); }
   /// Whether the weights to publish are those that the networks hold.
   bool publishes_own() const;
   /// The weights to use and to publish, whole, on every rank: EMA's if there is one.
@@ -83,8 +87,6 @@ class Trainer {
   void scale_gradients(double factor);
   void update(double factor);
   void average(size_t range);
-  /// Sends what this rank has of bucket `index` of a flat buffer, and gets what the others have.
-  std::unique_ptr<Pending> gather(const at::Tensor& flat, size_t index);
 
   RunConfig config_;
   Objective& objective_;
@@ -97,9 +99,9 @@ class Trainer {
   FlatParameters flat_;
   Optimizer optimizer_;
   GradientReducer reducer_;
+  WeightGathers gathers_;
   LossScaler scaler_;
   at::Tensor ema_;
-  std::vector<std::unique_ptr<Pending>> gathers_;  ///< of the last step's weights
 };
 
 /// While it lives the networks hold `values` instead of their own weights.

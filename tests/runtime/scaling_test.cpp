@@ -41,11 +41,21 @@ TEST(ScalingTest, one_rank_only_computes) {
 TEST(ScalingTest, backward_hides_what_is_sent_while_it_runs) {
   const StepCosts costs{.forward = 1, .backward = 8, .ready = {0.25, 1}};
   // The first bucket goes at 2 s and arrives at 4; the second when backward is over, in 2 s. Then
-  // the weights, 2 s a bucket, of which the next step hides none.
+  // the weights, 2 s a bucket, of which the second is needed half a second after the first.
   const StepPrediction step = predict_step(costs, 1, traffic(), network(), 2);
   EXPECT_NEAR(step.communication, 2 + 2 + 2 + 2, kClose);
-  EXPECT_NEAR(step.exposed, 2 + 4, kClose);
-  EXPECT_NEAR(step.seconds, 9 + 6, kClose);
+  EXPECT_NEAR(step.exposed, 2 + 3.5, kClose);
+  EXPECT_NEAR(step.seconds, 9 + 5.5, kClose);
+}
+
+TEST(ScalingTest, forward_hides_weights_that_it_needs_later) {
+  const StepCosts costs{.forward = 4, .needed = {0, 0.75}};
+  // Gradients 4 s; the first weights 2 s; the others arrive 2 s later, and are needed 3 s later.
+  EXPECT_NEAR(predict_step(costs, 1, traffic(), network(), 2).exposed, 4 + 2, kClose);
+  EXPECT_NEAR(predict_step({.forward = 4, .needed = {1, 1}}, 1, traffic(), network(), 2).exposed, 4,
+              kClose);
+  EXPECT_NEAR(predict_step({.forward = 4, .needed = {0, 0}}, 1, traffic(), network(), 2).exposed,
+              4 + 4, kClose);
 }
 
 TEST(ScalingTest, without_overlap_all_is_sent_after_backward) {
