@@ -11,7 +11,7 @@ enum class ExitCode : int {
   kInternal = 70,     ///< our bug
   kCannotWrite = 74,  ///< full disk, no rights, folder gone
   kStopped = 75,      ///< stopped on request, with a checkpoint: start me again
-  kWatchdog = 76,     ///< a rank hung or was lost
+  kWatchdog = 76,     ///< a rank hung, or it or its GPU was lost
 };
 
 }  // namespace kessoku

@@ -50,12 +50,9 @@ def require(done, what):
 
 
 def gpus():
-    """Their names."""
-    try:
-        listed = run("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    except FileNotFoundError:
-        return []
-    return listed.stdout.splitlines() if listed.returncode == 0 else []
+    """Their names; CUDA_VISIBLE_DEVICES may hide some."""
+    import torch
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
 def make_pictures(folder, resolution):

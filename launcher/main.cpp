@@ -94,6 +94,8 @@ int main(int argc, char** argv) {
                 fmt::format("{}; lower train.micro_batch (the global batch stays), or set "
                             "train.gradient_checkpointing or train.precision = \"bf16\"",
                             first_line(error.what_without_backtrace())));
+  } catch (const c10::AcceleratorError& error) {  // a GPU is lost, or a kernel went wrong
+    return fail(ExitCode::kWatchdog, first_line(error.what_without_backtrace()));
   } catch (const c10::Error& error) {
     return fail(ExitCode::kInternal,
                 fmt::format("internal error: {}", error.what_without_backtrace()));

@@ -128,7 +128,7 @@ class StreamPending : public Pending {
 };
 
 /// What networks, GPUs and other ranks do may be over after a restart; what NCCL calls invalid is
-/// our bug.
+/// our bug (but how ranks were started, see NcclHandle).
 ExitCode code_of(ncclResult_t result) {
   return result == ncclSystemError || result == ncclUnhandledCudaError || result == ncclRemoteError
              ? ExitCode::kWatchdog
@@ -138,7 +138,7 @@ ExitCode code_of(ncclResult_t result) {
 /// NCCL's communicator of this rank, in NCCL's non-blocking mode: no call of it hangs.
 class NcclHandle {
  public:
-  NcclHandle(Communicator& host, at::Device device, double timeout) {
+  NcclHandle(Communicator& host, at::Device device, double timeout) : timeout_(timeout) {
     ncclUniqueId id{};
     if (host.rank() == 0) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
     const std::string text = host.broadcast_text({id.internal, sizeof(id.internal)});
@@ -150,8 +150,7 @@ class NcclHandle {
     const Clock::time_point start = Clock::now();
     ncclResult_t state = ncclCommInitRankConfig(&comm_, host.size(), id, host.rank(), &config);
     while (state == ncclInProgress) {
-      const std::chrono::duration<double> waited = Clock::now() - start;
-      if (timeout > 0 && waited.count() > timeout) {
+      if (is_over(start)) {
         ncclCommAbort(comm_);
         throw Error(ExitCode::kWatchdog,
                     fmt::format("NCCL did not connect the GPUs of {} ranks in {} s "
@@ -161,6 +160,12 @@ class NcclHandle {
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       check(ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError");
+    }
+    if (state == ncclInvalidUsage) {
+      throw UsageError(fmt::format(
+          "NCCL cannot connect ranks that were started so: {}; start one rank a GPU, and let "
+          "CUDA_VISIBLE_DEVICES show each of them another GPU, or all",
+          ncclGetLastError(comm_)));
     }
     check(state, "ncclCommInitRankConfig");
   }
@@ -174,9 +179,14 @@ class NcclHandle {
       ncclCommAbort(comm_);
       return;
     }
+    const Clock::time_point start = Clock::now();
     ncclResult_t state = ncclCommFinalize(comm_);
-    while (state == ncclInProgress) ncclCommGetAsyncError(comm_, &state);
-    ncclCommDestroy(comm_);
+    while (state == ncclInProgress && !is_over(start)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      if (ncclCommGetAsyncError(comm_, &state) != ncclSuccess) break;
+    }
+    // Another rank may be lost after the last step, when all work is done.
+    state == ncclSuccess ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
   }
 
   /// `calls` enqueues something; several transfers are one group.
@@ -207,6 +217,10 @@ class NcclHandle {
   }
 
  private:
+  bool is_over(Clock::time_point start) const {
+    return timeout_ > 0 && std::chrono::duration<double>(Clock::now() - start).count() > timeout_;
+  }
+
   void check(ncclResult_t result, const char* operation) const {
     if (result == ncclSuccess) return;
     throw Error(code_of(result),
@@ -214,6 +228,7 @@ class NcclHandle {
                             ncclGetErrorString(result), ncclGetLastError(comm_)));
   }
 
+  double timeout_;
   std::mutex mutex_;
   ncclComm_t comm_ = nullptr;
   std::string lost_;
@@ -314,17 +329,20 @@ class NcclCommunicator : public Communicator {
     const at::Tensor sent = whole.to(at::kBFloat16);
     const at::Tensor received = at::empty({size(), numel}, sent.options());
     const auto exchange = [&](ncclComm_t comm, cudaStream_t stream) {
+      const auto begun = [](ncclResult_t result) {
+        return result == ncclSuccess || result == ncclInProgress;
+      };
       ncclResult_t result = ncclGroupStart();
       const auto count = static_cast<size_t>(numel);
-      for (int distance = 1; distance < size() && result == ncclSuccess; ++distance) {
+      for (int distance = 1; distance < size() && begun(result); ++distance) {
         const int from = (rank() - distance + size()) % size(), to = (rank() + distance) % size();
         result = ncclRecv(received[from].data_ptr(), count, ncclBfloat16, from, comm, stream);
-        if (result != ncclSuccess) break;
+        if (!begun(result)) break;
         result = ncclSend(sent.narrow(0, to * numel, numel).data_ptr(), count, ncclBfloat16, to,
                           comm, stream);
       }
       const ncclResult_t end = ncclGroupEnd();
-      return result == ncclSuccess ? end : result;
+      return begun(result) ? end : result;
     };
     const auto sum = [&] {
       const at::Tensor own = whole.narrow(0, rank() * numel, numel);

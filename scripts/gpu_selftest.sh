@@ -33,6 +33,7 @@ else
   nvidia-smi --query-gpu=index,name,memory.total,driver_version --format=csv
   nvidia-smi topo -m || true
   scripts/setup.sh --tests
+  gpus=$(.venv/bin/python -c 'import torch; print(torch.cuda.device_count())')  # CUDA_VISIBLE_DEVICES may hide some
 fi
 export KESSOKU_MOST_RANKS=$gpus
 

@@ -88,6 +88,16 @@ class NcclTest(unittest.TestCase):
     def test_ranks_that_never_meet(self):
         self.assert_fails("init@1", 76, "did not connect the GPUs of 2 ranks in 3 s", "communication.timeout_seconds=3")
 
+    def test_ranks_that_share_a_gpu(self):
+        self.assert_fails("share", 64, "Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000; start one rank a GPU")
+
+    def test_a_rank_that_does_not_part(self):
+        self.assert_fails("stay@1", 0, "", "communication.timeout_seconds=5")
+
+    def test_a_gpu_that_breaks(self):
+        _, errors = train("broken", ON_GPU | {"KESSOKU_STAND_IN_BROKEN": "3000"}, expect=76)
+        self.assertIn("CUDA error: uncorrectable ECC error encountered", errors.splitlines()[-1])
+
     def test_a_call_that_fails(self):
         self.assert_fails("refuse:5@1", 76, "by NCCL failed: unhandled system error (the stand-in refuses this call)")
 

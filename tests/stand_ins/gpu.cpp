@@ -271,18 +271,28 @@ c10::IValue to_device(const Aliases& aliases, const c10::IValue& value) {
   return list;
 }
 
-/// KESSOKU_STAND_IN_OPERATORS: how many a GPU carries out before its memory is full.
-void fill_memory() {
-  static std::atomic<int64_t> left = [] {
-    const char* count = std::getenv("KESSOKU_STAND_IN_OPERATORS");
-    return count == nullptr ? std::numeric_limits<int64_t>::max() : std::atoll(count);
-  }();
-  TORCH_CHECK_WITH(OutOfMemoryError, --left >= 0,
+int64_t operators_until(const char* variable) {
+  const char* count = std::getenv(variable);
+  return count == nullptr ? std::numeric_limits<int64_t>::max() : std::atoll(count);
+}
+
+/// How many operators a GPU carries out before its memory is full, or before it breaks.
+void strike() {
+  static const int64_t full = operators_until("KESSOKU_STAND_IN_OPERATORS");
+  static const int64_t broken = operators_until("KESSOKU_STAND_IN_BROKEN");
+  static std::atomic<int64_t> operators = 0;
+  const int64_t count = ++operators;
+  TORCH_CHECK_WITH(OutOfMemoryError, count <= full,
                    "CUDA out of memory. Tried to allocate 2.00 GiB.");
+  if (count > broken) {
+    constexpr int32_t kEccUncorrectable = 214;
+    throw c10::AcceleratorError({__func__, __FILE__, __LINE__}, kEccUncorrectable,
+                                "CUDA error: uncorrectable ECC error encountered");
+  }
 }
 
 void run_on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  fill_memory();
+  strike();
   const GuardImpl guard;
   guard.synchronizeStream(guard.getStream(guard.getDevice()));
   Aliases aliases(op);

@@ -218,6 +218,9 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
   *comm = new ncclComm;
   if (strikes(fault(), "init", rank)) {
     (*comm)->polls_to_go = -1;
+  } else if (strikes(fault(), "share", rank)) {
+    (*comm)->state = ncclInvalidUsage;
+    (*comm)->last_error = "Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000";
   } else {
     (*comm)->segment = std::make_shared<SharedSegment>(id.internal, rank, ranks);
   }
@@ -240,7 +243,7 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   note("finalize");
-  comm->polls_to_go = 2;
+  comm->polls_to_go = strikes(fault(), "stay", comm->segment->rank()) ? -1 : 2;
   return ncclInProgress;
 }
 
