@@ -30,6 +30,7 @@ namespace fs = std::filesystem;
 
 struct NoObjective : Objective {
   at::Tensor losses(const data::Batch&) override { throw std::logic_error("no step is made"); }
+  void set_before_use(const model::BeforeUse&) override {}
 };
 
 /// The slowest rank's seconds for `work`, which all begin together.
