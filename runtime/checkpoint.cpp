@@ -123,7 +123,9 @@ void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Tr
                     own);
       }
     }
-    optimizer.restore(manifest.at("step").get<uint64_t>(), own_weights);
+    const auto step = manifest.at("step").get<uint64_t>();
+    trainer.set_steps_done(step);
+    optimizer.restore(manifest.value("optimizer_steps", step), own_weights);
     trainer.scaler().restore(manifest.at("loss_scale").get<double>(),
                              manifest.at("loss_scale_good_steps").get<uint64_t>());
   } catch (const json::exception& error) {

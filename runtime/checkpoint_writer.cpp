@@ -254,6 +254,7 @@ void CheckpointWriter::commit() {
                      {"seed", identity_.seed},
                      {"global_batch", identity_.global_batch},
                      {"store", digests_json(store_.digests())},
+                     {"optimizer_steps", snapshot_.optimizer_steps()},
                      {"loss_scale", snapshot_.scaler().scale()},
                      {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
                      {"config", to_toml(config_)},

@@ -85,6 +85,7 @@ void copy(const at::Tensor& to, const at::Tensor& from) {
 
 void Snapshot::note(Trainer& trainer) {
   step_ = trainer.steps_done();
+  optimizer_steps_ = trainer.optimizer().steps_taken();
   scaler_ = trainer.scaler();
   ranges_ = trainer.written_ranges();
   state_.clear();

@@ -33,6 +33,8 @@ class Snapshot {
   uint64_t bytes(Trainer& trainer) const;
 
   uint64_t step() const { return step_; }
+  /// Of which so many were the optimizer's.
+  uint64_t optimizer_steps() const { return optimizer_steps_; }
   const LossScaler& scaler() const { return scaler_; }
   /// The optimizer's moments, "parameters" and, with EMA, "ema": f32, each this rank's ranges one
   /// after the other.
@@ -49,6 +51,7 @@ class Snapshot {
   std::set<std::string> names_;
   at::ScalarType dtype_;
   uint64_t step_ = 0;
+  uint64_t optimizer_steps_ = 0;
   LossScaler scaler_{false};
   std::vector<Range> ranges_;
   model::TensorOutputs state_;

@@ -161,8 +161,9 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   }
 
   const double factor = lr_factor(config_.optimizer, steps_done(), config_.train.steps);
-  optimizer_.begin_step();
+  ++steps_done_;
   if (std::isfinite(norm)) {
+    optimizer_.begin_step();
     scale_gradients(clip_factor(config_.optimizer.grad_clip, norm) / scaler_.scale());
     update(factor);
   }

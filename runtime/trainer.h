@@ -62,7 +62,9 @@ class Trainer {
   /// back as agreed by all ranks. Throws UsageError if training has diverged.
   metrics::StepRecord step(data::Loader& loader, Wishes& wishes);
 
-  uint64_t steps_done() const { return optimizer_.steps_taken(); }
+  uint64_t steps_done() const { return steps_done_; }
+  /// Takes up a run.
+  void set_steps_done(uint64_t steps) { steps_done_ = steps; }
   FlatParameters& flat() { return flat_; }
   Optimizer& optimizer() { return optimizer_; }
   LossScaler& scaler() { return scaler_; }
@@ -97,10 +99,11 @@ class Trainer {
   BatchSplit split_;
   Partition partition_;
   FlatParameters flat_;
-  Optimizer optimizer_;
+  Optimizer optimizer_;  ///< leaves out steps whose gradients overflow, see LossScaler
   GradientReducer reducer_;
   WeightGathers gathers_;
   LossScaler scaler_;
+  uint64_t steps_done_ = 0;
   at::Tensor ema_;
 };
 

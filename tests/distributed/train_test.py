@@ -75,6 +75,30 @@ class TrainTest(unittest.TestCase):
             for name, value in weights_of(halves).items():
                 np.testing.assert_array_equal(value, weights_of(whole)[name], err_msg=name)
 
+    def test_fp16_leaves_out_steps_that_overflow_and_adamw_does_not_count_them(self):
+        """As with torch's GradScaler: however many were left out, AdamW's first step is a whole learning rate. A run that goes on counts on."""
+        shutil.copytree(WORK / "data", WORK / "loud")
+        (WORK / "loud/global.yaml").write_text("loss_scale: 1000\n")  # too loud for the first scale, 65,536
+        kessoku("prepare", WORK / "loud", "--out", WORK / "loud-store", "--model", self.model, "--resolution", 64, "--keep", "moments")
+        settings = [f"data.store={WORK / 'loud-store'}", "train.precision=fp16", "train.steps=10", "optimizer.weight_decay=0",
+                    "checkpoint.every_steps=1", "checkpoint.keep=0", "checkpoint.background=false"]
+        overrides = [word for setting in settings for word in ("--set", setting)]
+        run = self.train("loud-run", *overrides)
+        states = [run / f"checkpoints/step-{step:08}/state" for step in range(1, 11)]
+        shard = "shard-00000-of-00001.safetensors"
+        counts = [json.loads((state / "run.json").read_text())["optimizer_steps"] for state in states]
+        first = counts.index(1)
+        self.assertGreater(first, 2)
+        self.assertEqual(counts, [max(0, step - first + 1) for step in range(10)])
+        before, after = (load_file(state / shard)["parameters"] for state in states[first - 1:first + 1])
+        self.assertAlmostEqual(np.abs(after - before).max() / log_of(run)[first]["lr"], 1, delta=1e-3)
+        whole, losses = (states[-1] / shard).read_bytes(), losses_of(run)
+        for step in range(first + 2, 11):
+            shutil.rmtree(run / f"checkpoints/step-{step:08}")
+        self.train("loud-run", *overrides)
+        np.testing.assert_array_equal(losses_of(run), losses)
+        self.assertEqual((states[-1] / shard).read_bytes(), whole)
+
     def test_resume_is_bit_equal_to_not_having_stopped(self):
         for ranks in (0, 2):
             whole = self.train(f"whole-{ranks}", ranks=ranks)
