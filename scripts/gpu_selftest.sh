@@ -19,6 +19,8 @@ for word in "$@"; do
   esac
 done
 
+no_gpu() { echo "selftest: no GPU here ($1)" >&2; exit 69; }
+
 export KESSOKU_DEVICE=cuda
 if [ $stand_ins = yes ]; then
   export LD_LIBRARY_PATH=$PWD/build/tests/stand_ins KESSOKU_STAND_IN_GPUS=3
@@ -26,14 +28,12 @@ if [ $stand_ins = yes ]; then
   echo "selftest: $gpus stand-ins for GPUs; what follows says nothing about speed"
 else
   gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
-  if [ "$gpus" = 0 ]; then
-    echo "selftest: no GPU here (nvidia-smi lists none)" >&2
-    exit 69
-  fi
+  [ "$gpus" != 0 ] || no_gpu "nvidia-smi lists none"
   nvidia-smi --query-gpu=index,name,memory.total,driver_version --format=csv
   nvidia-smi topo -m || true
   scripts/setup.sh --tests
-  gpus=$(.venv/bin/python -c 'import torch; print(torch.cuda.device_count())')  # CUDA_VISIBLE_DEVICES may hide some
+  gpus=$(.venv/bin/python -c 'import torch; print(torch.cuda.device_count())')
+  [ "$gpus" != 0 ] || no_gpu "PyTorch sees none: CUDA_VISIBLE_DEVICES may hide them"
 fi
 export KESSOKU_MOST_RANKS=$gpus
 

@@ -92,7 +92,10 @@ class NcclTest(unittest.TestCase):
         self.assert_fails("share", 64, "Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000; start one rank a GPU")
 
     def test_a_rank_that_does_not_part(self):
-        self.assert_fails("stay@1", 0, "", "communication.timeout_seconds=5")
+        train("stays", ON_GPU | {"KESSOKU_STAND_IN_FAULT": "stay@1", "KESSOKU_STAND_IN_LOG": str(WORK / "calls")}, "communication.timeout_seconds=5",
+              ranks=2)
+        for rank, end in enumerate(("destroy", "abort")):
+            self.assertEqual((WORK / f"calls.{rank}").read_text().splitlines()[-1], end)
 
     def test_a_gpu_that_breaks(self):
         _, errors = train("broken", ON_GPU | {"KESSOKU_STAND_IN_BROKEN": "3000"}, expect=76)
