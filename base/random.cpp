@@ -16,7 +16,7 @@ uint64_t RandomStream::next64() {
 }
 
 uint64_t RandomStream::below(uint64_t bound) {
-  // Rejects the few values that would favour small results.
+  // Rejects the few values that would favor small results.
   const uint64_t unfair = (0 - bound) % bound;
   uint64_t value = next64();
   while (value < unfair) value = next64();

@@ -53,7 +53,7 @@ class RandomStream {
   at::Philox4_32 engine_;
 };
 
-/// Mixes 64 bits well (the finaliser of splitmix64).
+/// Mixes 64 bits well (the finalizer of splitmix64).
 constexpr uint64_t mix_bits(uint64_t value) {
   value += 0x9E3779B97F4A7C15ull;
   value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9ull;

@@ -66,18 +66,18 @@ def main() -> None:
     logs = {precision: [json.loads(line) for line in (work / precision / "log.jsonl").read_text().splitlines()] for precision in PRECISIONS}
     steps = min(map(len, logs.values()))
     result, losses, series = {"steps": steps, "of_a_schedule_of": arguments.steps, "smoothed_over": SMOOTHED}, {}, []
-    for colour, precision in enumerate(PRECISIONS):
+    for color, precision in enumerate(PRECISIONS):
         log = logs[precision][:steps]
         losses[precision] = [record["loss"] for record in log]
         validation = [(record["step"], record["validation_loss"]) for record in log if record.get("validation_loss") is not None]
         result[precision] = {"validation": validation, "last_losses_mean": sum(losses[precision][-50:]) / 50}
-        series.append({"name": f"{precision}, training", "points": smoothed(losses[precision]), "colour": colour, "dashed": precision == "bf16"})
-        series.append({"name": f"{precision}, held out", "points": validation, "colour": colour + 2, "dashed": precision == "bf16", "marks": True})
+        series.append({"name": f"{precision}, training", "points": smoothed(losses[precision]), "color": color, "dashed": precision == "bf16"})
+        series.append({"name": f"{precision}, held out", "points": validation, "color": color + 2, "dashed": precision == "bf16", "marks": True})
     off = [b / a - 1 for a, b in zip(losses["fp32"], losses["bf16"], strict=True)]
     held = [b / a - 1 for (_, a), (_, b) in zip(result["fp32"]["validation"], result["bf16"]["validation"], strict=True)]
     result |= {"training_loss_off": {"mean": sum(off) / len(off), "largest": max(off, key=abs)},
                "validation_loss_off": {"at_the_end": held[-1], "largest": max(held, key=abs)}}
-    series.append({"name": "50 x (bf16 - fp32)", "colour": 4,
+    series.append({"name": "50 x (bf16 - fp32)", "color": 4,
                    "points": [(x, 50 * (b - a)) for (x, a), (_, b) in zip(smoothed(losses["fp32"]), smoothed(losses["bf16"]), strict=True)]})
     print(json.dumps(result, indent=1))
     if arguments.out:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 220, 46, 52
-COLOURS = ("#1f6fb4", "#d9541e", "#2a9d5c", "#8b4fb3", "#555555")
+COLORS = ("#1f6fb4", "#d9541e", "#2a9d5c", "#8b4fb3", "#555555")
 
 
 def ticks(low: float, high: float, log: bool) -> list[float]:
@@ -19,7 +19,7 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
 
 
 def line_chart(path: Path, title: str, x_label: str, y_label: str, series: list[dict], log_x=False, y_from=None) -> None:
-    """`series`: {"name", "points": [(x, y), …], "dashed", "colour": its number, "marks"}; those of one colour belong together."""
+    """`series`: {"name", "points": [(x, y), …], "dashed", "color": its number, "marks"}; those of one color belong together."""
     xs = [x for s in series for x, _ in s["points"]]
     ys = [y for s in series for _, y in s["points"]]
     x_low, x_high = min(xs), max(xs)
@@ -49,13 +49,13 @@ def line_chart(path: Path, title: str, x_label: str, y_label: str, series: list[
     svg.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 12}" text-anchor="middle">{escape(x_label)}</text>'
                f'<text transform="translate(16 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
     for i, s in enumerate(series):
-        colour = COLOURS[s.get("colour", i) % len(COLOURS)]
+        color = COLORS[s.get("color", i) % len(COLORS)]
         dash = ' stroke-dasharray="5 4"' if s.get("dashed") else ""
         line = " ".join(f"{x_of(x)},{y_of(y)}" for x, y in s["points"])
-        svg.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8"{dash}/>')
+        svg.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.8"{dash}/>')
         if s.get("marks"):
-            svg += [f'<circle cx="{x_of(x)}" cy="{y_of(y)}" r="3" fill="{colour}"/>' for x, y in s["points"]]
+            svg += [f'<circle cx="{x_of(x)}" cy="{y_of(y)}" r="3" fill="{color}"/>' for x, y in s["points"]]
         y = TOP + 12 + 19 * i
-        svg.append(f'<path d="M{WIDTH - RIGHT + 14} {y - 4}h24" stroke="{colour}" stroke-width="1.8"{dash}/>'
+        svg.append(f'<path d="M{WIDTH - RIGHT + 14} {y - 4}h24" stroke="{color}" stroke-width="1.8"{dash}/>'
                    f'<text x="{WIDTH - RIGHT + 44}" y="{y}">{escape(s["name"])}</text>')
     path.write_text("\n".join(svg) + "\n</svg>\n")

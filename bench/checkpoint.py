@@ -55,7 +55,7 @@ def make_inputs(kessoku, work):
                                     in_channels=latents, out_channels=latents)
         unet.save_pretrained(work / "model/unet")
         (work / "pictures").mkdir()
-        Image.new("RGB", (64, 64)).save(work / "pictures/black.png")
+        Image.new("RGB", (64, 64)).save(work / "images/black.png")
         run(kessoku, "prepare", work / "pictures", "--out", work / "store", "--model", work / "model", "--resolution", 64)
     (work / "run.toml").write_text(RUN_FILE.format(work=work))
     size = (work / "model/unet/diffusion_pytorch_model.safetensors").stat().st_size

@@ -20,8 +20,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "runtime/checkpoint_writer.h"
-#include "runtime/parameter_settings.h"
+#include "runtime/checkpoint/checkpoint_writer.h"
+#include "runtime/training/parameter_settings.h"
 
 namespace kessoku::runtime {
 namespace {

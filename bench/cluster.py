@@ -128,12 +128,12 @@ def measure(kessoku: Path, work: Path, rates: list[str], steps: int) -> dict:
 
 def draw(result: dict, path: Path) -> None:
     series = []
-    for colour, (wire, overlap) in enumerate(WAYS):
+    for color, (wire, overlap) in enumerate(WAYS):
         rows = [row for row in result["rows"] if (row["wire"], row["overlap"]) == (wire, overlap) and row["rate"]]
         name = f"{wire}, {'' if overlap else 'no '}overlap"
-        series.append({"name": name, "points": [(row["bytes_per_second"] / 1e6, row["seconds"]) for row in rows], "colour": colour, "marks": True})
+        series.append({"name": name, "points": [(row["bytes_per_second"] / 1e6, row["seconds"]) for row in rows], "color": color, "marks": True})
         series.append({"name": "… as planned", "points": [(row["bytes_per_second"] / 1e6, row["planned_seconds"]) for row in rows],
-                       "colour": colour, "dashed": True})
+                       "color": color, "dashed": True})
     line_chart(path, "A step over four emulated hosts", "bandwidth of a host's link, MB/s", "seconds a step", series, log_x=True, y_from=0)
 
 

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/communicator.h"
+#include "runtime/communication/communicator.h"
 
 namespace {
 

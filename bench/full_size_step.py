@@ -60,7 +60,7 @@ def run(*command) -> tuple[float, float]:
     return time.perf_counter() - start, peak_gb(usage)
 
 
-def make_pictures(folder: Path) -> None:
+def make_images(folder: Path) -> None:
     import numpy as np
     from PIL import Image
 
@@ -68,7 +68,7 @@ def make_pictures(folder: Path) -> None:
     random = np.random.default_rng(1)
     for i in range(2):
         coarse = Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8))
-        coarse.resize((512, 512), Image.BICUBIC).save(folder / f"a colourful pattern, number {i}.png")
+        coarse.resize((512, 512), Image.BICUBIC).save(folder / f"a colorful pattern, number {i}.png")
 
 
 def make_inputs(kessoku: Path, work: Path) -> tuple[Path, Path]:
@@ -79,7 +79,7 @@ def make_inputs(kessoku: Path, work: Path) -> tuple[Path, Path]:
     if not (store / "store.json").exists():
         shutil.rmtree(store, ignore_errors=True)
         shutil.rmtree(work / "pictures", ignore_errors=True)
-        make_pictures(work / "pictures")
+        make_images(work / "pictures")
         run(kessoku, "prepare", work / "pictures", "--out", store, "--model", model, "--resolution", 512)
     return model, store
 

@@ -2,7 +2,7 @@
 
     gpu.py PROGRAM [--preset sd15] [--precision bf16] [--resolution 512] [--local-batches 1,4,16] [--gpus 1,2,4,8] [--steps 30] [--out RESULT.json]
 
-Makes a model with fresh weights and a store of plain pictures, then trains the UNet with every number of GPUs and draws a GPU, from
+Makes a model with fresh weights and a store of plain images, then trains the UNet with every number of GPUs and draws a GPU, from
 the run's own log: images a second, the part of a step that is communication which nothing hides, the efficiency over GPUs at equal
 work a GPU, and for SD 1.x at 512 px how much of the arithmetic that is (2.407 TFLOP a draw, forward and backward). A run that does not fit is said
 to be out of memory. --device cpu shows that it works, not how fast.
@@ -55,12 +55,12 @@ def gpus():
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
-def make_pictures(folder, resolution):
+def make_images(folder, resolution):
     from PIL import Image
     folder.mkdir()
     for i in range(64):
         Image.new("RGB", (resolution, resolution), (4 * i, 255 - 4 * i, 128)).save(folder / f"{i}.png")
-        (folder / f"{i}.txt").write_text(f"picture {i}")
+        (folder / f"{i}.txt").write_text(f"image {i}")
 
 
 def train(program, work, ranks, local, arguments):
@@ -103,7 +103,7 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory(prefix="kessoku-gpu-") as folder:
         work = Path(folder)
-        make_pictures(work / "pictures", arguments.resolution)
+        make_images(work / "pictures", arguments.resolution)
         require(run(arguments.program, "init", "--preset", arguments.preset, work / "model", "--tokenizer", tokenizer), "init")
         require(run(arguments.program, "prepare", work / "pictures", "--out", work / "store", "--model", work / "model", "--resolution",
                     arguments.resolution, "--device", arguments.device), "prepare")

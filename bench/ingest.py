@@ -1,12 +1,12 @@
-"""From a folder of pictures to a store, beside what Python trainers do to every picture: ingest_pil.py, which decodes, turns,
+"""From a folder of images to a store, beside what Python trainers do to every image: ingest_pil.py, which decodes, turns,
 crops and resizes with Pillow in a pool of processes, and keeps nothing.
 
-    ingest.py PROGRAM PEER [--pictures DIR] [--count 500] [--cores 2] [--rounds 5] [--memory 2000] [--out RESULT.json]
+    ingest.py PROGRAM PEER [--images DIR] [--count 500] [--cores 2] [--rounds 5] [--memory 2000] [--out RESULT.json]
 
-PEER is the path of ingest_pil.py; without --pictures, make_data.py beside it makes photo-like JPEGs of 1280x720. The two take
+PEER is the path of ingest_pil.py; without --images, make_data.py beside it makes photo-like JPEGs of 1280x720. The two take
 turns, so that what else the machine does meets both. Ours counts scan, decoding, and the store on disk (images of the 512 px
-buckets, no VAE); the peer one pass over pictures that are in the page cache; both without the start of their processes. Also the peak
-memory of `kessoku prepare` for --memory pictures and ten times as many (the same files under more names).
+buckets, no VAE); the peer one pass over images that are in the page cache; both without the start of their processes. Also the peak
+memory of `kessoku prepare` for --memory images and ten times as many (the same files under more names).
 """
 import argparse
 import json
@@ -20,10 +20,10 @@ import tempfile
 from pathlib import Path
 
 
-def ours(program, pictures, store, cores):
-    """Pictures a second, and peak memory in MB."""
+def ours(program, images, store, cores):
+    """Images a second, and peak memory in MB."""
     shutil.rmtree(store, ignore_errors=True)
-    process = subprocess.Popen([program, "prepare", pictures, "--out", store, "--keep", "images", "--threads", str(cores), "--json"],
+    process = subprocess.Popen([program, "prepare", images, "--out", store, "--keep", "images", "--threads", str(cores), "--json"],
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -33,15 +33,15 @@ def ours(program, pictures, store, cores):
     return summary["examples"] / summary["seconds"], usage.ru_maxrss / 1024
 
 
-def theirs(peer, pictures, cores):
-    done = subprocess.run([sys.executable, peer, pictures, "--processes", str(cores), "--passes", "1"], capture_output=True,
+def theirs(peer, images, cores):
+    done = subprocess.run([sys.executable, peer, images, "--processes", str(cores), "--passes", "1"], capture_output=True,
                           text=True, check=True)
     return json.loads(done.stdout)["images_per_s"]
 
 
-def grow(pictures, folder, count):
-    """`count` names for the files of `pictures`."""
-    files = sorted(p for p in pictures.iterdir() if p.is_file())
+def grow(images, folder, count):
+    """`count` names for the files of `images`."""
+    files = sorted(p for p in images.iterdir() if p.is_file())
     for i in range(count):
         place = folder / f"{i // 10000}"
         place.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path)
     parser.add_argument("peer", type=Path)
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--images", type=Path)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
@@ -62,16 +62,16 @@ def main():
     a = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as work:
         work = Path(work)
-        pictures = a.pictures
-        if pictures is None:
-            pictures = work / "pictures"
-            subprocess.run([sys.executable, a.peer.parent / "make_data.py", "photos", pictures, "--count", str(a.count)],
+        images = a.images
+        if images is None:
+            images = work / "pictures"
+            subprocess.run([sys.executable, a.peer.parent / "make_data.py", "photos", images, "--count", str(a.count)],
                            stdout=subprocess.DEVNULL, check=True)
         rounds = []
         for _ in range(a.rounds):
-            rate, _ = ours(a.program, pictures, work / "store", a.cores)
-            rounds.append((rate, theirs(a.peer, pictures, a.cores)))
-            print(f"kessoku {rounds[-1][0]:.1f} pictures/s, Pillow {rounds[-1][1]:.1f}, ratio {rounds[-1][0] / rounds[-1][1]:.2f}",
+            rate, _ = ours(a.program, images, work / "store", a.cores)
+            rounds.append((rate, theirs(a.peer, images, a.cores)))
+            print(f"kessoku {rounds[-1][0]:.1f} images/s, Pillow {rounds[-1][1]:.1f}, ratio {rounds[-1][0] / rounds[-1][1]:.2f}",
                   flush=True)
         result = dict(machine=f"{os.cpu_count()} cores, {platform.machine()}", cores=a.cores, rounds=a.rounds,
                       kessoku=round(statistics.median(r[0] for r in rounds), 1),
@@ -80,7 +80,7 @@ def main():
         if a.memory:
             peaks = {}
             for count in (a.memory, 10 * a.memory):
-                folder = grow(pictures, work / f"many-{count}", count)
+                folder = grow(images, work / f"many-{count}", count)
                 peaks[count] = round(ours(a.program, folder, work / "store", a.cores)[1])
                 shutil.rmtree(work / "store")
                 shutil.rmtree(folder)

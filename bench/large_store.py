@@ -6,7 +6,7 @@ rows costs.
 Opening: h5py writes a store of --examples with captions, sources and all other columns, and rows of 16 bytes. `kessoku inspect` is
 timed on it, and on one of ten examples, whose time is the program's own start; the difference is opening and counting. loader_bench
 times what a training does before its first draw: opening, mixture and sampler. Refreshing: `prepare --captions-only` of a store of
---refreshed examples whose every caption stands in a file beside its image, all captions new, then none. Preparing: --images pictures of
+--refreshed examples whose every caption stands in a file beside its image, all captions new, then none. Preparing: --images images of
 one pixel, each with a caption file, in one folder. Verifying: a
 store of 1,024 rows of 768 KiB is read by `kessoku inspect --verify`, and its file by plain reads of 1 MiB, both on one thread and from
 the page cache.
@@ -39,7 +39,7 @@ def text(group, name, values):
 
 def write_group(group, numbers):
     rows = len(numbers)
-    text(group, "caption", [b"a picture of %07d, standing on a stage, holding a guitar, pink hair, track jacket, indoors, looking at the "
+    text(group, "caption", [b"an image of %07d, standing on a stage, holding a guitar, pink hair, track jacket, indoors, looking at the "
                             b"viewer, official art" % n for n in numbers])
     text(group, "caption_parts", [b""] * rows)
     text(group, "source", [source(n).encode() for n in numbers])
@@ -107,7 +107,7 @@ def one_pixel():
 
 
 def write_dataset(folder, work, paths):
-    """Pictures of one pixel and captions."""
+    """Images of one pixel and captions."""
     pixels, captions = Copies(work / "pixels", one_pixel()), Copies(work / "captions", b"1girl, guitar, stage, night, city lights")
     for path in map(Path, paths):
         (folder / path.parent).mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ class Memmap:
 
     def __init__(self, path, count):
         self.latents = np.memmap(path, np.float16, "r", shape=(count, *SHAPE))
-        self.captions = [f"bocchi, guitar, picture {i}" for i in range(count)]
+        self.captions = [f"bocchi, guitar, image {i}" for i in range(count)]
         self.batch = np.empty((BATCH, *SHAPE), np.float16)
 
     def __call__(self):

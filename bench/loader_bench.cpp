@@ -18,8 +18,8 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "data/loader.h"
-#include "data/store_writer.h"
+#include "data/loading/loader.h"
+#include "data/store/shard_writer.h"
 
 namespace kessoku::data {
 namespace {
@@ -37,7 +37,7 @@ void make(const std::filesystem::path& path, uint64_t count) {
   std::vector<RowInfo> rows(count);
   for (uint64_t i = 0; i < count; ++i) {
     rows[i].source = fmt::format("{:08}.png", i);
-    rows[i].caption = fmt::format("bocchi, guitar, picture {}", i);
+    rows[i].caption = fmt::format("bocchi, guitar, image {}", i);
   }
   ShardLayout layout{manifest.kept, 1, {}};
   layout.groups.push_back({manifest.buckets[0], count, {{Kind::kLatents, kShape}}});

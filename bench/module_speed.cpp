@@ -16,7 +16,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "model/presets.h"
+#include "model/stable_diffusion/presets.h"
 
 namespace {
 

@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
-#include "data/sampler.h"
+#include "data/sampling/sampler.h"
 
 namespace kessoku::data {
 namespace {
@@ -54,7 +54,7 @@ struct Rates {
 Rates measure(Sampler& sampler) {
   constexpr uint64_t kSteps = 50'000;
   Rates rates;
-  uint64_t sum = 0;  // so that no draw is optimised away
+  uint64_t sum = 0;  // so that no draw is optimized away
   for (int i = 0; i < 200; ++i) {
     const uint64_t step = mix_bits(static_cast<uint64_t>(i)) % 1'000'000'000'000;
     const auto start = std::chrono::steady_clock::now();

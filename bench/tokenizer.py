@@ -30,7 +30,7 @@ TAGS = """1girl 2girls solo long_hair short_hair pink_hair blonde_hair blue_eyes
 stage school_uniform track_jacket skirt cube_hair_ornament side_ponytail ahoge looking_at_viewer from_side upper_body standing night
 outdoors city_lights bokeh rooftop café score:9 rating:safe v-shaped_eyebrows >_< no_humans 4koma it's_raining""".split()
 WORDS = """a the of on in with and under beside young woman man girl guitarist standing sitting playing electric guitar wooden stage crowded
-evening sunlight shadow photograph painting detailed background mountain river village street rainy reflection umbrella colourful
+evening sunlight shadow photograph painting detailed background mountain river village street rainy reflection umbrella colorful
 smiling quietly towards audience, lights, behind, curtain. photographer's don't masterpiece highly intricate soft focus""".split()
 SCRIPTS = ["後藤ひとり、ぼっち・ざ・ろっく！", "結束バンドのライブ", "девушка с гитарой на сцене", "فتاة تعزف على الجيتار", "초승달 아래의 소녀",
            "สาวน้อยกับกีตาร์", "नमस्ते दुनिया", "ένα κορίτσι με κιθάρα", "cafe\u0301 naïve Ünïcödé", "🎸🎉 👩‍👩‍👧", "東京の夜景", "đàn ghi-ta"]

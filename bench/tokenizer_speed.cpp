@@ -8,7 +8,7 @@
 #include <iostream>
 #include <sstream>
 
-#include "model/tokenizer.h"
+#include "model/text/tokenizer.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-"""Peak memory and seconds of `kessoku sample` for a large picture, the autoencoder (of Stable Diffusion 1.5's size) working on it whole and
+"""Peak memory and seconds of `kessoku sample` for a large image, the autoencoder (of Stable Diffusion 1.5's size) working on it whole and
 in tiles.
 
     vae_tiling.py KESSOKU WORK_FOLDER [--size 1536] [--tile 512] [--threads 2] [--out RESULT.json]

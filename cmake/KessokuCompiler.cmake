@@ -9,12 +9,15 @@ add_compile_options(-pthread -fPIC)
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
-  # ccache takes a precompiled header only with these; see docs/development.md.
+  # ccache accepts a precompiled header only with these sloppiness settings; see
+  # docs/development.md. Paths relative to the project let several checkouts share one cache.
   set(CMAKE_CXX_COMPILER_LAUNCHER
-      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE_PROGRAM})
+      ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} ${CCACHE_PROGRAM})
 endif()
 
 add_library(kessoku_warnings INTERFACE)
-# Missing initialisers are members with defaults; g++ 12 cries wolf on string concatenation (its bugs 105329, 105651).
+# Missing initializers are members with defaults; g++ 12 cries wolf on string concatenation (its bugs 105329, 105651).
 target_compile_options(kessoku_warnings INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter
                        -Wno-missing-field-initializers -Wno-restrict -Wno-stringop-overflow)

@@ -18,7 +18,7 @@ void add_plan_command(CLI::App& app);
 void add_train_command(CLI::App& app, ExitCode& result);
 /// `result` becomes what the training ended with, or what ended it for good.
 void add_launch_command(CLI::App& app, ExitCode& result);
-/// `result` becomes kStopped when it was asked to stop before the last picture.
+/// `result` becomes kStopped when it was asked to stop before the last image.
 void add_sample_command(CLI::App& app, ExitCode& result);
 void add_tokens_command(CLI::App& app);
 void add_report_command(CLI::App& app);

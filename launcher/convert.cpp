@@ -6,8 +6,8 @@
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
 #include "metrics/progress.h"
-#include "model/model_output.h"
-#include "model/tokenizer.h"
+#include "model/stable_diffusion/model_writer.h"
+#include "model/text/tokenizer.h"
 
 namespace kessoku::launcher {
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "model/stored_model.h"
-#include "model/weight_layout.h"
+#include "model/stable_diffusion/model_files.h"
+#include "model/stable_diffusion/weight_layout.h"
 
 namespace kessoku::launcher {
 
@@ -17,9 +17,9 @@ namespace {
 
 constexpr size_t kShown = 5;  ///< lines of a list of problems
 
-template <typename Network, typename Config>
+template <typename NetworkModel, typename Config>
 json describe_network(const model::StoredNetwork<Config>& stored) {
-  const Network network(stored.config, at::kMeta);
+  const NetworkModel network(stored.config, at::kMeta);
   const model::WeightProblems problems =
       model::compare_weights(network.parameters(), stored.weights);
   json result{{"tensors", stored.weights.tensors.size()},

@@ -1,6 +1,6 @@
 #include "launcher/describe_plan.h"
 
-#include "data/rounding.h"
+#include "data/sampling/multiplier_warnings.h"
 
 namespace kessoku::launcher {
 
@@ -13,9 +13,9 @@ double per(uint64_t sum, uint64_t count) {
 }
 
 json describe_folder(size_t i, const data::StoreManifest& manifest, const data::Mixture& mixture,
-                     const data::Plan& plan) {
-  const data::Plan::Part& whole = plan.folders[i];
-  const data::Plan::Part& own = plan.own[i];
+                     const data::DrawCounts& plan) {
+  const data::DrawCounts::Part& whole = plan.folders[i];
+  const data::DrawCounts::Part& own = plan.own[i];
   const auto draws = static_cast<double>(plan.draws);
   return {{"path", manifest.categories[i].path},
           {"examples", mixture.examples[i]},
@@ -39,7 +39,7 @@ json describe_folder(size_t i, const data::StoreManifest& manifest, const data::
 }
 
 json describe_buckets(const data::StoreManifest& manifest, const data::Sampler& sampler,
-                      const data::Plan& plan) {
+                      const data::DrawCounts& plan) {
   std::vector<double> share(manifest.buckets.size(), 0);
   for (size_t i = 0; i < sampler.groups().size(); ++i)
     share[sampler.groups()[i].bucket] += sampler.group_share()[i];
@@ -107,7 +107,7 @@ std::string folder_table(const json& folders) {
 }  // namespace
 
 json describe_plan(const data::StoreManifest& manifest, const data::Mixture& mixture,
-                   const data::Sampler& sampler, const data::Plan& plan) {
+                   const data::Sampler& sampler, const data::DrawCounts& plan) {
   const uint64_t global_batch = sampler.global_batch();
   const uint64_t steps = (plan.draws + global_batch - 1) / global_batch;
   json result{{"examples", mixture.examples[0]},
@@ -123,7 +123,7 @@ json describe_plan(const data::StoreManifest& manifest, const data::Mixture& mix
     result["categories"].push_back(describe_folder(i, manifest, mixture, plan));
   for (const auto& warnings :
        {rounding_warnings(manifest, mixture), sampler.warnings(steps, manifest),
-        plan_warnings(manifest, mixture, plan)}) {
+        draw_count_warnings(manifest, mixture, plan)}) {
     for (const std::string& warning : warnings) result["warnings"].push_back(warning);
   }
   return result;

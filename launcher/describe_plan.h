@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/plan.h"
+#include "data/sampling/draw_counts.h"
 
 namespace kessoku::launcher {
 
@@ -11,7 +11,7 @@ namespace kessoku::launcher {
 /// {"examples", "share", …}}, "warnings": []}. Categories count their whole subtree; keys that
 /// begin with "own_" are of the folder's own images.
 nlohmann::json describe_plan(const data::StoreManifest& manifest, const data::Mixture& mixture,
-                             const data::Sampler& sampler, const data::Plan& plan);
+                             const data::Sampler& sampler, const data::DrawCounts& plan);
 
 /// The same as a table for a person.
 std::string plan_table(const nlohmann::json& plan);

@@ -7,9 +7,9 @@
 #include <thread>
 
 #include "base/error.h"
-#include "data/store.h"
-#include "data/store_manifest.h"
-#include "data/store_verify.h"
+#include "data/store/store.h"
+#include "data/store/store_manifest.h"
+#include "data/store/store_verify.h"
 #include "metrics/progress.h"
 
 namespace kessoku::launcher {

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "model/trigger_words.h"
+#include "model/trigger_words/trigger_words.h"
 
 namespace kessoku::launcher {
 

@@ -3,10 +3,10 @@
 #include "base/error.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
-#include "model/safetensors.h"
-#include "model/stable_diffusion.h"
-#include "model/text_conditioning.h"
-#include "runtime/device.h"
+#include "model/networks/text_conditioning.h"
+#include "model/stable_diffusion/stable_diffusion.h"
+#include "model/weights/safetensors.h"
+#include "runtime/host/device.h"
 
 namespace kessoku::launcher {
 

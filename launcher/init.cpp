@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
-#include "model/stable_diffusion.h"
+#include "model/stable_diffusion/stable_diffusion.h"
 
 namespace kessoku::launcher {
 

@@ -1,6 +1,6 @@
 #include "launcher/commands.h"
 #include "launcher/run_options.h"
-#include "runtime/supervisor.h"
+#include "runtime/supervision/supervisor.h"
 
 namespace kessoku::launcher {
 
@@ -25,7 +25,7 @@ void add_launch_command(CLI::App& app, ExitCode& result) {
       ->check(CLI::NonNegativeNumber);
   command
       ->add_option("--heartbeat", options->heartbeat,
-                   "seconds without a record, picture or checkpoint after which it is started "
+                   "seconds without a record, image or checkpoint after which it is started "
                    "again; 0 = off")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);

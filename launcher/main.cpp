@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "data/image.h"
+#include "data/images/image.h"
 #include "launcher/commands.h"
 
 namespace {
@@ -30,7 +30,7 @@ int fail(ExitCode code, const std::string& message) {
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 /// Threads of a parallel loop that wait for each other spin first, by OpenMP's default so long that
-/// a machine with other work crawls: beside two busy processes a picture took over 15 s instead of
+/// a machine with other work crawls: beside two busy processes an image took over 15 s instead of
 /// 1; with this limit it takes 2.5, and alone as long as before. OpenMP reads it as the program is
 /// loaded: hence a second start.
 void limit_spinning(char** argv) {

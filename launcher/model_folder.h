@@ -2,8 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include "model/stored_model.h"
-#include "runtime/config.h"
+#include "model/stable_diffusion/model_files.h"
+#include "runtime/config/config.h"
 
 namespace kessoku::launcher {
 

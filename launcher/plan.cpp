@@ -3,7 +3,7 @@
 #include <fstream>
 
 #include "base/error.h"
-#include "data/hold_out.h"
+#include "data/sampling/validation_split.h"
 #include "launcher/commands.h"
 #include "launcher/describe_plan.h"
 #include "launcher/describe_scaling.h"
@@ -11,8 +11,8 @@
 #include "launcher/model_folder.h"
 #include "launcher/plan_scaling.h"
 #include "launcher/run_options.h"
-#include "runtime/caption_lengths.h"
-#include "runtime/config.h"
+#include "runtime/config/config.h"
+#include "runtime/run/caption_lengths.h"
 
 namespace kessoku::launcher {
 
@@ -96,10 +96,10 @@ void run_plan(const PlanArguments& arguments) {
   std::optional<ScheduleFile> schedule;
   if (!arguments.schedule.empty()) schedule.emplace(arguments.schedule, store);
   const uint64_t draws = arguments.draws > 0 ? arguments.draws : config.train.steps * global_batch;
-  const data::Plan plan = data::make_plan(manifest, store.rows(), examples, mixture, sampler, draws,
-                                          [&](const data::Draw& draw) {
-                                            if (schedule) schedule->add(draw, global_batch);
-                                          });
+  const data::DrawCounts plan = data::count_draws(manifest, store.rows(), examples, mixture,
+                                                  sampler, draws, [&](const data::Draw& draw) {
+                                                    if (schedule) schedule->add(draw, global_batch);
+                                                  });
   if (schedule) schedule->finish();
   json description = describe_plan(manifest, mixture, sampler, plan);
   warn_of_long_captions(config, store, description["warnings"]);

@@ -4,19 +4,20 @@
 #include <ATen/Parallel.h>
 
 #include "base/error.h"
-#include "data/hold_out.h"
+#include "data/sampling/validation_split.h"
 #include "launcher/model_folder.h"
 #include "launcher/quantity.h"
 #include "launcher/training_setup.h"
-#include "model/inpainting.h"
-#include "runtime/announce.h"
-#include "runtime/device.h"
-#include "runtime/host.h"
-#include "runtime/memory_plan.h"
-#include "runtime/parameter_settings.h"
-#include "runtime/rehearsal.h"
-#include "runtime/run_costs.h"
-#include "runtime/training_schedule.h"
+#include "model/pipeline/inpainting.h"
+#include "runtime/host/device.h"
+#include "runtime/host/process_resources.h"
+#include "runtime/planning/measured_costs.h"
+#include "runtime/planning/memory_plan.h"
+#include "runtime/planning/step_profiler.h"
+#include "runtime/run/compatibility.h"
+#include "runtime/run/run_summary.h"
+#include "runtime/training/parameter_settings.h"
+#include "runtime/training/training_schedule.h"
 
 namespace kessoku::launcher {
 
@@ -26,8 +27,8 @@ namespace {
 
 using runtime::RunConfig;
 
-runtime::Network network_of(const ScalingOptions& options, const RunConfig& config) {
-  runtime::Network network;
+runtime::NetworkModel network_of(const ScalingOptions& options, const RunConfig& config) {
+  runtime::NetworkModel network;
   const bool alone = std::ranges::all_of(options.ranks, [](int ranks) { return ranks == 1; });
   if (options.link.empty() && !alone) {
     throw UsageError("--ranks: how fast are hosts joined? Add --link, for example --link 25GB/s");
@@ -169,7 +170,7 @@ void add_scaling_options(CLI::App& command, ScalingOptions& options) {
 
 json plan_scaling(const RunConfig& config, const data::Store& store,
                   const ScalingOptions& options) {
-  const runtime::Network network = network_of(options, config);
+  const runtime::NetworkModel network = network_of(options, config);
   const std::optional<runtime::MeasuredCosts> told = told_costs(options, config);
   Stage stage(config, store, options.ranks_per_host);
   json rows = json::array();

@@ -3,8 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "data/store.h"
-#include "runtime/config.h"
+#include "data/store/store.h"
+#include "runtime/config/config.h"
 
 namespace kessoku::launcher {
 

@@ -1,4 +1,4 @@
-#include "data/prepare.h"
+#include "data/prepare/prepare.h"
 
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
@@ -13,10 +13,10 @@
 #include "launcher/describe_store.h"
 #include "launcher/model_folder.h"
 #include "metrics/progress.h"
-#include "model/stable_diffusion.h"
-#include "runtime/communicator.h"
-#include "runtime/device.h"
-#include "runtime/host.h"
+#include "model/stable_diffusion/stable_diffusion.h"
+#include "runtime/communication/communicator.h"
+#include "runtime/host/device.h"
+#include "runtime/host/process_resources.h"
 
 namespace kessoku::launcher {
 
@@ -153,7 +153,7 @@ data::PrepareOptions prepare_options(const PrepareArguments& arguments,
   options.reading = {data::parse_dialect(arguments.dialect), arguments.weights};
   options.resolution = arguments.resolution;
   options.fit = {data::parse_buckets(arguments.buckets, arguments.resolution), arguments.variants,
-                 data::parse_colour(arguments.background), arguments.most_pixels};
+                 data::parse_color(arguments.background), arguments.most_pixels};
   options.keep = parse_keep(arguments.keep);
   options.strict = arguments.strict;
   options.captions_only = arguments.captions_only;
@@ -219,7 +219,7 @@ void add_prepare_command(CLI::App& app) {
   add_device_option(*command, arguments->model.device);
   command
       ->add_option("--resolution", arguments->resolution,
-                   "Side of a square picture in pixels; chooses the buckets")
+                   "Side of a square image in pixels; chooses the buckets")
       ->capture_default_str();
   command
       ->add_option("--buckets", arguments->buckets,
@@ -243,13 +243,13 @@ void add_prepare_command(CLI::App& app) {
       ->check(CLI::NonNegativeNumber);
   command
       ->add_option("--variants", arguments->variants,
-                   "Crops and mirror images kept of each image: 1 is the centre, 2 that and its "
+                   "Crops and mirror images kept of each image: 1 is the center, 2 that and its "
                    "mirror image, more have other crops, too")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));
   command
       ->add_option("--background", arguments->background,
-                   "Colour behind transparent images: a name, #rrggbb or R,G,B")
+                   "Color behind transparent images: a name, #rrggbb or R,G,B")
       ->capture_default_str();
   command
       ->add_option("--max-pixels", arguments->most_pixels,

@@ -6,34 +6,34 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "data/resample.h"
+#include "data/images/resample.h"
 #include "metrics/progress.h"
-#include "model/inpainting.h"
-#include "model/pipeline.h"
-#include "runtime/picture_batches.h"
-#include "runtime/picture_folder.h"
+#include "model/pipeline/inpainting.h"
+#include "model/pipeline/pipeline.h"
+#include "runtime/images/generation_batches.h"
+#include "runtime/images/output_folder.h"
 
 namespace kessoku::launcher {
 
-using runtime::PictureSettings;
+using runtime::GenerationSettings;
 
 namespace {
 
-/// Thrown out of a picture that is under way.
+/// Thrown out of an image that is under way.
 struct Stopped {};
 
-/// All pictures of the grid scaled alike, such that it stays a picture that programs open.
+/// All images of the grid scaled alike, such that it stays an image that programs open.
 class Thumbnails {
  public:
-  Thumbnails(const std::vector<PictureSettings>& pictures, size_t columns) {
+  Thumbnails(const std::vector<GenerationSettings>& images, size_t columns) {
     constexpr double kMostPixels = 8192;  // a side
     double width = 1, height = 1;
-    for (const PictureSettings& picture : pictures) {
-      width = std::max(width, static_cast<double>(picture.request.width));
-      height = std::max(height, static_cast<double>(picture.request.height));
+    for (const GenerationSettings& image : images) {
+      width = std::max(width, static_cast<double>(image.request.width));
+      height = std::max(height, static_cast<double>(image.request.height));
     }
     const auto across = static_cast<double>(columns);
-    const double down = std::ceil(static_cast<double>(pictures.size()) / across);
+    const double down = std::ceil(static_cast<double>(images.size()) / across);
     scale_ = std::min({1.0, kMostPixels / (width * across), kMostPixels / (height * down)});
   }
   data::Image of(const data::Image& image) const {
@@ -47,22 +47,22 @@ class Thumbnails {
   double scale_;
 };
 
-/// What the pixels of a finished picture are: with --keep-original, partly the original's.
-at::Tensor finish(const at::Tensor& pixels, const PictureSettings& settings) {
+/// What the pixels of a finished image are: with --keep-original, partly the original's.
+at::Tensor finish(const at::Tensor& pixels, const GenerationSettings& settings) {
   if (!settings.keep_original) return pixels;
   return model::keep_original(pixels, settings.request.init, settings.request.mask,
                               settings.feather);
 }
 
 at::Tensor make_batch(const model::StableDiffusion& model,
-                      const std::vector<model::PictureRequest>& requests, int64_t rows,
+                      const std::vector<model::GenerationRequest>& requests, int64_t rows,
                       const std::function<void(int64_t, int64_t)>& on_step) {
   try {
-    return model::make_pictures(model, requests, {.rows = rows, .on_step = on_step});
+    return model::make_images(model, requests, {.rows = rows, .on_step = on_step});
   } catch (const c10::Error& error) {
     if (std::string(error.what()).find("can't allocate memory") == std::string::npos) throw;
     throw UsageError(
-        fmt::format("not enough memory for {} pictures of {}x{} at once: a smaller --size, --batch "
+        fmt::format("not enough memory for {} images of {}x{} at once: a smaller --size, --batch "
                     "or --tile needs less",
                     rows, requests.front().width, requests.front().height));
   }
@@ -70,29 +70,29 @@ at::Tensor make_batch(const model::StableDiffusion& model,
 
 /// Calls of the UNet for all batches.
 uint64_t count_steps(const model::StableDiffusion& model,
-                     const std::vector<PictureSettings>& pictures,
+                     const std::vector<GenerationSettings>& images,
                      const std::vector<std::vector<size_t>>& batches) {
   uint64_t steps = 0;
   for (const std::vector<size_t>& batch : batches)
-    steps += static_cast<uint64_t>(model::count_steps(model, pictures[batch[0]].request));
+    steps += static_cast<uint64_t>(model::count_steps(model, images[batch[0]].request));
   return steps;
 }
 
 }  // namespace
 
-std::vector<MadePicture> draw_pictures(const model::StableDiffusion& model,
-                                       const std::vector<PictureSettings>& pictures,
-                                       const std::filesystem::path& folder, size_t columns,
-                                       const runtime::StopSignal& stop) {
-  const std::vector<std::vector<size_t>> batches = runtime::group_into_batches(model, pictures);
-  const uint64_t steps = count_steps(model, pictures, batches);
-  const Thumbnails thumbnails(pictures, columns);
-  runtime::PictureFolder files(folder);
+std::vector<GeneratedImage> draw_images(const model::StableDiffusion& model,
+                                        const std::vector<GenerationSettings>& images,
+                                        const std::filesystem::path& folder, size_t columns,
+                                        const runtime::StopSignal& stop) {
+  const std::vector<std::vector<size_t>> batches = runtime::group_into_batches(model, images);
+  const uint64_t steps = count_steps(model, images, batches);
+  const Thumbnails thumbnails(images, columns);
+  runtime::OutputFolder files(folder);
   metrics::Progress progress("sample", "steps", steps);
-  std::map<size_t, MadePicture> made;
+  std::map<size_t, GeneratedImage> made;
   uint64_t done = 0;
   const auto show = [&] {
-    progress.update(done, fmt::format("{} of {} pictures", made.size(), pictures.size()));
+    progress.update(done, fmt::format("{} of {} images", made.size(), images.size()));
   };
   const auto on_step = [&](int64_t, int64_t) {
     if (stop.requested()) throw Stopped{};
@@ -101,12 +101,12 @@ std::vector<MadePicture> draw_pictures(const model::StableDiffusion& model,
   };
   try {
     for (const std::vector<size_t>& batch : batches) {
-      std::vector<model::PictureRequest> requests;
-      for (const size_t i : batch) requests.push_back(pictures[i].request);
-      at::set_num_threads(static_cast<int>(pictures[batch[0]].threads));
-      const at::Tensor pixels = make_batch(model, requests, pictures[batch[0]].batch, on_step);
+      std::vector<model::GenerationRequest> requests;
+      for (const size_t i : batch) requests.push_back(images[i].request);
+      at::set_num_threads(static_cast<int>(images[batch[0]].threads));
+      const at::Tensor pixels = make_batch(model, requests, images[batch[0]].batch, on_step);
       for (size_t place = 0; place < batch.size(); ++place) {
-        const PictureSettings& settings = pictures[batch[place]];
+        const GenerationSettings& settings = images[batch[place]];
         const data::Image image =
             runtime::to_image(finish(pixels[static_cast<int64_t>(place)], settings));
         made[batch[place]] = {files.write(image, settings, batch[place]), settings,
@@ -116,8 +116,8 @@ std::vector<MadePicture> draw_pictures(const model::StableDiffusion& model,
     }
   } catch (const Stopped&) {
   }
-  std::vector<MadePicture> result;
-  for (auto& [index, picture] : made) result.push_back(std::move(picture));
+  std::vector<GeneratedImage> result;
+  for (auto& [index, image] : made) result.push_back(std::move(image));
   return result;
 }
 

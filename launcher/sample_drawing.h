@@ -1,25 +1,25 @@
 #pragma once
 
-#include "data/image.h"
-#include "model/stable_diffusion.h"
-#include "runtime/picture_settings.h"
-#include "runtime/stop_signal.h"
+#include "data/images/image.h"
+#include "model/stable_diffusion/stable_diffusion.h"
+#include "runtime/images/generation_settings.h"
+#include "runtime/supervision/stop_signal.h"
 
 namespace kessoku::launcher {
 
-/// A picture that is there.
-struct MadePicture {
+/// An image that is there.
+struct GeneratedImage {
   std::filesystem::path file;
-  runtime::PictureSettings settings;
+  runtime::GenerationSettings settings;
   data::Image thumbnail;  ///< as the grid shows it
 };
 
-/// Makes the pictures, batch by batch, and writes each into `folder` as soon as it is there; shows
+/// Makes the images, batch by batch, and writes each into `folder` as soon as it is there; shows
 /// a progress line. Returns those that are finished when `stop` comes, in order. `columns` are
-/// those of the grid, whose pictures are scaled so that it remains a picture that programs open.
-std::vector<MadePicture> draw_pictures(const model::StableDiffusion& model,
-                                       const std::vector<runtime::PictureSettings>& pictures,
-                                       const std::filesystem::path& folder, size_t columns,
-                                       const runtime::StopSignal& stop);
+/// those of the grid, whose images are scaled so that it remains an image that programs open.
+std::vector<GeneratedImage> draw_images(const model::StableDiffusion& model,
+                                        const std::vector<runtime::GenerationSettings>& images,
+                                        const std::filesystem::path& folder, size_t columns,
+                                        const runtime::StopSignal& stop);
 
 }  // namespace kessoku::launcher

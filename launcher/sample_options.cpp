@@ -4,19 +4,19 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json_fields.h"
 #include "launcher/model_folder.h"
-#include "model/config_reader.h"
-#include "model/solver.h"
+#include "model/diffusion/solver.h"
 
 namespace kessoku::launcher {
 
 using nlohmann::json;
-using runtime::PictureSettings;
+using runtime::GenerationSettings;
 using runtime::SettingsText;
 
 namespace {
 
-/// Settings that a picture has of its own, e.g. its prompt, and how often it is made.
+/// Settings that an image has of its own, e.g. its prompt, and how often it is made.
 struct Line {
   SettingsText settings;
   int64_t count = 1;
@@ -41,7 +41,7 @@ Line parse_json_line(const std::string& text, int64_t count) {
         "begins with { but is no JSON object, e.g. {\"prompt\": \"a cat\", \"seed\": 7}");
   }
   Line line{.settings = {}, .count = count};
-  PictureSettings checked;
+  GenerationSettings checked;
   for (const auto& [key, value] : object.items()) {
     if (key == "count") {
       if (!value.is_number_integer() || value.get<int64_t>() < 1 || value.get<int64_t>() > 100'000)
@@ -72,9 +72,9 @@ std::vector<Line> read_prompts_file(const std::string& file, int64_t count) {
   return lines;
 }
 
-/// What the pictures have in common: one set for each PNG of --from, else one of defaults.
-std::vector<PictureSettings> read_bases(const SampleOptions& options) {
-  std::vector<PictureSettings> bases;
+/// What the images have in common: one set for each PNG of --from, else one of defaults.
+std::vector<GenerationSettings> read_bases(const SampleOptions& options) {
+  std::vector<GenerationSettings> bases;
   for (const std::string& png : options.from) {
     bases.push_back(runtime::read_settings(png));
     if (options.model.empty() && bases.back().model != bases.front().model) {
@@ -84,7 +84,7 @@ std::vector<PictureSettings> read_bases(const SampleOptions& options) {
     }
   }
   if (bases.empty()) bases.emplace_back();
-  for (PictureSettings& base : bases) {
+  for (GenerationSettings& base : bases) {
     for (const auto& [key, value] : options.given) runtime::set_setting(base, key, value);
     if (!options.model.empty()) base.model = options.model;
   }
@@ -105,7 +105,7 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
     command.add_flag_callback(
         name, [&options, key, value] { options.given[key] = value; }, help);
   };
-  const PictureSettings usual;
+  const GenerationSettings usual;
   const auto usual_text = [&](const std::string& key) { return runtime::to_text(usual).at(key); };
 
   command.add_option("MODEL", options.model,
@@ -123,10 +123,10 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
   command.add_option("--prompts", options.prompts_file,
                      "File of prompts, one a line; or JSON objects with settings of their own");
   setting("--negative", "negative", "What not to draw");
-  command.add_option("--count", options.count, "Pictures of each prompt, their seeds counting up")
+  command.add_option("--count", options.count, "Images of each prompt, their seeds counting up")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  setting("--seed", "seed", "Of the first picture; the next ones count up")
+  setting("--seed", "seed", "Of the first image; the next ones count up")
       ->default_str(usual_text("seed"));
   setting("--size", "size", "WIDTHxHEIGHT in pixels (default: the model's own, or --init's)");
   setting("--steps", "steps", "Solver steps")->default_str(usual_text("steps"));
@@ -142,7 +142,7 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
        "Always as many as --chunks, as with data.max_token_length");
   flag("--plain", "weights", "false", "Prompts are plain text: no (word:1.2), [word], BREAK");
 
-  setting("--init", "init", "Picture to begin with");
+  setting("--init", "init", "Image to begin with");
   setting("--mask", "mask", "Where to repaint --init: white; black is kept");
   setting("--strength", "strength",
           "How much of --init changes, 0 to 1 (default: 0.8; with --mask 1)");
@@ -161,24 +161,24 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
       ->capture_default_str();
   command.add_option("--columns", options.columns, "Columns of the grid (default: a square)")
       ->check(CLI::PositiveNumber);
-  command.add_flag("--labels", options.labels, "Prompts below the pictures of the grid");
+  command.add_flag("--labels", options.labels, "Prompts below the images of the grid");
   command.add_flag("--json", options.json, "Print what was written as JSON");
   add_device_option(command, options.device);
 
   setting("--tile", "tile",
-          "Pixels a side of the tiles that the VAE works in; 0 = none, auto = for large pictures");
+          "Pixels a side of the tiles that the VAE works in; 0 = none, auto = for large images");
   setting("--batch", "batch",
-          "Pictures at a time; part of what a picture is a function of "
+          "Images at a time; part of what an image is a function of "
           "(default: by size, at most 8)");
   setting("--dtype", "dtype", "fp32 or bf16: what weights and activations are computed in")
       ->default_str(usual_text("dtype"));
   setting("--threads", "threads", "CPU threads (default: all cores)");
   setting(
       "--latents", "latents",
-      "A .safetensors file whose \"latents\", unit normal (pictures, C, h, w), replace the seeds");
+      "A .safetensors file whose \"latents\", unit normal (images, C, h, w), replace the seeds");
 }
 
-std::vector<PictureSettings> list_pictures(const SampleOptions& options) {
+std::vector<GenerationSettings> list_images(const SampleOptions& options) {
   std::vector<Line> lines;
   for (const std::string& prompt : options.prompts)
     lines.push_back({{{"prompt", prompt}}, options.count});
@@ -190,22 +190,22 @@ std::vector<PictureSettings> list_pictures(const SampleOptions& options) {
   if (lines.empty())
     throw UsageError("sample: nothing to draw: give --prompt TEXT, --prompts FILE or --from PNG");
 
-  std::vector<PictureSettings> pictures;
-  for (const PictureSettings& base : read_bases(options)) {
-    uint64_t next = 0;  // picture of this base
+  std::vector<GenerationSettings> images;
+  for (const GenerationSettings& base : read_bases(options)) {
+    uint64_t next = 0;  // image of this base
     for (const Line& line : lines) {
-      PictureSettings settings = base;
+      GenerationSettings settings = base;
       for (const auto& [key, value] : line.settings) runtime::set_setting(settings, key, value);
       const bool own_seed = line.settings.contains("seed");
       for (int64_t i = 0; i < line.count; ++i, ++next) {
-        pictures.push_back(settings);
-        pictures.back().request.seed += own_seed ? static_cast<uint64_t>(i) : next;
+        images.push_back(settings);
+        images.back().request.seed += own_seed ? static_cast<uint64_t>(i) : next;
         if (options.given.contains("latents"))
-          pictures.back().latents_row = static_cast<int64_t>(pictures.size()) - 1;
+          images.back().latents_row = static_cast<int64_t>(images.size()) - 1;
       }
     }
   }
-  return pictures;
+  return images;
 }
 
 }  // namespace kessoku::launcher

@@ -2,7 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "runtime/picture_settings.h"
+#include "runtime/images/generation_settings.h"
 
 namespace kessoku::launcher {
 
@@ -14,7 +14,7 @@ struct SampleOptions {
   std::vector<std::string> from;  ///< PNGs to make again
   bool any_model = false;         ///< also if they were made with another one
   runtime::SettingsText given;    ///< settings on the command line
-  int64_t count = 1;              ///< pictures of each prompt
+  int64_t count = 1;              ///< images of each prompt
   std::string out = "samples";
   size_t columns = 0;  ///< of the grid; 0: a square
   bool labels = false;
@@ -25,9 +25,9 @@ struct SampleOptions {
 /// Adds all options to `command`, with help.
 void add_sample_options(CLI::App& command, SampleOptions& options);
 
-/// The pictures that are asked for, in order. Settings come from defaults, then the PNG of --from,
+/// The images that are asked for, in order. Settings come from defaults, then the PNG of --from,
 /// then the command line, then a JSON line of the prompts file; seeds count up. Throws UsageError
 /// naming option or line, DataError naming a PNG.
-std::vector<runtime::PictureSettings> list_pictures(const SampleOptions& options);
+std::vector<runtime::GenerationSettings> list_images(const SampleOptions& options);
 
 }  // namespace kessoku::launcher

@@ -5,11 +5,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "data/store.h"
+#include "data/store/store.h"
 #include "launcher/commands.h"
 #include "launcher/describe_words.h"
 #include "launcher/model_folder.h"
-#include "model/stable_diffusion.h"
+#include "model/stable_diffusion/stable_diffusion.h"
 
 namespace kessoku::launcher {
 

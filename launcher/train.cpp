@@ -4,28 +4,29 @@
 #include <chrono>
 
 #include "base/error.h"
-#include "data/hold_out.h"
+#include "data/sampling/validation_split.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
 #include "launcher/run_options.h"
 #include "launcher/training_setup.h"
-#include "model/inpainting.h"
-#include "runtime/agreement.h"
-#include "runtime/announce.h"
-#include "runtime/checkpoint.h"
-#include "runtime/checkpoint_writer.h"
-#include "runtime/device.h"
-#include "runtime/host.h"
-#include "runtime/parameter_settings.h"
-#include "runtime/preview.h"
-#include "runtime/run_changes.h"
-#include "runtime/run_folder.h"
-#include "runtime/run_monitor.h"
-#include "runtime/scaling_factor.h"
-#include "runtime/stop_signal.h"
-#include "runtime/training_schedule.h"
-#include "runtime/validation.h"
-#include "runtime/watchdog.h"
+#include "model/pipeline/inpainting.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/checkpoint/checkpoint_writer.h"
+#include "runtime/checkpoint/resume_changes.h"
+#include "runtime/host/device.h"
+#include "runtime/host/process_resources.h"
+#include "runtime/images/sample_prompts.h"
+#include "runtime/run/compatibility.h"
+#include "runtime/run/rank_agreement.h"
+#include "runtime/run/run_folder.h"
+#include "runtime/run/run_monitor.h"
+#include "runtime/run/run_summary.h"
+#include "runtime/supervision/stop_signal.h"
+#include "runtime/supervision/watchdog.h"
+#include "runtime/training/parameter_settings.h"
+#include "runtime/training/scaling_factor.h"
+#include "runtime/training/training_schedule.h"
+#include "runtime/training/validation.h"
 
 namespace kessoku::launcher {
 
@@ -68,10 +69,10 @@ ExitCode train(const TrainOptions& options) {
   std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
   const bool first = communicator->rank() == 0;
   use_threads(config, *communicator);
-  const at::Device device = runtime::choose_device(
-      config.train.device, communicator->local_rank(), communicator->local_size());
-  communicator = runtime::connect(std::move(communicator), device,
-                                  config.communication.timeout_seconds);
+  const at::Device device = runtime::choose_device(config.train.device, communicator->local_rank(),
+                                                   communicator->local_size());
+  communicator =
+      runtime::connect(std::move(communicator), device, config.communication.timeout_seconds);
 
   const runtime::RunFolder folder =
       runtime::open_run_folder(config, options.out, options.resume, *communicator);
@@ -109,8 +110,8 @@ ExitCode train(const TrainOptions& options) {
   if (first) {
     runtime::write_run_description(folder.path, config, store.manifest().categories, mixture,
                                    sampler.pass_draws());
-    runtime::announce(config, folder, store, mixture, sampler, model.tokenizer, trainer,
-                      *communicator);
+    runtime::print_run_summary(config, folder, store, mixture, sampler, model.tokenizer, trainer,
+                               *communicator);
   }
 
   runtime::RunMonitor monitor(folder.path, config, trainer.steps_done(), *communicator);
@@ -137,8 +138,7 @@ ExitCode train(const TrainOptions& options) {
   const bool previews =
       !config.sample.prompts.empty() && config.sample.every_steps > 0 && !config.trains("vae");
 
-  data::LoaderOptions reading =
-      loader_options(config, model, trainer.steps_done(), *communicator);
+  data::LoaderOptions reading = loader_options(config, model, trainer.steps_done(), *communicator);
   reading.pinned = device.is_cuda();
   data::Loader loader(store, std::move(sampler), reading);
   const data::ValidationSet validation(store, held_out, reading);

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "runtime/trainer.h"
-#include "runtime/training_schedule.h"
+#include "runtime/training/trainer.h"
+#include "runtime/training/training_schedule.h"
 
 namespace kessoku::launcher {
 

@@ -1,9 +1,9 @@
 #pragma once
 
-#include "data/loader.h"
-#include "model/stable_diffusion.h"
-#include "runtime/communicator.h"
-#include "runtime/config.h"
+#include "data/loading/loader.h"
+#include "model/stable_diffusion/stable_diffusion.h"
+#include "runtime/communication/communicator.h"
+#include "runtime/config/config.h"
 
 namespace kessoku::launcher {
 

@@ -31,13 +31,13 @@ std::string escape_html(std::string_view text) {
   return out;
 }
 
-std::string html_table(const std::vector<Column>& columns,
+std::string html_table(const std::vector<TableColumn>& columns,
                        const std::vector<std::vector<std::string>>& rows) {
   std::string out = "<div class=\"scroll\" tabindex=\"0\"><table>\n";
-  const auto titled = [](const Column& column) { return !column.heading.empty(); };
+  const auto titled = [](const TableColumn& column) { return !column.heading.empty(); };
   if (std::any_of(columns.begin(), columns.end(), titled)) {
     out += "<thead><tr>";
-    for (const Column& column : columns) {
+    for (const TableColumn& column : columns) {
       out += titled(column) ? fmt::format(R"(<th scope="col" class="{}">{}</th>)", column.classes,
                                           escape_html(column.heading))
                             : "<td></td>";

@@ -11,13 +11,13 @@ namespace kessoku::metrics {
 std::string escape_html(std::string_view text);
 
 /// A column of a table: its heading and the CSS classes of its cells.
-struct Column {
+struct TableColumn {
   std::string heading, classes;
 };
 
 /// A table that scrolls sideways where it is too wide. The cells are HTML already, headings are
 /// escaped here; the first cell of a row heads it. Without any heading there is no head.
-std::string html_table(const std::vector<Column>& columns,
+std::string html_table(const std::vector<TableColumn>& columns,
                        const std::vector<std::vector<std::string>>& rows);
 
 /// Base64 as in RFC 4648, with padding.

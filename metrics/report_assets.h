@@ -8,6 +8,6 @@ namespace kessoku::metrics {
 extern const std::string_view kReportStyle;   ///< report_page.css
 extern const std::string_view kReportScript;  ///< report_page.js
 extern const std::string_view
-    kChartScript;  ///< Chart.js 3 (MIT licence, named at its head), from Debian
+    kChartScript;  ///< Chart.js 3 (MIT license, named at its head), from Debian
 
 }  // namespace kessoku::metrics

@@ -13,12 +13,12 @@ namespace kessoku::metrics {
 /// One row of the mixture: a folder, its share of the draws as asked for and the draws that it got.
 struct MixtureRow {
   std::string path;
-  std::optional<uint64_t> examples;  ///< pictures in it; not known without mixture.json
+  std::optional<uint64_t> examples;  ///< images in it; not known without mixture.json
   std::optional<double> share;       ///< 0 to 1, asked for
   std::optional<uint64_t> draws;     ///< known for top-level folders
 };
 
-/// A grid of pictures made during the run or at its end.
+/// A grid of images made during the run or at its end.
 struct SampleGrid {
   std::string title;
   std::string png;  ///< the file's bytes

@@ -84,7 +84,7 @@ std::string figures(const ReportData& data) {
     out += html_table(
         {{"Measure", ""}, {"Value", "number"}, {"Target", "number"}, {"Note", "note"}}, measured);
   }
-  std::vector<Column> columns;
+  std::vector<TableColumn> columns;
   for (const std::string& heading : data.per_character.headings) columns.push_back({heading, ""});
   for (const auto& row : data.per_character.rows) {
     characters.emplace_back();
@@ -119,7 +119,7 @@ std::string sub_folders(const std::vector<MixtureRow>& folders) {
                     percent_or_dash(folders[i].share)});
   }
   std::string table =
-      html_table({{"Folder", ""}, {"Pictures", "number"}, {"Asked for", "number"}}, rows);
+      html_table({{"Folder", ""}, {"Images", "number"}, {"Asked for", "number"}}, rows);
   if (rows.size() < folders.size()) {
     table += fmt::format("<p class=\"soft\">The first {} are shown.</p>\n", rows.size());
   }
@@ -153,7 +153,7 @@ std::string mixture(const ReportData& data) {
                     R"(<span class="key"></span> got</p>)"
                     "\n";
   out += html_table({{"Folder", ""},
-                     {"Pictures", "number extra"},
+                     {"Images", "number extra"},
                      {"Asked for", "number"},
                      {"Got", "number"},
                      {"Draws", "number extra"},
@@ -189,7 +189,7 @@ std::string prompt_list(const SampleGrid& grid) {
                 grid.large && grid.prompts.size() <= kOpenPrompts);
 }
 
-std::string pictures(const ReportData& data) {
+std::string images(const ReportData& data) {
   if (data.grids.empty()) return "";
   std::string out;
   if (data.grids.size() < data.grids_found) {
@@ -201,7 +201,7 @@ std::string pictures(const ReportData& data) {
   for (const SampleGrid& grid : data.grids) {
     const std::string title = escape_html(grid.title);
     out += fmt::format(R"(<figure class="{}"><figcaption>{}</figcaption>)"
-                       R"(<img alt="Grid of pictures, {}" src="data:image/png;base64,{}">)",
+                       R"(<img alt="Grid of images, {}" src="data:image/png;base64,{}">)",
                        grid.large ? "large" : "", title, title, base64(grid.png));
     if (!grid.prompts.empty() && (listed == nullptr || *listed != grid.prompts)) {
       out += prompt_list(grid);
@@ -209,7 +209,7 @@ std::string pictures(const ReportData& data) {
     }
     out += "</figure>\n";
   }
-  return section("Pictures", out + "</div>\n");
+  return section("Images", out + "</div>\n");
 }
 
 std::string settings(const ReportData& data) {
@@ -233,7 +233,7 @@ std::string report_page(const ReportData& data) {
       "<title>{} – Kessoku</title>\n<style>\n{}</style>\n</head>\n<body>\n",
       kContentPolicy, escape_html(data.name), kReportStyle);
   out += header(data) + "<main>\n" + figures(data) + curves(data) + changes(data) + mixture(data) +
-         pictures(data) + settings(data);
+         images(data) + settings(data);
   out += fmt::format(
       "</main>\n<footer><p>Written by kessoku report, version {}.</p></footer>\n"
       "<script type=\"application/json\" id=\"curves\">{}</script>\n"

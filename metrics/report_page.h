@@ -6,7 +6,7 @@
 
 namespace kessoku::metrics {
 
-/// The whole page: style, scripts, pictures and all. Every text out of the run is escaped.
+/// The whole page: style, scripts, images and all. Every text out of the run is escaped.
 std::string report_page(const ReportData& data);
 
 }  // namespace kessoku::metrics

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job, end to end: sets up, makes a dataset of captioned pictures, prepares a store, fine-tunes the small base
-# model over two ranks, makes pictures, measures them and draws the report. Prints where everything is.
+# The main job, end to end: sets up, makes a dataset of captioned images, prepares a store, fine-tunes the small base
+# model over two ranks, makes images, measures them and draws the report. Prints where everything is.
 #
 #     scripts/demo.sh
 #
@@ -50,8 +50,8 @@ assemble_base() {  # the base model lies in the repository without the tokenizer
   mv demo/base.tmp demo/base
 }
 
-# pictures MODEL OUT: the 96 single-character and the 48 pair prompts.
-pictures() {
+# images MODEL OUT: the 96 single-character and the 48 pair prompts.
+images() {
   "$kessoku" sample "$1" --prompts demo/prompts/singles.txt --out "$2.tmp/singles" --cfg 4 --steps 20 --seed 1000 --columns 12
   "$kessoku" sample "$1" --prompts demo/prompts/pairs.txt --out "$2.tmp/pairs" --cfg 4 --steps 20 --seed 2000 --columns 8 --size 80x48
   mv "$2.tmp" "$2"
@@ -60,10 +60,10 @@ measure() {  # measure FOLDER LABEL
   "$python" scripts/demo_measure.py score demo/data demo/prompts/prompts.json \
     --singles "$1/singles" --pairs "$1/pairs" --label "$2" --out "$1/measures.json"
 }
-# show MODEL FOLDER LABEL: makes the pictures and measures them. Statements, not &&: a failure must end the script.
+# show MODEL FOLDER LABEL: makes the images and measures them. Statements, not &&: a failure must end the script.
 show() {
   rm -rf "$2" "$2.tmp"
-  pictures "$1" "$2"
+  images "$1" "$2"
   measure "$2" "$3"
 }
 
@@ -74,11 +74,11 @@ once demo/prompts/prompts.json "prompts to measure by in demo/prompts" \
   "$python" scripts/demo_measure.py prompts demo/data demo/prompts
 say "store in demo/store"
 ranks "$kessoku" prepare demo/data --out demo/store --model demo/base --resolution 64 --keep moments
-once demo/before/measures.json "pictures before fine-tuning in demo/before" \
+once demo/before/measures.json "images before fine-tuning in demo/before" \
   show demo/base demo/before "before fine-tuning"
 say "training in $run (Ctrl-C stops with a checkpoint; the same command goes on)"
 stoppable mpirun --bind-to none --oversubscribe -n 2 "$kessoku" train configs/demo.toml --out "$run"
-once demo/after/measures.json "pictures after fine-tuning in demo/after" \
+once demo/after/measures.json "images after fine-tuning in demo/after" \
   show "$run" demo/after "after fine-tuning"
 "$python" scripts/demo_measure.py join "$run/measures.json" demo/before/measures.json demo/after/measures.json
 "$kessoku" report "$run"
@@ -86,7 +86,7 @@ once demo/after/measures.json "pictures after fine-tuning in demo/after" \
 cat <<END
 
 done in $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s
-pictures   demo/after/singles/grid.png and demo/after/pairs/grid.png; before: demo/before
+images   demo/after/singles/grid.png and demo/after/pairs/grid.png; before: demo/before
 over time  $run/samples/step-*/grid.png
 report     $run/report.html
 model      $run/checkpoints/latest (a diffusers folder)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures whether the demo's pictures show who the prompt names.
+"""Measures whether the demo's images show who the prompt names.
 
     demo_measure.py prompts DATASET OUT_DIR         writes singles.txt and pairs.txt (a prompt a line) and prompts.json
     demo_measure.py score DATASET PROMPTS.json --singles DIR --pairs DIR [--out FILE] [--label TEXT]
@@ -9,10 +9,10 @@ either may be left out.
 
     demo_measure.py join FILE SCORE.json...         puts the figures of several scores into one file, for the report
 
-The measure: the background of a picture, which is plain or a gradient in all of the dataset, is fitted to the
-picture's border as a plane in each colour. What differs from it is the figure. The figure is cut out, scaled to
+The measure: the background of an image, which is plain or a gradient in all of the dataset, is fitted to the
+image's border as a plane in each color. What differs from it is the figure. The figure is cut out, scaled to
 16 x 16 pixels and put on mid gray, so that neither the ground nor place and size decide. It is then compared, by
-mean squared difference of RGB and of shape, with every training picture that shows one character alone; the
+mean squared difference of RGB and of shape, with every training image that shows one character alone; the
 nearest one says who it is. With 12 characters chance is 8 %. Of a pair the left and the right half are taken, and
 both must be who the prompt names on that side.
 """
@@ -26,13 +26,13 @@ import numpy as np
 from PIL import Image
 
 SIDE = 16            # pixels, of the figures that are compared
-WORK = 64            # pixels on the short side at which pictures are looked at
-NOTHING = 0.012      # share of a picture's area below which no figure is there
-SHAPE_WEIGHT = 0.5   # of the shape's difference, against the colours'
+WORK = 64            # pixels on the short side at which images are looked at
+NOTHING = 0.012      # share of an image's area below which no figure is there
+SHAPE_WEIGHT = 0.5   # of the shape's difference, against the colors'
 
 
 def load(path):
-    """The picture as (H, W, 3) floats of 0…1, short side WORK."""
+    """The image as (H, W, 3) floats of 0…1, short side WORK."""
     try:
         image = Image.open(path).convert("RGB")
     except (OSError, ValueError) as error:
@@ -82,7 +82,7 @@ def figure(pixels, mask):
     on_gray = np.concatenate([(pixels - 0.5) * mask[..., None], mask[..., None]], -1)
 
     def cut(plane):
-        pad = WORK  # so that the square may reach beyond the picture
+        pad = WORK  # so that the square may reach beyond the image
         image = Image.fromarray(np.pad(plane, pad).astype(np.float32))
         return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX, box=[v + pad for v in box]))
 
@@ -97,7 +97,7 @@ def whole(path):
 
 
 def halves(path):
-    """The figures of the left and of the right half, the ground being that of the whole picture."""
+    """The figures of the left and of the right half, the ground being that of the whole image."""
     pixels = load(path)
     mask = figure_mask(pixels)
     middle = pixels.shape[1] // 2
@@ -105,7 +105,7 @@ def halves(path):
 
 
 class Gallery:
-    """All training pictures of one character alone, as figures."""
+    """All training images of one character alone, as figures."""
 
     def __init__(self, dataset):
         self.names = [c["name"] for c in read_json(dataset / "dataset.json")["characters"]]
@@ -116,7 +116,7 @@ class Gallery:
             found = [whole(f) for f in files if f.suffix in (".png", ".jpg")]
             found = [v for v in found if v is not None]
             if not found:
-                sys.exit(f"demo_measure: no pictures of {name} under {dataset}; make the dataset again")
+                sys.exit(f"demo_measure: no images of {name} under {dataset}; make the dataset again")
             vectors += found
             self.owner += [i] * len(found)
         self.vectors, self.owner = np.stack(vectors), np.array(self.owner)
@@ -161,12 +161,12 @@ def write_prompts(args):
 
 
 def samples(folder, prompts):
-    """(picture, characters) for each prompt."""
-    pictures = [folder / f"{i:05}.png" for i in range(len(prompts))]
-    missing = [p for p in pictures if not p.exists()]
+    """(image, characters) for each prompt."""
+    images = [folder / f"{i:05}.png" for i in range(len(prompts))]
+    missing = [p for p in images if not p.exists()]
     if missing:
-        sys.exit(f"demo_measure: {len(missing)} of {len(pictures)} pictures are missing, first {missing[0]}")
-    return [(picture, prompt["characters"]) for picture, prompt in zip(pictures, prompts)]
+        sys.exit(f"demo_measure: {len(missing)} of {len(images)} images are missing, first {missing[0]}")
+    return [(image, prompt["characters"]) for image, prompt in zip(images, prompts)]
 
 
 def score(args):
@@ -181,21 +181,21 @@ def score(args):
                                   "note": f"{hits} of {of}; {note}"})
         print(f"{prefix}{label}: {hits} of {of} = {100 * hits / of:.1f} % ({note})")
 
-    def tally(kind, wanted, got, picture):
+    def tally(kind, wanted, got, image):
         entry = result["per_character"][wanted].setdefault(kind, {"found": 0, "of": 0})
         entry["of"] += 1
         entry["found"] += wanted == got
         if wanted != got:
-            result["mistaken"].append({"picture": f"{kind}/{picture.name}", "wanted": wanted, "nearest": got})
+            result["mistaken"].append({"image": f"{kind}/{image.name}", "wanted": wanted, "nearest": got})
         return wanted == got
 
     if args.singles:
         shown = samples(args.singles, prompts["singles"])
-        hits = sum(tally("singles", who[0], gallery.name(whole(picture)), picture) for picture, who in shown)
-        add("single characters recognised", hits, len(shown), 80, "nearest training picture at 16 x 16 pixels; chance 8 %")
+        hits = sum(tally("singles", who[0], gallery.name(whole(image)), image) for image, who in shown)
+        add("single characters recognized", hits, len(shown), 80, "nearest training image at 16 x 16 pixels; chance 8 %")
     if args.pairs:
         shown = samples(args.pairs, prompts["pairs"])
-        found = [[tally("pairs", w, gallery.name(v), picture) for w, v in zip(who, halves(picture))] for picture, who in shown]
+        found = [[tally("pairs", w, gallery.name(v), image) for w, v in zip(who, halves(image))] for image, who in shown]
         add("pairs with both characters", sum(all(f) for f in found), len(found), 50, "left and right as named; chance 0.7 %")
         add("characters found in pairs", sum(map(sum, found)), 2 * len(found), None, "each half by itself; chance 8 %")
     if args.out:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Damages model files at random and reads them with the program's readers, built with the address and undefined-behaviour sanitizers.
+# Damages model files at random and reads them with the program's readers, built with the address and undefined-behavior sanitizers.
 #
 #     scripts/fuzz.sh [SECONDS [SEED]]      default: 600 seconds, a seed of the clock
 #

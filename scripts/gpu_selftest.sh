@@ -5,7 +5,7 @@
 #     scripts/gpu_selftest.sh --stand-ins      the same steps, made short, on what stands in for GPUs where there are none
 #
 # The tests are those with the label `device`, which otherwise run on CPUs: every collective, gradients, whole trainings against
-# PyTorch, resume, networks and pictures against diffusers, and the world-size test over all GPUs. Those that need more GPUs than there are
+# PyTorch, resume, networks and images against diffusers, and the world-size test over all GPUs. Those that need more GPUs than there are
 # are skipped. The report goes to bench/results/gpu.json too. Exit code 0: all passed; 69: no GPU; else what failed is listed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

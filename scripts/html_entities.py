@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes model/html_entities.inc: HTML5's named characters, as Python's html.entities has them from the standard.
+"""Writes model/text/html_entities.inc: HTML5's named characters, as Python's html.entities has them from the standard.
 
-    scripts/html_entities.py model/html_entities.inc
+    scripts/html_entities.py model/text/html_entities.inc
 """
 import html.entities
 import sys

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Makes the demo's dataset out of the bitmaps of Noto Color Emoji.
 
-    make_demo_data.py OUT_DIR           2,717 captioned pictures to fine-tune on
-    make_demo_data.py OUT_DIR --base    the pictures that the demo's base model is trained on
+    make_demo_data.py OUT_DIR           2,717 captioned images to fine-tune on
+    make_demo_data.py OUT_DIR --base    the images that the demo's base model is trained on
 
 Twelve emoji play the characters of a series, each under a made-up name. As in a real collection there are
 `screenshots/` (one to four characters in a scene), `fanart/` (one character, large) and `regularization/` (other
-emoji). A `.txt` beside each picture is its caption, `multiply.txt` weights a folder. The base set is composed in
-the same way from the other emoji and shows none of the twelve. The same seed gives the same pictures.
+emoji). A `.txt` beside each image is its caption, `multiply.txt` weights a folder. The base set is composed in
+the same way from the other emoji and shows none of the twelve. The same seed gives the same images.
 
 Needs fontTools, Pillow, and the Debian packages fonts-noto-color-emoji and unicode-data.
 """
@@ -40,11 +40,11 @@ COLORS = {
     "beige": (236, 220, 188), "gray": (150, 152, 158), "white": (246, 246, 246), "black": (26, 26, 30),
 }
 
-SHORT = 128  # pixels on a picture's short side: twice what the demo trains on
+SHORT = 128  # pixels on an image's short side: twice what the demo trains on
 WIDE, SQUARE, TALL = (228, SHORT), (SHORT, SHORT), (SHORT, 213)
 
 # Shares of the total weight. The sub-folders of a folder not named here share its weight equally; in
-# `regularization` every picture has the same.
+# `regularization` every image has the same.
 CATEGORY_SHARES = {"screenshots": 0.30, "fanart": 0.25, "regularization": 0.45}
 SCENE_SHARES = {"1_character": 0.24, "2_characters": 0.52, "3_characters": 0.14, "4_characters": 0.10}
 
@@ -56,7 +56,7 @@ class Emoji:
     group: str
     subgroup: str
     image: Image.Image  # RGBA, cut to what is visible
-    mean: tuple         # mean colour of what is visible
+    mean: tuple         # mean color of what is visible
 
 
 def slug(text):
@@ -92,7 +92,7 @@ def load_emoji():
 
 
 def far_from(color, cast):
-    """Whether everybody in the cast can be seen on this background colour."""
+    """Whether everybody in the cast can be seen on this background color."""
     return all(sum(abs(c - m) for c, m in zip(color, e.mean)) > 110 for e in cast)
 
 
@@ -159,23 +159,23 @@ def single(rng, emoji):
 
 
 class Writer:
-    """Numbers the pictures of each folder and writes them, every other one as JPEG."""
+    """Numbers the images of each folder and writes them, every other one as JPEG."""
 
     def __init__(self, root):
         self.root, self.count = root, {}
 
-    def add(self, folder, picture, caption):
+    def add(self, folder, image, caption):
         number = self.count[folder] = self.count.get(folder, 0) + 1
         path = self.root / folder
         path.mkdir(parents=True, exist_ok=True)
         if number % 2:
-            picture.save(path / f"{number:04}.jpg", quality=94, subsampling=0)
+            image.save(path / f"{number:04}.jpg", quality=94, subsampling=0)
         else:
-            picture.save(path / f"{number:04}.png", compress_level=1)
+            image.save(path / f"{number:04}.png", compress_level=1)
         (path / f"{number:04}.txt").write_text(caption + "\n", encoding="utf-8")
 
     def write_multipliers(self):
-        """multiply.txt per folder of pictures, so that p(picture) ∝ multiplier gives the shares; least = 1."""
+        """multiply.txt per folder of images, so that p(image) ∝ multiplier gives the shares; least = 1."""
         weight = {}
         for folder, n in self.count.items():
             parts = folder.split("/")
@@ -218,9 +218,9 @@ def make_base_set(out, rng, others):
         out.add(f"single/{slug(emoji.group)}", *single(rng, emoji))
     for emoji in in_turn(len(others)):
         out.add(f"fanart/{slug(emoji.group)}", *fanart(rng, emoji))
-    for n, pictures in ((1, 2000), (2, 3000), (3, 800), (4, 600)):
-        players = iter(in_turn(n * pictures))
-        for _ in range(pictures):
+    for n, images in ((1, 2000), (2, 3000), (3, 800), (4, 600)):
+        players = iter(in_turn(n * images))
+        for _ in range(images):
             out.add(f"screenshots/{n}", *scene(rng, [next(players) for _ in range(n)]))
 
 
@@ -228,7 +228,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT_DIR", help="a folder that does not exist yet, or is empty")
     parser.add_argument("--base", action="store_true", help="make the base model's dataset instead")
-    parser.add_argument("--seed", type=int, default=SEED, help="another seed gives other pictures (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=SEED, help="another seed gives other images (default %(default)s)")
     args = parser.parse_args()
     for path, package in ((FONT, "fonts-noto-color-emoji"), (EMOJI_LIST, "unicode-data")):
         if not path.exists():
@@ -251,7 +251,7 @@ def main():
                  {"name": n, "emoji": e.char, "backgrounds": [b for b, c in COLORS.items() if far_from(c, [e])]}
                  for n, e in cast.items()]}
     (args.out / "dataset.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{about['pictures']} pictures in {args.out}")
+    print(f"{about['pictures']} images in {args.out}")
 
 
 if __name__ == "__main__":

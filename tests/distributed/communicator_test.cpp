@@ -1,5 +1,5 @@
 // Run under mpirun with several ranks: every collective against its definition.
-#include "runtime/communicator.h"
+#include "runtime/communication/communicator.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>

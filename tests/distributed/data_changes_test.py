@@ -87,7 +87,7 @@ class DataTest(unittest.TestCase):
         for ranks in (2, 4):
             run, _ = self.train(f"validated-{ranks}", *settings, ranks=ranks)
             np.testing.assert_allclose(list(measured(run).values()), list(losses.values()), rtol=1e-5)
-        # Measuring changes nothing; the same images are measured by whatever the seed; nothing learnt, nothing changed.
+        # Measuring changes nothing; the same images are measured by whatever the seed; nothing learned, nothing changed.
         plain, _ = self.train("not-validated", *settings, "validation.every_steps=0")
         self.assertEqual(list(measured(plain)), [5])
         self.assertEqual([r["loss"] for r in log_of(plain)], [r["loss"] for r in log_of(whole)])

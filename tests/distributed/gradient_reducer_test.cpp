@@ -1,6 +1,6 @@
 // Run under mpirun with several ranks: gradients that arrive while backward runs against plain
 // sums.
-#include "runtime/gradient_reducer.h"
+#include "runtime/training/gradient_reducer.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>

@@ -69,15 +69,15 @@ def run_tests():
 
 
 def make_dataset(folder, seed=0):
-    """Three folders of plain pictures in two shapes, with captions and unequal weights."""
+    """Three folders of plain images in two shapes, with captions and unequal weights."""
     generator = np.random.default_rng(seed)
     for name, count, size, multiply in (("a", 10, (96, 96), 1), ("b", 7, (128, 80), 2.5), ("c/d", 9, (96, 96), 0.5)):
         (folder / name).mkdir(parents=True)
         (folder / name / "multiply.txt").write_text(str(multiply))
         for i in range(count):
-            colour = tuple(int(v) for v in generator.integers(0, 255, 3))
-            Image.new("RGB", size, colour).save(folder / name / f"{i}.png")
-            (folder / name / f"{i}.txt").write_text(f"picture {i} of {name}")
+            color = tuple(int(v) for v in generator.integers(0, 255, 3))
+            Image.new("RGB", size, color).save(folder / name / f"{i}.png")
+            (folder / name / f"{i}.txt").write_text(f"image {i} of {name}")
 
 
 def command(*arguments, ranks=0):

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "runtime/device.h"
+#include "runtime/host/device.h"
 #include "tests/distributed/mpi_test.h"
 
 int main(int argc, char** argv) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "runtime/communicator.h"
+#include "runtime/communication/communicator.h"
 
 namespace kessoku::runtime {
 

@@ -67,7 +67,7 @@ class NcclTest(unittest.TestCase):
 
     def test_everything_at_once(self):
         settings = ["train.precision=bf16", "train.gradient_checkpointing=true", "train.micro_batch=1", "validation.fraction=0.2",
-                    "validation.every_steps=2", "sample.every_steps=4", 'sample.prompts=["a picture"]', "sample.steps=2", "sample.size=[64, 64]",
+                    "validation.every_steps=2", "sample.every_steps=4", 'sample.prompts=["an image"]', "sample.steps=2", "sample.size=[64, 64]",
                     "audit.batches=1", "checkpoint.background=true", 'optimizer.freeze=["unet.conv_in*"]']
         run, _ = train("everything", ON_GPU, *settings, ranks=2)
         other, _ = train("everything_cpu", ON_CPU, *settings, ranks=2)
@@ -130,12 +130,12 @@ class NcclTest(unittest.TestCase):
         harness.ENVIRONMENT = ON_GPU
         kessoku("prepare", WORK / "data", "--out", WORK / "store_gpu", "--model", WORK / "model", "--resolution", 64)
         kessoku("inspect", WORK / "store_gpu", "--verify")
-        kessoku("sample", WORK / "model", "--prompt", "a red hat", "--steps", 2, "--size", "64x64", "--out", WORK / "gpu_pictures")
+        kessoku("sample", WORK / "model", "--prompt", "a red hat", "--steps", 2, "--size", "64x64", "--out", WORK / "gpu_images")
         harness.ENVIRONMENT = ON_CPU
-        kessoku("sample", WORK / "model", "--prompt", "a red hat", "--steps", 2, "--size", "64x64", "--out", WORK / "cpu_pictures")
+        kessoku("sample", WORK / "model", "--prompt", "a red hat", "--steps", 2, "--size", "64x64", "--out", WORK / "cpu_images")
         from PIL import Image
-        pictures = [np.asarray(Image.open(WORK / name / "00000.png"), dtype=int) for name in ("gpu_pictures", "cpu_pictures")]
-        self.assertLessEqual(np.abs(pictures[0] - pictures[1]).max(), 1)
+        images = [np.asarray(Image.open(WORK / name / "00000.png"), dtype=int) for name in ("gpu_images", "cpu_images")]
+        self.assertLessEqual(np.abs(images[0] - images[1]).max(), 1)
 
 
 if __name__ == "__main__":

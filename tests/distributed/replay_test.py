@@ -50,14 +50,14 @@ batches = {steps}
 
 
 def make_dataset(folder: Path) -> None:
-    """Smooth pictures in two shapes, with captions; the losses of one folder count half."""
+    """Smooth images in two shapes, with captions; the losses of one folder count half."""
     generator = np.random.default_rng(0)
     for name, count, size in (("a", 10, (64, 64)), ("b", 7, (80, 48))):
         (folder / name).mkdir(parents=True)
         for i in range(count):
             small = generator.integers(0, 255, (3, 3, 3), dtype=np.uint8)
             Image.fromarray(small).resize(size, Image.BICUBIC).save(folder / name / f"{i}.png")
-            (folder / name / f"{i}.txt").write_text(f"picture {i} of {name}")
+            (folder / name / f"{i}.txt").write_text(f"image {i} of {name}")
     (folder / "b/loss_scale.txt").write_text("0.5")
 
 
@@ -345,7 +345,7 @@ class ReplayTest(unittest.TestCase):
         mask.paste(255, (16, 16, 48, 48))
         image.save(WORK / "image.png")
         mask.save(WORK / "mask.png")
-        kessoku("sample", latest, "--prompt", "picture 1", "--init", WORK / "image.png", "--mask", WORK / "mask.png",
+        kessoku("sample", latest, "--prompt", "image 1", "--init", WORK / "image.png", "--mask", WORK / "mask.png",
                 "--keep-original", "--steps", 2, "--out", WORK / "painted")
         painted = np.asarray(Image.open(WORK / "painted/00000.png"))
         self.assertEqual(painted[2, 2].tolist(), [200, 30, 90])

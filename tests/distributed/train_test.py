@@ -171,16 +171,16 @@ class TrainTest(unittest.TestCase):
             process.wait(timeout=DEADLINE)
         self.assertFalse(targets_file.exists(), "targets of a run that is over")
 
-    def test_diffusers_opens_the_result_and_makes_a_picture(self):
+    def test_diffusers_opens_the_result_and_makes_an_image(self):
         pipeline = StableDiffusionPipeline.from_pretrained(WORK / "one/checkpoints/latest", safety_checker=None)
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         pipeline.set_progress_bar_config(disable=True)
-        picture = pipeline("picture 1 of a", height=64, width=64, num_inference_steps=2,
+        image = pipeline("image 1 of a", height=64, width=64, num_inference_steps=2,
                            generator=torch.manual_seed(0)).images[0]
-        self.assertEqual(picture.size, (64, 64))
+        self.assertEqual(image.size, (64, 64))
 
     def test_a_model_that_was_trained_elsewhere_starts_a_run_from_any_format(self):
-        """Diffusers takes a checkpoint, trains on, and saves it in all its ways; other tools have LDM's. Nothing is learnt here, and nothing lost."""
+        """Diffusers takes a checkpoint, trains on, and saves it in all its ways; other tools have LDM's. Nothing is learned here, and nothing lost."""
         pipeline = StableDiffusionPipeline.from_pretrained(WORK / "one/checkpoints/latest", safety_checker=None)
         generator = torch.manual_seed(1)
         for module in (pipeline.unet, pipeline.text_encoder):
@@ -237,9 +237,9 @@ class TrainTest(unittest.TestCase):
         self.assertLess((difference > 6 * 1e-3 / 100).float().mean().item(), 0.01)
 
     def test_long_captions_and_clip_skip_train_as_in_pytorch(self):
-        long = "picture of " + "a cat, a dog and " * 40
+        long = "image of " + "a cat, a dog and " * 40
         run = self.train("long", "--set", "audit.batches=3", "--set", "train.steps=3", "--set", "data.max_token_length=225",
-                         "--set", "train.clip_skip=1", "--set", f"data.caption_rename=[['picture', '{long}']]")
+                         "--set", "train.clip_skip=1", "--set", f"data.caption_rename=[['image', '{long}']]")
         pipeline = StableDiffusionPipeline.from_pretrained(self.model, safety_checker=None)
         unet, text_encoder = pipeline.unet, pipeline.text_encoder
         schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
@@ -271,7 +271,7 @@ class TrainTest(unittest.TestCase):
         self.assertFalse(np.array_equal(before[trained[0]], after[trained[0]]))
 
     def test_captions_that_are_cut_are_reported_once(self):
-        rename = f"data.caption_rename=[['picture', '{'cat ' * 80}']]"
+        rename = f"data.caption_rename=[['image', '{'cat ' * 80}']]"
         done = kessoku("train", self.run_file, "--out", WORK / "cut", "--set", "train.steps=1", "--set", rename, ranks=2)
         lines = [line for line in done.stderr.splitlines() if "captions are longer" in line]
         self.assertEqual(len(lines), 1, done.stderr)

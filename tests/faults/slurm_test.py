@@ -138,20 +138,20 @@ class SlurmTest(unittest.TestCase):
         self.assertEqual(last_step(WORK / "two-nodes"), end)
         self.require_equal("two-nodes")
 
-    def test_a_cancelled_job_leaves_a_checkpoint_and_is_not_requeued(self):
-        self.write_run_file("cancelled")
-        job = self.submit("cancelled", "--ntasks", 2)
-        self.wait_for_step("cancelled", 6)
+    def test_a_canceled_job_leaves_a_checkpoint_and_is_not_requeued(self):
+        self.write_run_file("canceled")
+        job = self.submit("canceled", "--ntasks", 2)
+        self.wait_for_step("canceled", 6)
         slurm("scancel", "--batch", "--signal=TERM", job)
         self.wait_for_state(job, "FAILED")
         self.assertEqual(self.state_of(job)["ExitCode"], "75:0")
-        stopped = last_step(WORK / "cancelled")
-        self.assertTrue((WORK / f"cancelled/checkpoints/step-{stopped:08}").exists())
-        self.write_run_file("cancelled", steps=stopped + 4)
-        again = self.submit("cancelled", "--ntasks", 2)
+        stopped = last_step(WORK / "canceled")
+        self.assertTrue((WORK / f"canceled/checkpoints/step-{stopped:08}").exists())
+        self.write_run_file("canceled", steps=stopped + 4)
+        again = self.submit("canceled", "--ntasks", 2)
         self.wait_for_state(again, "COMPLETED")
-        self.assertEqual(last_step(WORK / "cancelled"), stopped + 4)
-        self.require_equal("cancelled")
+        self.assertEqual(last_step(WORK / "canceled"), stopped + 4)
+        self.require_equal("canceled")
 
 
 if __name__ == "__main__":

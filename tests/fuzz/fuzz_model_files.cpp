@@ -18,7 +18,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "model/stable_diffusion.h"
+#include "model/stable_diffusion/stable_diffusion.h"
 #include "tests/fuzz/mutation.h"
 
 namespace {

@@ -1,4 +1,4 @@
-"""kessoku plan: a store of plain pictures, a mixture, and what the table, the JSON and the schedule say of it."""
+"""kessoku plan: a store of plain images, a mixture, and what the table, the JSON and the schedule say of it."""
 import csv
 import io
 import json

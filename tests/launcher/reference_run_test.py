@@ -67,7 +67,7 @@ def shares():
 
 
 def png(width, height, number):
-    """The smallest PNG of one colour, another one for each number."""
+    """The smallest PNG of one color, another one for each number."""
     def chunk(body):
         return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     pixels = b"".join(b"\0" + number.to_bytes(3, "big") * width for _ in range(height))

@@ -1,4 +1,4 @@
-"""`kessoku sample` as its users run it: pictures that make themselves again, batches, prompts files, names, Ctrl-C, misuse.
+"""`kessoku sample` as its users run it: images that make themselves again, batches, prompts files, names, Ctrl-C, misuse.
 
     sample_test.py KESSOKU WORK_FOLDER
 """
@@ -67,22 +67,22 @@ class SampleTest(unittest.TestCase):
         run(self.model, *arguments, "--out", out or self.out, **how)
         return out or self.out
 
-    def assert_made_again(self, picture, *arguments, **how):
-        again = self.out / f"again-{picture.stem}"
-        run("--from", picture, *arguments, "--out", again, **how)
-        self.assertGreater(pixels(picture).std(), 5, "a flat picture would prove nothing")
-        np.testing.assert_array_equal(pixels(again / "00000.png"), pixels(picture))
-        self.assertEqual(text(again / "00000.png"), text(picture))
+    def assert_made_again(self, image, *arguments, **how):
+        again = self.out / f"again-{image.stem}"
+        run("--from", image, *arguments, "--out", again, **how)
+        self.assertGreater(pixels(image).std(), 5, "a flat image would prove nothing")
+        np.testing.assert_array_equal(pixels(again / "00000.png"), pixels(image))
+        self.assertEqual(text(again / "00000.png"), text(image))
 
-    # --- pictures are functions of their settings
+    # --- images are functions of their settings
 
-    def test_a_picture_makes_itself_again_bit_for_bit(self):
+    def test_an_image_makes_itself_again_bit_for_bit(self):
         self.make("--prompt", "a (cat:1.3), 結束バンド", "--prompt", "dog\nnight", "--negative", "blurry", "--count", 2, "--seed",
                   2**64 - 2, "--cfg", 3.3, "--solver", "euler_a", "--clip-skip", 1, *QUICK)
         for i in range(4):
             self.assert_made_again(self.out / f"0000{i}.png")
 
-    def test_so_does_one_of_a_picture_and_a_mask(self):
+    def test_so_does_one_of_an_image_and_a_mask(self):
         files = ("--init", WORK / "init.png", "--mask", WORK / "mask.png")
         self.make("--prompt", "a cat", *files, "--strength", 0.7, "--keep-original", "--feather", 2, *QUICK)
         self.make("--prompt", "a cat", *files[:2], *QUICK)
@@ -98,19 +98,19 @@ class SampleTest(unittest.TestCase):
                            out=self.out / "company")
         np.testing.assert_array_equal(pixels(others / "00001.png"), pixels(self.out / "00005.png"))
 
-    def test_the_size_of_the_batch_is_the_pictures_own(self):
+    def test_the_size_of_the_batch_is_the_images_own(self):
         self.make("--prompt", "a cat", *QUICK)
         self.assertEqual(text(self.out / "00000.png")["batch"], "8")
         self.make("--prompt", "a cat", "--size", "256x256", "--steps", 1, "--threads", 1)
         self.assertEqual(text(self.out / "00001.png")["batch"], "1")
 
-    def test_settings_on_the_command_line_override_those_of_the_picture(self):
+    def test_settings_on_the_command_line_override_those_of_the_image(self):
         self.make("--prompt", "a cat", "--seed", 5, "--cfg", 3, *QUICK)
         run("--from", self.out / "00000.png", "--seed", 6, "--prompt", "a dog", "--out", self.out / "other")
         self.make("--prompt", "a dog", "--seed", 6, "--cfg", 3, *QUICK)
         np.testing.assert_array_equal(pixels(self.out / "other/00000.png"), pixels(self.out / "00001.png"))
 
-    def test_several_pictures_are_made_again_at_once(self):
+    def test_several_images_are_made_again_at_once(self):
         self.make("--prompt", "a cat", *QUICK)
         self.make("--prompt", "a dog", "--solver", "ddim", "--steps", 2, "--size", "24x32", "--threads", 1)
         run("--from", self.out / "00000.png", "--from", self.out / "00001.png", "--out", self.out / "again")
@@ -133,7 +133,7 @@ class SampleTest(unittest.TestCase):
         self.assertIn("nowhere", run("--from", self.out / "moved.png", expect=64).stderr)
         self.assert_made_again(self.out / "00000.png", self.model)
 
-    def test_a_changed_init_picture_is_refused_unless_it_is_given(self):
+    def test_a_changed_init_image_is_refused_unless_it_is_given(self):
         init = self.out / "init.png"
         self.out.mkdir()
         shutil.copy(WORK / "init.png", init)
@@ -145,7 +145,7 @@ class SampleTest(unittest.TestCase):
         init.unlink()
         self.assertIn(str(init), run("--from", made, "--out", self.out / "x", expect=64).stderr)
 
-    def test_a_run_folders_picture_names_the_checkpoint(self):
+    def test_a_run_folders_image_names_the_checkpoint(self):
         checkpoints = self.out / "run/checkpoints"
         checkpoints.mkdir(parents=True)
         (checkpoints / "step-00000010").symlink_to(self.model)
@@ -162,11 +162,11 @@ class SampleTest(unittest.TestCase):
         prompts.write_text('a cat\n\n  a dog  \r\n{"prompt": "a bird", "seed": 90, "size": [24, 40], "count": 2, "cfg": 1}\n'
                            '{"steps": 1, "weights": false}\n', encoding="utf-8")
         done = run(self.model, "--prompts", prompts, "--prompt", "first", "--seed", 7, "--solver", "ddim", *QUICK, "--json", "--out", self.out)
-        pictures = json.loads(done.stdout)["pictures"]
-        self.assertEqual([(p["prompt"], p["seed"], p["width"], p["height"], p["steps"], p["cfg"]) for p in pictures],
+        images = json.loads(done.stdout)["pictures"]
+        self.assertEqual([(p["prompt"], p["seed"], p["width"], p["height"], p["steps"], p["cfg"]) for p in images],
                          [("first", 7, 32, 24, 3, 7.5), ("a cat", 8, 32, 24, 3, 7.5), ("a dog", 9, 32, 24, 3, 7.5),
                           ("a bird", 90, 24, 40, 3, 1), ("a bird", 91, 24, 40, 3, 1), ("", 12, 32, 24, 1, 7.5)])
-        for number, made in enumerate(pictures):
+        for number, made in enumerate(images):
             self.assertEqual(made["file"], str(self.out / f"{number:05}.png"))
             self.assertEqual(size(made["file"]), (made["width"], made["height"]))
         self.assertEqual(json.loads(done.stdout)["grid"], str(self.out / "grid.png"))
@@ -193,7 +193,7 @@ class SampleTest(unittest.TestCase):
                          "Size: 32x24, Denoising strength: 0.8, Clip skip: 2, Model: model, Version: kessoku "
                          + text(self.out / "00000.png")["kessoku"])
 
-    def test_a_grid_of_many_pictures_stays_a_picture(self):
+    def test_a_grid_of_many_images_stays_an_image(self):
         self.make("--prompt", "a cat", "--count", 3, "--columns", 1, "--size", "8x4096", "--steps", 1, "--threads", 1)
         self.assertLessEqual(max(size(self.out / "grid.png")), 8192 + 99)
         self.assertEqual(size(self.out / "00002.png"), (8, 4096))
@@ -207,7 +207,7 @@ class SampleTest(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         listed, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 75, errors)
-        self.assertIn("of 1000 pictures are there", errors)
+        self.assertIn("of 1000 images are there", errors)
         files = sorted(p.name for p in self.out.glob("0*.png"))
         self.assertGreaterEqual(len(files), 3)
         self.assertEqual([Path(p["file"]).name for p in json.loads(listed)["pictures"]], files)
@@ -226,7 +226,7 @@ class SampleTest(unittest.TestCase):
 
     def test_wrong_use_is_64_and_one_helpful_line(self):
         prompts = WORK / "bad-prompts.txt"
-        picture = self.make("--prompt", "a cat", *QUICK) / "00000.png"
+        image = self.make("--prompt", "a cat", *QUICK) / "00000.png"
         prompt = (self.model, "--prompt", "x")
         init = ("--init", WORK / "init.png")
         for words, arguments in [
@@ -251,7 +251,7 @@ class SampleTest(unittest.TestCase):
             ("multiple of 32", (*prompt, "--tile", 40)),
             ("batch 65", (*prompt, "--batch", 65)),
             ("clip_skip 9", (*prompt, "--clip-skip", 9)),
-            ("folder", (*prompt, "--steps", 1, "--out", picture)),
+            ("folder", (*prompt, "--steps", 1, "--out", image)),
         ]:
             self.assert_refused(64, words, *arguments) if "--out" not in arguments else self.assertIn(
                 words, run(*arguments, expect=64).stderr)
@@ -262,12 +262,12 @@ class SampleTest(unittest.TestCase):
         self.assertEqual(list(self.out.rglob("refused/*")), [])
 
     def test_bad_files_are_65_and_one_helpful_line(self):
-        picture = self.make("--prompt", "a cat", *QUICK) / "00000.png"
-        (WORK / "bad.png").write_bytes(picture.read_bytes()[:300])
-        (WORK / "text.png").write_text("no picture")
+        image = self.make("--prompt", "a cat", *QUICK) / "00000.png"
+        (WORK / "bad.png").write_bytes(image.read_bytes()[:300])
+        (WORK / "text.png").write_text("no image")
         Image.new("RGB", (8, 8)).save(WORK / "bare.png")
-        rewrite(picture, WORK / "steps.png", steps="many")
-        rewrite(picture, WORK / "size.png", size="10000000x8")
+        rewrite(image, WORK / "steps.png", steps="many")
+        rewrite(image, WORK / "size.png", size="10000000x8")
         for words, arguments in [
             ("bad.png", (self.model, "--prompt", "x", "--init", WORK / "bad.png")),
             ("text.png", (self.model, "--prompt", "x", "--init", WORK / "text.png")),

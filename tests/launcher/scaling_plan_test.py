@@ -1,4 +1,4 @@
-"""kessoku plan --ranks: what it takes, and what it says; tests/runtime/scaling_test.cpp has the model itself.
+"""kessoku plan --ranks: what it takes, and what it says; tests/runtime/planning/step_time_model_test.cpp has the model itself.
 
     scaling_plan_test.py KESSOKU WORK_FOLDER
 """

@@ -116,8 +116,8 @@ class TokensTest(unittest.TestCase):
         self.assertEqual(tokens(trained, CURLED)[0]["ids"], straight)
         self.assertEqual(tokens(trained, CURLED, "--front-end", "hf"), tokens(self.model, CURLED))
 
-    def test_pictures_are_made_with_the_front_end_that_is_asked_for(self):
-        def picture(prompt, *more):
+    def test_images_are_made_with_the_front_end_that_is_asked_for(self):
+        def image(prompt, *more):
             out = self.folder / f"{len(list(self.folder.iterdir()))}"
             run("sample", self.model, "--prompt", prompt, "--out", out, "--steps", 2, "--size", "64x64", "--plain", *more)
             return out / "00000.png"
@@ -125,9 +125,9 @@ class TokensTest(unittest.TestCase):
         def pixels(path):
             return np.asarray(Image.open(path)).astype(int)
 
-        straight, openai = picture(STRAIGHT), picture(CURLED, "--front-end", "openai")
+        straight, openai = image(STRAIGHT), image(CURLED, "--front-end", "openai")
         np.testing.assert_array_equal(pixels(straight), pixels(openai))
-        self.assertTrue((pixels(straight) != pixels(picture(CURLED))).any())
+        self.assertTrue((pixels(straight) != pixels(image(CURLED))).any())
         run("sample", "--from", openai, "--out", self.folder / "again")
         np.testing.assert_array_equal(pixels(self.folder / "again/00000.png"), pixels(openai))
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "tests/paths.h"
 #include "tests/temporary_folder.h"
 
 namespace kessoku::testing {
@@ -20,13 +21,13 @@ using tests::TemporaryFolder;
 
 /// The tokenizer folder that scripts/setup.sh makes.
 inline std::filesystem::path clip_tokenizer_folder() {
-  return std::filesystem::path(KESSOKU_SOURCE_DIR) / "models/clip-tokenizer";
+  return std::filesystem::path(tests::source_folder()) / "models/clip-tokenizer";
 }
 
 /// Runs tests/model/`script` with `arguments` under the oracle Python; throws if it fails.
 inline void run_oracle(const std::string& script, const std::vector<std::string>& arguments) {
   std::string command =
-      fmt::format("'{}' '{}/tests/model/{}'", KESSOKU_PYTHON, KESSOKU_SOURCE_DIR, script);
+      fmt::format("'{}' '{}/tests/model/{}'", tests::python(), tests::source_folder(), script);
   for (const std::string& argument : arguments) command += fmt::format(" '{}'", argument);
   if (std::system(command.c_str()) != 0) {
     throw std::runtime_error(

@@ -5,12 +5,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "model/config_reader.h"
-#include "model/safetensors.h"
-#include "model/text_encoder.h"
-#include "model/unet.h"
-#include "model/vae.h"
-#include "model/stored_weights.h"
+#include "base/json_fields.h"
+#include "model/networks/text_encoder.h"
+#include "model/networks/unet.h"
+#include "model/networks/vae.h"
+#include "model/weights/safetensors.h"
+#include "model/weights/stored_weights.h"
 #include "tests/model/python_oracle.h"
 
 namespace kessoku::model {

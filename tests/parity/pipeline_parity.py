@@ -1,5 +1,5 @@
 """`kessoku sample` against diffusers' pipelines: prompts with weights, image to image, inpainting, tiles; same noise, same
-picture.
+image.
 
     pipeline_parity.py KESSOKU WORK_FOLDER
 """
@@ -43,7 +43,7 @@ def pixels(path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-def picture(*arguments) -> np.ndarray:
+def image(*arguments) -> np.ndarray:
     out = Path(WORK / "out")
     shutil.rmtree(out, ignore_errors=True)
     sample(*arguments, "--out", out, "--seed", SEED, "--negative", NEGATIVE, "--steps", STEPS, "--cfg", 4)
@@ -55,7 +55,7 @@ def noise(shape, purpose=philox.INITIAL_LATENTS, index=0) -> torch.Tensor:
 
 
 def given_noise(module, first_encoding, first_step):
-    """diffusers draws Kessoku's numbers: a picture's noise, each encoding's (0: init, 1: masked) and each step's in order."""
+    """diffusers draws Kessoku's numbers: an image's noise, each encoding's (0: init, 1: masked) and each step's in order."""
     encodings, steps = iter(range(first_encoding, 9)), iter(range(first_step, 99))
     draws = {f"{module}.randn_tensor": lambda shape, **_: noise(shape),
              "diffusers.models.autoencoders.vae.randn_tensor":
@@ -92,14 +92,14 @@ class PipelineParity(unittest.TestCase):
         cls.plain.save_pretrained(WORK / "plain")
         cls.inpainting = tiny_pipeline(seed=4, in_channels=9)
         cls.inpainting.save_pretrained(WORK / "inpainting")
-        cls.init = cls.save_picture("init.png", 48, 40)
+        cls.init = cls.save_image("init.png", 48, 40)
         mask = np.zeros((40, 48), np.uint8)
         mask[8:30, 10:37] = 255
         cls.mask = Image.fromarray(mask)
         cls.mask.save(WORK / "mask.png")
 
     @staticmethod
-    def save_picture(name, width, height) -> Image.Image:
+    def save_image(name, width, height) -> Image.Image:
         y, x = np.mgrid[0:height, 0:width]
         rgb = np.stack([128 + 100 * np.sin(x / 7), 255 * y / height, 128 + 100 * np.cos((x + y) / 5)], -1)
         image = Image.fromarray(rgb.clip(0, 255).astype(np.uint8))
@@ -108,7 +108,7 @@ class PipelineParity(unittest.TestCase):
 
     def assert_same(self, ours, theirs, tolerance=2):
         self.assertEqual(ours.shape, theirs.shape)
-        self.assertGreater(theirs.std(), 15, "a flat picture would prove nothing")
+        self.assertGreater(theirs.std(), 15, "a flat image would prove nothing")
         self.assertLessEqual(np.abs(ours - theirs).max(), tolerance)
 
     # --- text to image
@@ -117,14 +117,14 @@ class PipelineParity(unittest.TestCase):
         height, width = theirs["height"], theirs["width"]
         expected = run_pipeline(self.plain, "ddim", **theirs,
                                 latents=noise((1, 4, height // 4, width // 4)))
-        self.assert_same(picture(WORK / "plain", "--size", f"{width}x{height}", "--solver", "ddim",
+        self.assert_same(image(WORK / "plain", "--size", f"{width}x{height}", "--solver", "ddim",
                                  *arguments), expected)
 
     def test_any_size_divisible_by_the_autoencoders_downscale(self):
         for width, height in ((40, 24), (56, 72), (8, 8)):
             with self.subTest(size=(width, height)):
                 self.compare_text("--prompt", PROMPT, width=width, height=height)
-        odd = picture(WORK / "plain", "--prompt", PROMPT, "--size", "36x20")  # diffusers refuses it
+        odd = image(WORK / "plain", "--prompt", PROMPT, "--size", "36x20")  # diffusers refuses it
         self.assertEqual(odd.shape, (20, 36, 3))
 
     def embed(self, *prompts, clip_skip=0):
@@ -201,8 +201,8 @@ class PipelineParity(unittest.TestCase):
         try:
             for size in ((80, 56), (32, 104)):
                 self.compare_text("--prompt", PROMPT, "--tile", 32, width=size[0], height=size[1])
-            untiled = picture(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--solver", "ddim")
-            tiled = picture(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--solver", "ddim",
+            untiled = image(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--solver", "ddim")
+            tiled = image(WORK / "plain", "--prompt", PROMPT, "--size", "80x56", "--solver", "ddim",
                             "--tile", 32)
             self.assertGreater(np.abs(untiled - tiled).max(), 2, "tiles that change nothing are none")
         finally:
@@ -215,28 +215,28 @@ class PipelineParity(unittest.TestCase):
         for solver, strength in CASES:
             with self.subTest(solver=solver, strength=strength):
                 expected = run_pipeline(pipeline, solver, image=self.init, strength=strength)
-                self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "init.png", "--strength", strength,
+                self.assert_same(image(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "init.png", "--strength", strength,
                                          "--solver", solver), expected)
 
     def test_image_to_image_in_tiles(self):
         pipeline = of_kind(StableDiffusionImg2ImgPipeline, self.plain)
-        large = self.save_picture("large.png", 104, 72)
+        large = self.save_image("large.png", 104, 72)
         pipeline.vae.enable_tiling()
         try:
             expected = run_pipeline(pipeline, "ddim", image=large, strength=0.5)
         finally:
             pipeline.vae.disable_tiling()
-        self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "large.png", "--strength", 0.5, "--solver",
+        self.assert_same(image(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "large.png", "--strength", 0.5, "--solver",
                                  "ddim", "--tile", 32), expected)
 
-    def test_pictures_of_other_sizes_are_fitted_as_diffusers_does(self):
+    def test_images_of_other_sizes_are_fitted_as_diffusers_does(self):
         pipeline = of_kind(StableDiffusionImg2ImgPipeline, self.plain)
-        other = self.save_picture("other.png", 75, 50)
+        other = self.save_image("other.png", 75, 50)
         rounded = other.resize((72, 48), Image.LANCZOS)  # as preprocess(image) for a downscale of 4 and 8 alike
         cropped = VaeImageProcessor().resize(other, 32, 40, resize_mode="crop")
         for fitted, arguments in ((rounded, ()), (cropped, ("--size", "40x32"))):
             expected = run_pipeline(pipeline, "ddim", image=fitted, strength=0.5)
-            self.assert_same(picture(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "other.png", "--strength", 0.5,
+            self.assert_same(image(WORK / "plain", "--prompt", PROMPT, "--init", WORK / "other.png", "--strength", 0.5,
                                      "--solver", "ddim", *arguments), expected)
 
     def test_bf16_errs_no_more_than_diffusers_in_bf16(self):
@@ -245,7 +245,7 @@ class PipelineParity(unittest.TestCase):
         half = type(self.plain).from_pretrained(WORK / "plain", torch_dtype=torch.bfloat16, safety_checker=None,
                                                 requires_safety_checker=False)
         theirs = run_pipeline(half, "ddim", height=48, width=40, latents=start.bfloat16())
-        ours = picture(WORK / "plain", "--prompt", PROMPT, "--size", "40x48", "--solver", "ddim", "--dtype", "bf16")
+        ours = image(WORK / "plain", "--prompt", PROMPT, "--size", "40x48", "--solver", "ddim", "--dtype", "bf16")
         error, limit = (np.sqrt(np.mean((made - exact) ** 2)) for made in (ours, theirs))
         self.assertGreater(error, 0, "in fp32 all the same")
         self.assertLessEqual(error, 1.1 * limit)
@@ -258,7 +258,7 @@ class PipelineParity(unittest.TestCase):
         pipeline = of_kind(StableDiffusionInpaintPipeline, parts)
         only_masked = parts is self.inpainting and strength == 1  # is encoded
         expected = run_pipeline(pipeline, solver, int(only_masked), image=self.init, mask_image=Image.open(WORK / mask), strength=strength, height=40, width=48)
-        ours = picture(folder, "--prompt", PROMPT, "--init", WORK / "init.png", "--mask", WORK / mask, "--strength", strength,
+        ours = image(folder, "--prompt", PROMPT, "--init", WORK / "init.png", "--mask", WORK / mask, "--strength", strength,
                        "--solver", solver)
         self.assert_same(ours, expected)
         return ours
@@ -273,37 +273,37 @@ class PipelineParity(unittest.TestCase):
             with self.subTest(solver=solver, strength=strength):
                 self.compare_inpainting(self.inpainting, WORK / "inpainting", solver, strength)
 
-    def test_masks_of_any_size_and_colour(self):
+    def test_masks_of_any_size_and_color(self):
         blurred = np.linspace(0, 255, 30 * 20).reshape(20, 30).astype(np.uint8)
-        Image.fromarray(blurred).save(WORK / "grey.png")
-        colours = np.random.default_rng(1).integers(0, 255, (55, 44, 3)).astype(np.uint8)
-        Image.fromarray(colours).save(WORK / "colours.png")
-        for mask in ("grey.png", "colours.png"):
+        Image.fromarray(blurred).save(WORK / "gray.png")
+        colors = np.random.default_rng(1).integers(0, 255, (55, 44, 3)).astype(np.uint8)
+        Image.fromarray(colors).save(WORK / "colors.png")
+        for mask in ("gray.png", "colors.png"):
             self.compare_inpainting(self.plain, WORK / "plain", "ddim", 0.6, mask)
         holes = np.zeros((40, 48, 4), np.uint8)  # white strokes on nothing
         holes[8:30, 10:37] = 255
         Image.fromarray(holes).save(WORK / "strokes.png")
         arguments = ("--prompt", PROMPT, "--init", WORK / "init.png")
-        np.testing.assert_array_equal(picture(WORK / "plain", *arguments, "--mask", WORK / "strokes.png"),
-                                      picture(WORK / "plain", *arguments, "--mask", WORK / "mask.png"))
+        np.testing.assert_array_equal(image(WORK / "plain", *arguments, "--mask", WORK / "strokes.png"),
+                                      image(WORK / "plain", *arguments, "--mask", WORK / "mask.png"))
 
-    @unittest.skipIf(os.environ.get("KESSOKU_DEVICE") == "cuda", "group norms of one channel make large errors of rounding out of a uniform picture")
+    @unittest.skipIf(os.environ.get("KESSOKU_DEVICE") == "cuda", "group norms of one channel make large errors of rounding out of a uniform image")
     def test_an_inpainting_model_without_a_mask_paints_all(self):
         white = Image.new("L", (48, 40), 255)
         white.save(WORK / "white.png")
         expected = self.compare_inpainting(self.inpainting, WORK / "inpainting", "ddim", 1.0, "white.png")
-        np.testing.assert_array_equal(picture(WORK / "inpainting", "--prompt", PROMPT, "--size", "48x40", "--solver", "ddim"), expected)
+        np.testing.assert_array_equal(image(WORK / "inpainting", "--prompt", PROMPT, "--size", "48x40", "--solver", "ddim"), expected)
 
     def test_the_original_is_kept_outside_the_mask(self):
         original = np.asarray(self.init).astype(int)
         mask = np.asarray(self.mask) > 127
         arguments = (WORK / "plain", "--prompt", PROMPT, "--init", WORK / "init.png", "--mask", WORK / "mask.png")
-        made = picture(*arguments)
+        made = image(*arguments)
         self.assertGreater(np.abs(made - original)[~mask].max(), 2)
-        exact = picture(*arguments, "--keep-original", "--feather", 0)
+        exact = image(*arguments, "--keep-original", "--feather", 0)
         np.testing.assert_array_equal(exact[~mask], original[~mask])
         np.testing.assert_array_equal(exact[mask], made[mask])
-        soft = picture(*arguments, "--keep-original", "--feather", 3)
+        soft = image(*arguments, "--keep-original", "--feather", 3)
         near = np.asarray(Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(7))) > 0
         np.testing.assert_array_equal(soft[~near], original[~near])
         np.testing.assert_array_equal(soft[mask], made[mask])

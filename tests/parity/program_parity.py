@@ -82,8 +82,8 @@ def main() -> None:
 
     pipeline = StableDiffusionPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
-    picture = pipeline("a cat", num_inference_steps=2, guidance_scale=4).images[0]
-    assert picture.size == (64, 64), picture.size
+    image = pipeline("a cat", num_inference_steps=2, guidance_scale=4).images[0]
+    assert image.size == (64, 64), image.size
     compare_forward(program, model, folder, pipeline)
 
     run(program, "init", "--preset", "tiny", model, "--tokenizer", tokenizer, expect=64)

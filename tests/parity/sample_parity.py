@@ -1,4 +1,4 @@
-"""`kessoku sample` against diffusers' StableDiffusionPipeline: same weights, latents and solver, same picture.
+"""`kessoku sample` against diffusers' StableDiffusionPipeline: same weights, latents and solver, same image.
 
     sample_parity.py KESSOKU WORK_FOLDER
 """
@@ -59,22 +59,22 @@ class SampleParity(unittest.TestCase):
         self.sample_ok(self.model, *prompts, "--negative", NEGATIVE, "--latents", WORK / "latents.safetensors",
                        "--solver", solver, "--steps", steps, "--cfg", cfg, "--size", "48x32", "--out", out,
                        "--batch", 2, "--threads", 1)
-        for i, picture in enumerate(theirs):
+        for i, image in enumerate(theirs):
             ours = pixels(out / f"{i:05}.png")
-            expected = np.rint(picture * 255).astype(int)
-            self.assertGreater(expected.std(), 15, "a flat picture would prove nothing")
-            self.assertLessEqual(np.abs(ours - expected).max(), 2, f"{solver}, picture {i}")
+            expected = np.rint(image * 255).astype(int)
+            self.assertGreater(expected.std(), 15, "a flat image would prove nothing")
+            self.assertLessEqual(np.abs(ours - expected).max(), 2, f"{solver}, image {i}")
 
-    def test_every_solver_gives_diffusers_picture(self):
+    def test_every_solver_gives_diffusers_image(self):
         for solver in SOLVERS:
             with self.subTest(solver):
                 self.compare(solver, 10, 5.0, WORK / solver)
 
-    def test_no_guidance_gives_diffusers_picture(self):
+    def test_no_guidance_gives_diffusers_image(self):
         self.compare("ddim", 6, 1.0, WORK / "unguided")
 
     def test_prompt_file_metadata_grid_and_batches(self):
-        """A picture depends on its own seed, not on the batch that it is made in."""
+        """An image depends on its own seed, not on the batch that it is made in."""
         common = [self.model, "--prompts", WORK / "prompts.txt", "--steps", 3, "--cfg", 2.5, "--seed", 40]
         self.sample_ok(*common, "--out", WORK / "together")
         self.sample_ok(*common, "--out", WORK / "apart", "--batch", 1, "--columns", 1)
@@ -102,7 +102,7 @@ class SampleParity(unittest.TestCase):
             ([self.model, "--prompt", "x", "--size", "big"], "WIDTHxHEIGHT"),
             ([self.model], "--prompt"),
             ([self.model, "--prompt", "x", "--solver", "heun"], "heun"),
-            ([self.model, "--prompt", "x", "--latents", WORK / "latents.safetensors"], "there are 1 pictures to make"),
+            ([self.model, "--prompt", "x", "--latents", WORK / "latents.safetensors"], "there are 1 images to make"),
             ([WORK, "--prompt", "x"], "model_index.json"),
             ([WORK / "nowhere", "--prompt", "x"], "no such file or folder"),
             ([self.model, "--prompts", WORK / "nowhere.txt"], "nowhere.txt"),

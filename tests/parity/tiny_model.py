@@ -1,4 +1,4 @@
-"""A Stable Diffusion model of diffusers that is small enough for tests, with pictures that depend on everything."""
+"""A Stable Diffusion model of diffusers that is small enough for tests, with images that depend on everything."""
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ def tiny_pipeline(seed=3, in_channels=4, levels=2) -> StableDiffusionPipeline:
                         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3)
     text_encoder = CLIPTextModel(CLIPTextConfig(vocab_size=49408, hidden_size=32, intermediate_size=64,
                                                 num_hidden_layers=2, num_attention_heads=4))
-    with torch.no_grad():  # fresh weights give grey pictures, and a UNet that hardly looks at the text
+    with torch.no_grad():  # fresh weights give gray images, and a UNet that hardly looks at the text
         vae.decoder.conv_out.weight *= 4
         vae.encoder.conv_out.weight *= 10
         unet.conv_out.weight *= 3

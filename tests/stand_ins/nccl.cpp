@@ -1,7 +1,7 @@
 // Stands in for libnccl.so.2 on a machine without GPUs: the same calls over host memory that the
 // processes of one host share. Each call is noted; what KESSOKU_STAND_IN_FAULT names goes wrong:
 //
-//     init          no rank ever gets through initialisation
+//     init          no rank ever gets through initialization
 //     refuse:N      call N (1, 2, …) of a collective returns an error
 //     lose:N        the connection is lost at call N: the error comes asynchronously, the stream
 //     hangs hang:N        call N never ends, without an error

@@ -1,0 +1,67 @@
+#include "base/random_access_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/system_error.h"
+
+namespace kessoku {
+
+RandomAccessFile::RandomAccessFile(const std::filesystem::path& path, Mode mode) : path_(path) {
+  descriptor_ = ::open(path.c_str(), (mode == Mode::kRead ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+  struct stat status {};
+  if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
+    const std::string reason = descriptor_ < 0 ? std::strerror(errno) : "not a regular file";
+    if (descriptor_ >= 0) ::close(descriptor_);
+    throw DataError(fmt::format("{}: cannot be opened: {}", path.string(), reason));
+  }
+  size_ = static_cast<uint64_t>(status.st_size);
+}
+
+RandomAccessFile::~RandomAccessFile() { ::close(descriptor_); }
+
+void RandomAccessFile::read(uint64_t at, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(at));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      throw DataError(fmt::format("{}: cannot be read at byte {}: {}", path_.string(), at,
+                                  got == 0 ? "the file has become shorter" : std::strerror(errno)));
+    }
+    out = out.subspan(static_cast<size_t>(got));
+    at += static_cast<uint64_t>(got);
+  }
+}
+
+void RandomAccessFile::write(uint64_t at, std::span<const std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t put = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(at));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw_system("write", path_);
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    at += static_cast<uint64_t>(put);
+  }
+}
+
+void RandomAccessFile::reserve(uint64_t bytes) const {
+  if (bytes == 0 || ::fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) == 0) return;
+  if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) {
+    throw_system(fmt::format("take {} bytes of disk space", bytes).c_str(), path_);
+  }
+}
+
+void RandomAccessFile::begin_flush() const {
+  ::sync_file_range(descriptor_, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+void RandomAccessFile::flush() const {
+  if (::fsync(descriptor_) != 0) throw_system("flush to disk", path_);
+}
+
+}  // namespace kessoku

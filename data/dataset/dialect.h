@@ -1,0 +1,55 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+
+#include "data/dataset/everydream2_config.h"
+#include "data/dataset/folder_lister.h"
+
+namespace kessoku::data {
+
+/// The dialects' readers: each fills the builder from the folders below its root. docs/datasets.md
+/// describes them. They throw DataError for damaged files.
+void read_everydream2(DatasetBuilder& builder);
+void read_everydream1(DatasetBuilder& builder);
+/// `weights` is the CSV of weights; without one the weights are those of multiply.txt.
+void read_screenshot_pipeline(DatasetBuilder& builder, const std::filesystem::path& weights);
+void read_kohya(DatasetBuilder& builder);
+
+/// The dialects' lists of images; the builder's root is the folder of the list.
+void read_everydream2_manifest(DatasetBuilder& builder, const std::filesystem::path& manifest);
+void read_kohya_metadata(DatasetBuilder& builder, const std::filesystem::path& metadata);
+
+/// Says what an image's caption is if no file that EveryDream2 reads does; nothing: ask its name.
+using OtherCaption = std::function<std::optional<ImageConfig>(
+    const Folder& folder, const std::string& image, const Sidecars& sidecars)>;
+/// What a dialect that builds on EveryDream2's rules has of its own.
+struct EveryDream2Options {
+  OtherCaption other_caption{};
+  bool use_multiply_files = true;  ///< else multiply.txt is left out, with a warning
+};
+void read_everydream2_tree(DatasetBuilder& builder, const EveryDream2Options& options);
+
+/// The path of an image in a list: relative to the root where it lies below it.
+std::string source_of(const DatasetBuilder& builder, const std::string& path);
+
+/// What an image's name says, with a warning if an underscore cuts it.
+std::string caption_from_name(DatasetBuilder& builder, const std::string& source);
+
+/// A source of configs whose warnings go to the builder; `relative` is how they call the file.
+ConfigSource config_source(DatasetBuilder& builder, const std::filesystem::path& file,
+                           const std::string& relative);
+
+/// Adds the image with what `config` says about it.
+void add_image(DatasetBuilder& builder, const std::string& source, const ImageConfig& config);
+
+/// Lists the folder's broken images among the skipped, and warns of formats that the dialect's own
+/// trainer would not read.
+void report_odd_files(DatasetBuilder& builder, const Folder& folder);
+
+/// A file of one number, such as multiply.txt. A weight that is silently 1 would spoil the mixture,
+/// so for what is no number from `least` to `most` DataError is thrown.
+double read_number_file(const std::filesystem::path& path, double least, double most);
+
+}  // namespace kessoku::data

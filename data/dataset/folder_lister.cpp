@@ -1,0 +1,94 @@
+#include "data/dataset/folder_lister.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "data/captions/caption.h"
+
+namespace kessoku::data {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kImageExtensions[] = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".jfif"};
+constexpr std::string_view kNewExtensions[] = {".gif", ".avif", ".heif", ".heic", ".tif", ".tiff"};
+
+void add_entry(const fs::directory_entry& entry, Folder& folder) {
+  std::string name = entry.path().filename().string();
+  if (name.starts_with('.')) return;
+  std::error_code broken_link;
+  if (entry.is_directory(broken_link)) {
+    folder.folders.push_back(std::move(name));
+  } else if (entry.is_regular_file(broken_link)) {
+    folder.files.push_back(std::move(name));
+  } else {
+    folder.broken.push_back(std::move(name));
+  }
+}
+
+}  // namespace
+
+std::string Folder::below(const std::string& name) const {
+  return relative == "." ? name : relative + "/" + name;
+}
+
+bool is_image_name(const std::string& name) {
+  return std::ranges::find(kImageExtensions, extension_of(name)) != std::end(kImageExtensions) ||
+         is_new_format(name);
+}
+
+bool is_new_format(const std::string& name) {
+  return std::ranges::find(kNewExtensions, extension_of(name)) != std::end(kNewExtensions);
+}
+
+std::optional<Folder> FolderLister::list(const std::string& relative) {
+  const fs::path root = builder_.root();
+  Folder folder{.path = relative == "." ? root : root / relative, .relative = relative};
+  struct stat status {};
+  if (::stat(folder.path.c_str(), &status) == 0 &&
+      !visited_.emplace(status.st_dev, status.st_ino).second) {
+    builder_.warn(relative, "a link to a folder that is read already, not followed");
+    return std::nullopt;
+  }
+  std::error_code error;
+  fs::directory_iterator entries(folder.path, error);
+  for (; !error && entries != fs::directory_iterator(); entries.increment(error))
+    add_entry(*entries, folder);
+  if (error) {
+    if (relative == ".")
+      throw DataError(
+          fmt::format("{}: cannot read the folder: {}", root.string(), error.message()));
+    builder_.skip(relative, "cannot read the folder: " + error.message());
+    return std::nullopt;
+  }
+  std::ranges::sort(folder.files);
+  std::ranges::sort(folder.folders);
+  return folder;
+}
+
+Sidecars::Sidecars(const Folder& folder) {
+  for (const std::string& name : folder.files) {
+    if (is_image_name(name)) continue;
+    // Of names that differ in case or form only, the plain one counts, or else the first.
+    const std::string key = compose(stem_of(name) + extension_of(name));
+    if (key == name) {
+      names_.insert_or_assign(key, name);
+    } else {
+      names_.emplace(key, name);
+    }
+  }
+}
+
+std::optional<std::string> Sidecars::find(const std::string& stem,
+                                          const std::string& extension) const {
+  if (names_.empty()) return std::nullopt;
+  const auto found = names_.find(compose(stem + extension));
+  if (found == names_.end()) return std::nullopt;
+  return found->second;
+}
+
+}  // namespace kessoku::data

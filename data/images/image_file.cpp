@@ -1,0 +1,173 @@
+#include "data/images/image_file.h"
+
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include <vips/vips8>
+
+#include "base/error.h"
+#include "data/images/jpeg.h"
+
+namespace kessoku::data {
+
+using vips::VImage;
+using vips::VOption;
+
+namespace {
+
+/// libvips' log as one line.
+std::string reason(const vips::VError& error) {
+  std::string text = error.what();
+  vips_error_clear();
+  while (text.ends_with('\n')) text.pop_back();
+  for (size_t end = 0; (end = text.find('\n', end)) != text.npos;) text.replace(end, 1, "; ");
+  return text.empty() ? "cannot be decoded" : "cannot be decoded: " + text.substr(0, 200);
+}
+
+/// libvips' errors as ours.
+template <typename Work>
+auto guarded(const Work& work) {
+  try {
+    return work();
+  } catch (const vips::VError& error) {
+    throw DataError(reason(error));
+  }
+}
+
+/// Whether `magic` stands at `place`.
+bool has(std::string_view bytes, size_t place, std::string_view magic) {
+  return bytes.size() >= place && bytes.substr(place).starts_with(magic);
+}
+
+bool is_heif(std::string_view bytes) {
+  if (!has(bytes, 4, "ftyp") || bytes.size() < 12) return false;
+  constexpr std::string_view kBrands[] = {"avif", "avis", "heic", "heix", "heim",
+                                          "heis", "hevc", "mif1", "msf1"};
+  return std::ranges::find(kBrands, bytes.substr(8, 4)) != std::end(kBrands);
+}
+
+/// The loader is chosen here by the first bytes, not by libvips: some of its other loaders run
+/// interpreters. Reads the header only.
+VImage open_image(std::string_view bytes) {
+  VipsBlob* blob = vips_blob_new(nullptr, bytes.data(), bytes.size());
+  const std::unique_ptr<VipsBlob, void (*)(VipsBlob*)> keep(
+      blob, [](VipsBlob* b) { vips_area_unref(VIPS_AREA(b)); });
+  // Random access decodes all of the file before the first pixel is used: damage anywhere is
+  // noticed.
+  VOption* options =
+      VImage::option()->set("access", VIPS_ACCESS_RANDOM)->set("fail_on", VIPS_FAIL_ON_ERROR);
+  const auto starts = [&](std::string_view magic) { return has(bytes, 0, magic); };
+  if (starts("\xFF\xD8\xFF")) return VImage::jpegload_buffer(blob, options);
+  if (starts("\x89PNG")) return VImage::pngload_buffer(blob, options);
+  if (starts("RIFF") && has(bytes, 8, "WEBP")) return VImage::webpload_buffer(blob, options);
+  if (starts("GIF8")) return VImage::gifload_buffer(blob, options);
+  if (starts("BM")) return VImage::magickload_buffer(blob, options);
+  if (starts({"II*\0", 4}) || starts({"MM\0*", 4}) || starts({"II+\0", 4}) || starts({"MM\0+", 4}))
+    return VImage::tiffload_buffer(blob, options);
+  if (is_heif(bytes)) return VImage::heifload_buffer(blob, options);
+  delete options;
+  throw DataError(bytes.empty() ? "the file is empty"
+                                : "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIF file");
+}
+
+bool has_profile(const VImage& image) { return image.get_typeof(VIPS_META_ICC_NAME) != 0; }
+
+/// By the embedded profile if there is one.
+VImage to_srgb_bytes(VImage image) {
+  if (has_profile(image)) {
+    try {
+      // The one intent that all profiles have.
+      image = image.icc_transform("srgb", VImage::option()
+                                              ->set("embedded", true)
+                                              ->set("depth", 8)
+                                              ->set("intent", VIPS_INTENT_PERCEPTUAL));
+    } catch (const vips::VError&) {
+      vips_error_clear();  // a broken profile: the numbers are most likely sRGB
+    }
+  }
+  image = image.colourspace(VIPS_INTERPRETATION_sRGB);
+  if (image.bands() != 3) throw DataError(fmt::format("{} color channels", image.bands()));
+  return image.cast(VIPS_FORMAT_UCHAR);
+}
+
+VImage flatten(const VImage& image, const Color& background) {
+  if (!image.has_alpha()) return to_srgb_bytes(image);
+  const int last = image.bands() - 1;
+  VImage alpha = image.extract_band(last);
+  const double opaque = image.interpretation() == VIPS_INTERPRETATION_RGB16 ||
+                                image.interpretation() == VIPS_INTERPRETATION_GREY16
+                            ? 65535
+                            : 255;
+  alpha = alpha.linear(255 / opaque, 0, VImage::option()->set("uchar", true));
+  const VImage color = to_srgb_bytes(image.extract_band(0, VImage::option()->set("n", last)));
+  const std::vector<double> behind(background.begin(), background.end());
+  return color.bandjoin(alpha).flatten(VImage::option()->set("background", behind));
+}
+
+at::Tensor to_tensor(const VImage& image) {
+  const at::Tensor pixels = at::empty({image.height(), image.width(), 3}, at::kByte);
+  VImage memory = VImage::new_from_memory(pixels.data_ptr(), pixels.nbytes(), image.width(),
+                                          image.height(), 3, VIPS_FORMAT_UCHAR);
+  image.write(memory);
+  return pixels;
+}
+
+VImage from_tensor(const at::Tensor& pixels) {
+  const VImage image =
+      VImage::new_from_memory(pixels.data_ptr(), pixels.nbytes(), static_cast<int>(pixels.size(1)),
+                              static_cast<int>(pixels.size(0)), 3, VIPS_FORMAT_UCHAR);
+  return image.copy(VImage::option()->set("interpretation", VIPS_INTERPRETATION_sRGB));
+}
+
+}  // namespace
+
+struct ImageFile::Impl {
+  std::string_view bytes;
+  VImage image;
+  Turn turn;
+  bool plain_jpeg = false;  ///< decode_jpeg takes it
+};
+
+ImageFile::ImageFile(std::string_view bytes, uint64_t most_pixels)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->bytes = bytes;
+  vips_error_clear();  // all threads have one log: what is there is not about this image
+  guarded([&] { impl_->image = open_image(bytes); });
+  VImage& image = impl_->image;
+  const auto w = static_cast<uint64_t>(image.width()), h = static_cast<uint64_t>(image.height());
+  if (w * h > most_pixels) {
+    throw DataError(fmt::format("{}x{} pixels are more than the {} that are taken (--max-pixels)",
+                                w, h, most_pixels));
+  }
+  if (image.get_typeof(VIPS_META_ORIENTATION) != 0) {
+    impl_->turn = Turn::from_exif(guarded([&] { return image.get_int(VIPS_META_ORIENTATION); }));
+  }
+  impl_->plain_jpeg =
+      bytes.starts_with("\xFF\xD8\xFF") && (image.bands() == 3 || image.bands() == 1);
+}
+
+ImageFile::~ImageFile() = default;
+
+int64_t ImageFile::width() const { return impl_->image.width(); }
+int64_t ImageFile::height() const { return impl_->image.height(); }
+const Turn& ImageFile::turn() const { return impl_->turn; }
+bool ImageFile::can_shrink() const { return impl_->plain_jpeg; }
+
+at::Tensor ImageFile::decode(int shrink, const Color& background) const {
+  if (impl_->plain_jpeg) return decode_jpeg(impl_->bytes, width(), height(), shrink);
+  return guarded([&] { return to_tensor(flatten(impl_->image, background)); });
+}
+
+at::Tensor ImageFile::to_srgb(at::Tensor pixels) const {
+  if (!impl_->plain_jpeg || !has_profile(impl_->image)) return pixels;
+  return guarded([&] {
+    VImage image = from_tensor(pixels);
+    if (impl_->image.bands() == 1) image = image.extract_band(0);
+    size_t size = 0;
+    const void* profile = impl_->image.get_blob(VIPS_META_ICC_NAME, &size);
+    image.set(VIPS_META_ICC_NAME, nullptr, const_cast<void*>(profile), size);
+    return to_tensor(to_srgb_bytes(image));
+  });
+}
+
+}  // namespace kessoku::data

@@ -1,0 +1,223 @@
+#include "model/weights/stored_weights.h"
+
+#include <c10/core/GradMode.h>
+#include <c10/core/ScalarType.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/error.h"
+#include "base/json_fields.h"
+
+namespace kessoku::model {
+
+using nlohmann::json;
+using std::filesystem::path;
+
+namespace {
+
+/// Tensors that some files carry and no network here has: 0, 1, 2 … as numbers of positions, and
+/// what CLIP needs to compare texts with images.
+bool is_ignored(const std::string& name) {
+  return name.ends_with("position_ids") || name == "text_projection.weight" ||
+         name == "logit_scale";
+}
+
+/// The name that diffusers and transformers use today for a tensor of an older or a newer file.
+std::string current_name(std::string name) {
+  // transformers 5 writes text encoders without the prefix.
+  for (const char* part : {"embeddings.", "encoder.layers.", "final_layer_norm."}) {
+    if (name.starts_with(part)) return "text_model." + name;
+  }
+  // diffusers before 0.15 called the autoencoder's attention so.
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kOldAttention{
+      {{".query.", ".to_q."},
+       {".key.", ".to_k."},
+       {".value.", ".to_v."},
+       {".proj_attn.", ".to_out.0."}}};
+  for (const auto& [old_part, new_part] : kOldAttention) {
+    const size_t at = name.find(old_part);
+    if (at != std::string::npos) name.replace(at, old_part.size(), new_part);
+  }
+  return name;
+}
+
+void add_tensor(StoredWeights& weights, const std::shared_ptr<const WeightFile>& file,
+                const std::string& name) {
+  if (is_ignored(name)) return;
+  const auto [place, added] =
+      weights.tensors.emplace(current_name(name), StoredWeights::Place{file, name});
+  if (!added) {
+    throw DataError(fmt::format("{}: tensors \"{}\" and \"{}\" are the same weight",
+                                file->path().string(), place->second.name, name));
+  }
+}
+
+std::shared_ptr<const WeightFile> share(WeightFile file) {
+  return std::make_shared<const WeightFile>(std::move(file));
+}
+
+/// {"weight_map": {tensor: file beside the index}}.
+StoredWeights open_index(const path& index) {
+  StoredWeights weights{.where = index};
+  const json parsed = read_json_file(index.string());
+  const auto map = parsed.find("weight_map");
+  if (map == parsed.end() || !map->is_object()) {
+    throw DataError(
+        fmt::format("{}: \"weight_map\" must name a file for each tensor", index.string()));
+  }
+  std::map<std::string, std::shared_ptr<const WeightFile>> files;
+  for (const auto& [tensor, value] : map->items()) {
+    const std::string name = value.is_string() ? value.get<std::string>() : "";
+    if (name.empty() || name != path(name).filename() || name == "..") {
+      throw DataError(fmt::format("{}: the file of tensor \"{}\" must be one beside the index",
+                                  index.string(), tensor));
+    }
+    auto& file = files[name];
+    if (!file) file = share(open_weight_file(index.parent_path() / name));
+    file->entry(tensor);  // must be there
+    add_tensor(weights, file, tensor);
+  }
+  return weights;
+}
+
+path find_folder_file(const path& folder, const std::string& stem) {
+  const std::string torch_stem = stem == "model" ? "pytorch_model" : stem;
+  const std::string safetensors = stem + ".safetensors", bin = torch_stem + ".bin";
+  for (const std::string& name :
+       {safetensors, safetensors + ".index.json", stem + ".fp16.safetensors",
+        safetensors + ".index.fp16.json", bin, bin + ".index.json", torch_stem + ".fp16.bin",
+        bin + ".index.fp16.json"}) {
+    if (std::filesystem::exists(folder / name)) return folder / name;
+  }
+  throw UsageError(
+      fmt::format("{}: there is neither {} nor {}, nor a variant fp16 or an index of "
+                  "either",
+                  folder.string(), safetensors, bin));
+}
+
+std::string shape_text(at::IntArrayRef shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+/// Matrices were 1×1 convolutions in some files.
+bool is_same_matrix(at::IntArrayRef found, at::IntArrayRef expected) {
+  return expected.size() == 2 && found.size() > 2 && found.slice(0, 2) == expected &&
+         std::ranges::all_of(found.slice(2), [](int64_t side) { return side == 1; });
+}
+
+/// What is wrong with a tensor; empty if nothing is.
+std::string find_mismatch(const Parameter& expected, const StoredWeights::Place& place) {
+  const WeightEntry& entry = place.file->entry(place.name);
+  const at::IntArrayRef found = entry.shape, wanted = expected.tensor.sizes();
+  if (found != wanted && !is_same_matrix(found, wanted)) {
+    return fmt::format("has shape {}, but the config asks for {}", shape_text(found),
+                       shape_text(wanted));
+  }
+  if (!c10::isFloatingType(entry.dtype)) {
+    return fmt::format("is of {}, but weights are floating-point numbers",
+                       c10::toString(entry.dtype));
+  }
+  return {};
+}
+
+/// `place`'s tensor in `dtype`. Throws DataError if a finite value would become infinite.
+at::Tensor convert(const at::Tensor& tensor, at::ScalarType dtype,
+                   const StoredWeights::Place& place) {
+  if (tensor.scalar_type() == dtype) return tensor;
+  at::Tensor converted = tensor.to(dtype);
+  // Only a narrower exponent can overflow.
+  if (dtype == at::kHalf && tensor.numel() > 0 && !converted.isfinite().all().item<bool>() &&
+      tensor.isfinite().all().item<bool>()) {
+    throw DataError(
+        fmt::format("{}: tensor \"{}\" holds values up to {}, which do not fit into f16; take bf16",
+                    place.file->path().string(), place.name, tensor.abs().max().item<double>()));
+  }
+  return converted;
+}
+
+}  // namespace
+
+StoredWeights named_weights(std::shared_ptr<const WeightFile> file) {
+  StoredWeights weights{.where = file->path()};
+  for (const auto& [name, entry] : file->entries()) add_tensor(weights, file, name);
+  return weights;
+}
+
+StoredWeights open_folder_weights(const path& folder, const std::string& stem) {
+  const path file = find_folder_file(folder, stem);
+  return file.extension() == ".json" ? open_index(file)
+                                     : named_weights(share(open_weight_file(file)));
+}
+
+WeightProblems compare_weights(const Parameters& expected, const StoredWeights& stored) {
+  WeightProblems problems;
+  std::set<std::string_view> known;
+  const auto line = [](const path& file, const std::string& name, const std::string& problem) {
+    return fmt::format("{}: tensor \"{}\" {}", file.string(), name, problem);
+  };
+  for (const Parameter& parameter : expected) {
+    known.insert(parameter.name);
+    const auto found = stored.tensors.find(parameter.name);
+    if (found == stored.tensors.end()) {
+      const std::string name = stored.spelling ? stored.spelling(parameter.name) : parameter.name;
+      problems.missing.push_back(
+          line(stored.where, name, shape_text(parameter.tensor.sizes()) + " is missing"));
+      continue;
+    }
+    const StoredWeights::Place& place = found->second;
+    const std::string mismatch = find_mismatch(parameter, place);
+    if (mismatch.empty()) continue;
+    problems.mismatched.push_back(line(place.file->path(), place.name, mismatch));
+  }
+  for (const auto& [name, place] : stored.tensors) {
+    if (known.contains(name)) continue;
+    problems.unexpected.push_back(line(place.file->path(), place.name,
+                                       "is not part of the network that the config describes"));
+  }
+  return problems;
+}
+
+void check_weights(const Parameters& expected, const StoredWeights& stored) {
+  const WeightProblems problems = compare_weights(expected, stored);
+  for (const auto* lines : {&problems.mismatched, &problems.missing, &problems.unexpected}) {
+    if (lines->empty()) continue;
+    throw DataError(lines->size() == 1
+                        ? lines->front()
+                        : fmt::format("{} (and {} more)", lines->front(), lines->size() - 1));
+  }
+}
+
+void load_weights(const Parameters& parameters, const StoredWeights& stored) {
+  check_weights(parameters, stored);
+  const c10::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : parameters) {
+    const auto& [file, stored_name] = stored.tensors.at(name);
+    tensor.copy_(file->tensor(stored_name).reshape(tensor.sizes()));
+    file->release(stored_name);  // or the weights would be in memory twice
+  }
+}
+
+void load_weights(const Parameters& parameters, const path& folder, const std::string& stem) {
+  load_weights(parameters, open_folder_weights(folder, stem));
+}
+
+TensorOutputs outputs_of(const Parameters& expected, const StoredWeights& stored,
+                         std::optional<at::ScalarType> dtype) {
+  check_weights(expected, stored);
+  TensorOutputs outputs;
+  for (const auto& [name, tensor] : expected) {
+    const StoredWeights::Place& place = stored.tensors.at(name);
+    const at::ScalarType wanted = dtype.value_or(place.file->entry(place.name).dtype);
+    outputs.push_back({name, wanted, tensor.sizes().vec(),
+                       [place, wanted, shape = tensor.sizes().vec()] {
+                         const at::Tensor view = place.file->tensor(place.name).reshape(shape);
+                         return convert(view, wanted, place).contiguous();
+                       },
+                       [place] { place.file->release(place.name); }});
+  }
+  return outputs;
+}
+
+}  // namespace kessoku::model

@@ -1,0 +1,280 @@
+#include "runtime/checkpoint/checkpoint_writer.h"
+
+#include <ATen/ops/zeros.h>
+#include <c10/util/ParallelGuard.h>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/output_file.h"
+#include "model/stable_diffusion/model_writer.h"
+#include "model/weights/safetensors.h"
+#include "runtime/checkpoint/resume_changes.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+at::ScalarType weights_dtype(const RunConfig& config) {
+  if (config.checkpoint.weights_dtype == "fp32") return at::kFloat;
+  return config.checkpoint.weights_dtype == "bf16" ? at::kBFloat16 : at::kHalf;
+}
+
+json ranges_json(const std::vector<Range>& ranges) {
+  json listed = json::array();
+  for (const Range& range : ranges) listed.push_back({range.begin, range.end});
+  return listed;
+}
+
+/// Where a writer leaves what the manifest is to say of its part.
+fs::path part_file(const fs::path& folder, int rank) {
+  return folder / fmt::format("part-{:05}.json", rank);
+}
+
+/// Bytes [begin, end) of a file of `size` that rank `rank` writes. Parts meet at whole MiB: hosts
+/// that share a page of a network file system overwrite what the other has of it.
+std::pair<uint64_t, uint64_t> span_of(uint64_t size, const Communicator& communicator) {
+  constexpr uint64_t kUnit = uint64_t{1} << 20;
+  const auto ranks = static_cast<uint64_t>(communicator.size());
+  const auto boundary = [&](uint64_t rank) {
+    return std::min(size, (size / kUnit * rank + ranks - 1) / ranks * kUnit);
+  };
+  const auto rank = static_cast<uint64_t>(communicator.rank());
+  return {boundary(rank), rank + 1 == ranks ? size : boundary(rank + 1)};
+}
+
+/// The trained parameters of which this rank writes something.
+std::set<std::string> written_names(const model::StableDiffusion& model, at::ScalarType dtype,
+                                    const Communicator& communicator) {
+  std::set<std::string> names;
+  for (const auto& [file, tensors] : model::weight_files_of(model::output_of(model, dtype))) {
+    const model::SafetensorsImage image(tensors, model::kFolderMetadata);
+    const auto [begin, end] = span_of(image.size(), communicator);
+    for (const std::string& name : image.names_in(begin, end))
+      names.insert(fs::path(file).begin()->string() + "." + name);
+  }
+  return names;
+}
+
+/// Writes bytes [begin, end) of the file that `image` is.
+FilePart write_span(const fs::path& folder, const std::string& file,
+                    const model::SafetensorsImage& image, uint64_t begin, uint64_t end) {
+  OutputFile out(folder / file, begin);
+  image.write(begin, end, [&](std::span<const std::byte> bytes) { out.write(bytes); });
+  out.finish();
+  return {file, image.size(), begin, out.bytes_written(), to_hex(out.checksum())};
+}
+
+/// Bytes of a line "NAME: 123 kB" in a file of /proc; 0 where it does not tell.
+uint64_t told_bytes(const char* file, std::string_view name) {
+  std::ifstream lines(file);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(name)) return std::stoull(line.substr(name.size())) * 1024;
+  }
+  return 0;
+}
+
+/// Whether this process, of `processes` alike on the host, may take so many bytes more, and then
+/// what it had at its peak. As Linux estimates it: true where it does not tell.
+bool fits_memory(uint64_t bytes, int processes) {
+  const uint64_t available = told_bytes("/proc/meminfo", "MemAvailable:");
+  const uint64_t peak = told_bytes("/proc/self/status", "VmHWM:");
+  const uint64_t now = told_bytes("/proc/self/status", "VmRSS:");
+  const uint64_t again = peak > now ? peak - now : 0;
+  return available == 0 || bytes * 5 / 4 + again < available / static_cast<uint64_t>(processes);
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(fs::path run, const RunConfig& config, RunIdentity identity,
+                                   const data::Store& store, const model::StableDiffusion& model,
+                                   Communicator& communicator)
+    : run_(std::move(run)),
+      config_(config),
+      identity_(std::move(identity)),
+      store_(store),
+      model_(model),
+      communicator_(communicator),
+      snapshot_(written_names(model, weights_dtype(config), communicator), weights_dtype(config)) {
+  if (!first()) return;
+  fs::create_directories(checkpoints_of(run_));
+  remove_unfinished_checkpoints(run_);
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  if (work_.valid()) work_.wait();
+}
+
+fs::path CheckpointWriter::beside_of(uint64_t step) const {
+  return checkpoints_of(run_) / (checkpoint_name(step) + ".tmp");
+}
+
+void CheckpointWriter::reserve(Trainer& trainer) {
+  if (!config_.checkpoint.background || snapshot_.has_room() ||
+      !fits_memory(snapshot_.bytes(trainer), communicator_.local_size()))
+    return;
+  snapshot_.reserve(trainer);
+  reserving_ = std::async(std::launch::async, [this] { snapshot_.touch(); });
+}
+
+void CheckpointWriter::begin(Trainer& trainer) {
+  std::error_code ignored;
+  if (first()) {
+    fs::remove_all(beside_of(trainer.steps_done()), ignored);
+    if (!fs::exists(checkpoints_of(run_), ignored)) {
+      fmt::print(stderr, "warning: {} is gone, and what was in it; it is made anew\n",
+                 checkpoints_of(run_).string());
+    }
+  }
+  layout_ = layout_of(trainer.flat());
+  reserve(trainer);
+  if (reserving_.valid()) reserving_.get();
+  // A copy that does not fit would be the end of the run: then the training waits instead.
+  at::Tensor fits = at::zeros({1}, at::kLong);
+  *fits.data_ptr<int64_t>() = snapshot_.has_room() ? 1 : 0;
+  communicator_.all_reduce(fits)->wait();
+  const bool background = *fits.data_ptr<int64_t>() == communicator_.size();
+
+  if (background) {
+    snapshot_.take(trainer);
+  } else {
+    snapshot_.borrow(trainer);
+  }
+  failed_ = complete_ = false;
+  phase_ = Phase::kParts;
+  work_ = std::async(std::launch::async, [this] { write_part(); });
+  if (!background) finish();
+}
+
+void CheckpointWriter::write_part() {
+  const c10::ParallelGuard serial(true);  // the cores belong to the training
+  const fs::path folder = beside_of(snapshot_.step());
+  fs::create_directories(folder / "state");
+  json parts = json::array();
+  parts.push_back(to_json(write_state(folder)));
+  for (const FilePart& part : write_weights(folder)) parts.push_back(to_json(part));
+  if (first()) {
+    if (ledger_.empty()) ledger_ = store_ledger(store_);
+    model::write_safetensors(folder / kLedgerFile, ledger_);
+  }
+  write_file_atomically(part_file(folder, communicator_.rank()), parts.dump());
+}
+
+FilePart CheckpointWriter::write_state(const fs::path& folder) const {
+  const model::SafetensorsImage image(snapshot_.state(),
+                                      {{"ranges", ranges_json(snapshot_.ranges()).dump()}});
+  const std::string name = state_shard_name(communicator_.rank(), communicator_.size());
+  return write_span(folder, "state/" + name, image, 0, image.size());
+}
+
+std::vector<FilePart> CheckpointWriter::write_weights(const fs::path& folder) const {
+  const model::ModelOutput output =
+      model::output_of(model_, weights_dtype(config_), snapshot_.weights());
+  if (first()) model::write_model_folder(folder, output, model::WeightFormat::kNone);
+  std::vector<FilePart> parts;
+  for (const auto& [file, tensors] : model::weight_files_of(output)) {
+    const model::SafetensorsImage image(tensors, model::kFolderMetadata);
+    const auto [begin, end] = span_of(image.size(), communicator_);
+    if (begin == end) continue;
+    fs::create_directories((folder / file).parent_path());
+    parts.push_back(write_span(folder, file, image, begin, end));
+  }
+  return parts;
+}
+
+WriterState CheckpointWriter::own_state() {
+  using namespace std::chrono_literals;
+  if (!work_.valid()) return {0, failed_};
+  if (work_.wait_for(0s) != std::future_status::ready) return {1, failed_};
+  try {
+    work_.get();
+  } catch (const std::exception& error) {
+    failed_ = true;
+    report(error);
+  }
+  return {0, failed_};
+}
+
+void CheckpointWriter::advance(const WriterState& all) {
+  if (all.unfinished > 0 || phase_ == Phase::kIdle) return;
+  const bool failed = all.failed > 0;
+  if (phase_ == Phase::kParts && !failed) {
+    phase_ = Phase::kCommit;
+    if (first()) work_ = std::async(std::launch::async, [this] { commit(); });
+    return;
+  }
+  phase_ = Phase::kIdle;
+  complete_ = !failed;
+  snapshot_.release();
+  std::error_code ignored;
+  if (failed && first()) fs::remove_all(beside_of(snapshot_.step()), ignored);
+}
+
+bool CheckpointWriter::finish() {
+  while (busy()) {
+    if (work_.valid()) work_.wait();
+    const WriterState own = own_state();
+    at::Tensor all = at::zeros({1}, at::kLong);
+    *all.data_ptr<int64_t>() = own.failed;
+    communicator_.all_reduce(all)->wait();
+    advance({0, static_cast<int>(*all.data_ptr<int64_t>())});
+  }
+  return complete_;
+}
+
+void CheckpointWriter::commit() {
+  const fs::path folder = beside_of(snapshot_.step());
+  json files = json::array();
+  std::set<std::string> listed;
+  for (int rank = 0; rank < communicator_.size(); ++rank) {
+    const fs::path file = part_file(folder, rank);
+    for (const json& part : parse_json(read_file(file), file.string())) {
+      listed.insert(part.at("file").get<std::string>());
+      files.push_back(part);
+    }
+    fs::remove(file);
+  }
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    const std::string name = fs::relative(entry.path(), folder).generic_string();
+    if (listed.contains(name)) continue;
+    fsync_path(entry.path());
+    files.push_back(to_json(describe_checkpoint_file(folder, entry.path())));
+  }
+  const uint64_t step = snapshot_.step();
+  commit_checkpoint(run_, folder, checkpoint_name(step),
+                    {{"format", kCheckpointFormat},
+                     {"step", step},
+                     {"draws", step * identity_.global_batch},
+                     {"seed", identity_.seed},
+                     {"global_batch", identity_.global_batch},
+                     {"store", digests_json(store_.digests())},
+                     {"optimizer_steps", snapshot_.optimizer_steps()},
+                     {"loss_scale", snapshot_.scaler().scale()},
+                     {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
+                     {"config", to_toml(config_)},
+                     {"world_size", communicator_.size()},
+                     {"shards", communicator_.size()},
+                     {"layout", layout_},
+                     {"files", files}});
+  try {
+    remove_old_checkpoints(run_, config_.checkpoint.keep, config_.checkpoint.keep_every_steps);
+  } catch (const fs::filesystem_error& error) {  // this one is complete all the same
+    fmt::print(stderr, "warning: an old checkpoint stays: {}\n", error.what());
+  }
+}
+
+void CheckpointWriter::report(const std::exception& error) const {
+  const std::vector<fs::path> before = list_checkpoints(run_);
+  fmt::print(
+      stderr, "kessoku (rank {}): the checkpoint of step {} is dropped: {}; {}\n",
+      communicator_.rank(), snapshot_.step(), error.what(),
+      before.empty() ? "there is none yet" : fmt::format("{} stays", before.front().string()));
+}
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "runtime/communication/collective_log.h"
+
+namespace kessoku::runtime {
+
+/// Work under way; `wait` returns when its tensors may be used, and throws what the work threw.
+class Pending {
+ public:
+  virtual ~Pending() = default;
+  virtual void wait() = 0;
+  /// Whether `wait` would return at once.
+  virtual bool done() const = 0;
+};
+
+/// Carries out operations one by one, in the order in which they were asked for, on a thread of
+/// its own: so MPI moves data while the training thread computes, and one thread alone calls it.
+class CommunicationThread {
+ public:
+  /// `set_up` and `tear_down` run on the thread, first and last. What `set_up` throws, the
+  /// constructor throws. `log` may be read by others.
+  CommunicationThread(std::function<void()> set_up, std::function<void()> tear_down,
+                      std::shared_ptr<OperationLog> log);
+  /// Ends the thread after what was asked for; see `abandon`.
+  ~CommunicationThread();
+
+  /// `work` on `bytes` bytes; it is given a function that tells whether somebody waits for it.
+  using Work = std::function<void(const std::function<bool()>& somebody_waits)>;
+  std::unique_ptr<Pending> ask(const char* name, int64_t bytes, Work work);
+  /// The thread may hang in an exchange that others have left: the process is about to end, and
+  /// the destructor must not wait for it.
+  void abandon();
+
+ private:
+  struct Task;
+  struct Shared;
+  class TaskPending;
+  static void run(std::shared_ptr<Shared> shared);
+
+  std::shared_ptr<Shared> shared_;
+  std::thread thread_;
+};
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/communication/collective_log.h"
+#include "runtime/communication/communication_thread.h"
+
+namespace kessoku::runtime {
+
+/// What a reduce-scatter's numbers travel as. Sums are f32 either way.
+enum class Wire { kFloat32, kBFloat16 };
+
+/// Collectives over all ranks of the run. Every rank must call the same ones in the same order;
+/// they are carried out in that order, in the background. Calls must not overlap in time. Tensors
+/// are contiguous, and must live and stay as they are until `wait`. Throws Error (kInternal) naming
+/// the operation if the exchange fails. Destroying a Pending without waiting is a bug.
+class Communicator {
+ public:
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+  virtual ~Communicator() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  /// Rank among those on this host, and their number.
+  virtual int local_rank() const = 0;
+  virtual int local_size() const = 0;
+
+  /// Sums over ranks, in place. f32, f64 or int64.
+  virtual std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) = 0;
+  /// `whole` (f32) has size() equal parts; the sum of part rank() over all ranks, in a fixed
+  /// order, comes into `part`, which may be whole's own part.
+  virtual std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
+                                                  Wire wire = Wire::kFloat32) = 0;
+  /// The inverse: every rank's `part` into `whole`. `part` may be whole's own part. Any dtype.
+  virtual std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) = 0;
+  /// From rank `root` to all. Any dtype.
+  virtual std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) = 0;
+  virtual void barrier() = 0;
+  /// Text from rank 0 to all.
+  std::string broadcast_text(const std::string& text);
+  /// Every rank's text, by rank.
+  std::vector<std::string> all_gather_text(const std::string& text);
+  /// The last operations, for the watchdog.
+  const std::shared_ptr<OperationLog>& log() const { return log_; }
+
+ protected:
+  Communicator() : Communicator(std::make_shared<OperationLog>()) {}
+  explicit Communicator(std::shared_ptr<OperationLog> log) : log_(std::move(log)) {}
+
+ private:
+  std::shared_ptr<OperationLog> log_;
+};
+
+/// One rank: everything is a copy at most.
+std::unique_ptr<Communicator> make_solo_communicator();
+
+/// All ranks of an mpirun; initializes MPI, and finalizes it when destroyed. At most one a process.
+std::unique_ptr<Communicator> make_mpi_communicator();
+
+/// Under mpirun (or srun with PMI) the MPI communicator, else solo.
+std::unique_ptr<Communicator> make_communicator();
+
+/// `host` while tensors are on CPUs; else one that exchanges the GPUs' tensors among themselves.
+/// `device` is this rank's; throws UsageError if others have not the same kind. `timeout` seconds
+/// as of make_nccl_communicator. Collective.
+std::unique_ptr<Communicator> connect(std::unique_ptr<Communicator> host, at::Device device,
+                                      double timeout);
+
+/// True if this process was started by mpirun, without initializing MPI.
+bool under_mpi();
+
+}  // namespace kessoku::runtime

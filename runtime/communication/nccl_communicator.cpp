@@ -1,0 +1,172 @@
+#include "runtime/communication/nccl_communicator.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
+
+#include "runtime/communication/nccl_handle.h"
+#include "runtime/communication/stream_watcher.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+ncclDataType_t number_type(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return ncclFloat32;
+    case at::kDouble:
+      return ncclFloat64;
+    case at::kLong:
+      return ncclInt64;
+    default:
+      throw std::logic_error("NCCL sums f32, f64 and int64 tensors");
+  }
+}
+
+class StreamPending : public Pending {
+ public:
+  StreamPending(std::shared_ptr<StreamOperation> operation, StreamWatch& watch)
+      : operation_(std::move(operation)), watch_(watch) {}
+  void wait() override { watch_.wait(*operation_); }
+  bool done() const override { return operation_->done; }
+
+ private:
+  std::shared_ptr<StreamOperation> operation_;
+  StreamWatch& watch_;
+};
+
+class NcclCommunicator : public Communicator {
+ public:
+  NcclCommunicator(std::unique_ptr<Communicator> host, at::Device device, double timeout)
+      : Communicator(host->log()),
+        host_(std::move(host)),
+        device_(device),
+        stream_(c10::impl::VirtualGuardImpl(device.type())
+                    .getStreamFromGlobalPool(device, /*isHighPriority=*/true)),
+        nccl_(*host_, device, timeout),
+        watch_(log(), [this] { return nccl_.failure(); }) {}
+
+  int rank() const override { return host_->rank(); }
+  int size() const override { return host_->size(); }
+  int local_rank() const override { return host_->local_rank(); }
+  int local_size() const override { return host_->local_size(); }
+  void barrier() override { host_->barrier(); }
+
+  std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
+    if (tensor.is_cpu()) return host_->all_reduce(tensor);
+    const ncclDataType_t type = number_type(tensor);
+    return enqueue("all-reduce", {tensor}, [&](ncclComm_t comm, cudaStream_t stream) {
+      return ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor), type, ncclSum,
+                           comm, stream);
+    });
+  }
+
+  std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
+                                          Wire wire) override {
+    if (whole.is_cpu()) return host_->reduce_scatter(whole, part, wire);
+    require_parts(whole, part);
+    if (whole.scalar_type() != at::kFloat) throw std::logic_error("reduce-scatter takes f32");
+    if (wire == Wire::kBFloat16) return exchange_and_sum(whole, part);
+    return enqueue("reduce-scatter", {whole, part}, [&](ncclComm_t comm, cudaStream_t stream) {
+      return ncclReduceScatter(whole.data_ptr(), part.data_ptr(), count_of(part), ncclFloat32,
+                               ncclSum, comm, stream);
+    });
+  }
+
+  std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {
+    if (whole.is_cpu()) return host_->all_gather(part, whole);
+    require_parts(whole, part);
+    return enqueue("all-gather", {whole, part}, [&](ncclComm_t comm, cudaStream_t stream) {
+      return ncclAllGather(part.data_ptr(), whole.data_ptr(), part.nbytes(), ncclInt8, comm,
+                           stream);
+    });
+  }
+
+  std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) override {
+    if (tensor.is_cpu()) return host_->broadcast(tensor, root);
+    return enqueue("broadcast", {tensor}, [&](ncclComm_t comm, cudaStream_t stream) {
+      return ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), tensor.nbytes(), ncclInt8, root,
+                           comm, stream);
+    });
+  }
+
+ private:
+  static size_t count_of(const at::Tensor& tensor) { return static_cast<size_t>(tensor.numel()); }
+
+  void require_parts(const at::Tensor& whole, const at::Tensor& part) const {
+    if (!whole.is_contiguous() || !part.is_contiguous())
+      throw std::logic_error("NCCL takes contiguous tensors");
+    if (whole.numel() != part.numel() * size() || whole.scalar_type() != part.scalar_type())
+      throw std::logic_error("the whole must be size() parts of one type");
+  }
+
+  using Calls = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
+
+  /// Once the current stream has got this far, the own one carries out `calls`, then what `after`
+  /// asks for. `tensors` are what it uses, the first the one that is exchanged.
+  std::unique_ptr<Pending> enqueue(
+      const char* name, std::vector<at::Tensor> tensors, const Calls& calls,
+      const std::function<void()>& after = [] {}) {
+    auto operation = std::make_shared<StreamOperation>();
+    operation->number = log()->ask(name, static_cast<int64_t>(tensors.front().nbytes()));
+    operation->tensors = std::move(tensors);
+    c10::Event asked(device_.type());
+    asked.record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+    const c10::StreamGuard guard(stream_);
+    asked.block(stream_);
+    nccl_.call(name, [&](ncclComm_t comm) {
+      return calls(comm, static_cast<cudaStream_t>(stream_.native_handle()));
+    });
+    after();
+    operation->end.record(stream_);
+    watch_.add(operation);
+    return std::make_unique<StreamPending>(std::move(operation), watch_);
+  }
+
+  /// Each part goes to its owner as bf16, who adds what it gets in f32, in the order that ranks on
+  /// CPUs have too. NCCL's own sum would round to bf16 at each rank that it passes.
+  std::unique_ptr<Pending> exchange_and_sum(const at::Tensor& whole, at::Tensor part) {
+    const int64_t numel = part.numel();
+    const at::Tensor sent = whole.to(at::kBFloat16);
+    const at::Tensor received = at::empty({size(), numel}, sent.options());
+    const auto exchange = [&](ncclComm_t comm, cudaStream_t stream) {
+      const auto begun = [](ncclResult_t result) {
+        return result == ncclSuccess || result == ncclInProgress;
+      };
+      ncclResult_t result = ncclGroupStart();
+      const auto count = static_cast<size_t>(numel);
+      for (int distance = 1; distance < size() && begun(result); ++distance) {
+        const int from = (rank() - distance + size()) % size(), to = (rank() + distance) % size();
+        result = ncclRecv(received[from].data_ptr(), count, ncclBfloat16, from, comm, stream);
+        if (!begun(result)) break;
+        result = ncclSend(sent.narrow(0, to * numel, numel).data_ptr(), count, ncclBfloat16, to,
+                          comm, stream);
+      }
+      const ncclResult_t end = ncclGroupEnd();
+      return begun(result) ? end : result;
+    };
+    const auto sum = [&] {
+      const at::Tensor own = whole.narrow(0, rank() * numel, numel);
+      if (own.data_ptr() != part.data_ptr()) part.copy_(own);
+      for (int distance = 1; distance < size(); ++distance)
+        part.add_(received[(rank() + distance) % size()]);
+    };
+    return enqueue("reduce-scatter", {whole, part, sent, received}, exchange, sum);
+  }
+
+  std::unique_ptr<Communicator> host_;
+  at::Device device_;
+  c10::Stream stream_;
+  NcclHandle nccl_;
+  StreamWatch watch_;  ///< last: it uses the others
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> host,
+                                                     at::Device device, double timeout) {
+  return std::make_unique<NcclCommunicator>(std::move(host), device, timeout);
+}
+
+}  // namespace kessoku::runtime

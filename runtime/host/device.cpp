@@ -1,0 +1,96 @@
+#include "runtime/host/device.h"
+
+#include <ATen/Context.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <dlfcn.h>
+
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+/// Whether this host has NVIDIA's driver.
+bool has_driver() {
+  void* driver = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (driver != nullptr) ::dlclose(driver);
+  return driver != nullptr;
+}
+
+/// How many GPUs there are, after LibTorch's CUDA library was loaded, which stays. It takes half a
+/// second and some hundred megabytes, so programs that compute on CPUs do without.
+int load_cuda() {
+  // Read by cuBLAS when it begins; without it, its sums may differ from run to run.
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  if (::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+    throw UsageError(fmt::format(
+        "device \"cuda\": LibTorch's CUDA library cannot be loaded ({}): run scripts/setup.sh on a "
+        "machine with a GPU, which installs it, or choose \"cpu\"",
+        ::dlerror()));
+  }
+  return c10::impl::hasDeviceGuardImpl(at::kCUDA)
+             ? c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount()
+             : 0;
+}
+
+/// A run that is repeated or resumed must have the same bits: exact kernels, chosen without trials,
+/// and f32 that is f32.
+void compute_exactly() {
+  at::Context& context = at::globalContext();
+  context.setDeterministicAlgorithms(true, /*warn_only=*/true);
+  context.setDeterministicFillUninitializedMemory(false);
+  context.setDeterministicCuDNN(true);
+  context.setBenchmarkCuDNN(false);
+  context.setAllowTF32CuDNN(false);
+}
+
+}  // namespace
+
+at::Device choose_device(std::string wanted, int local_rank, int local_size) {
+  const char* usual = std::getenv("KESSOKU_DEVICE");
+  if (wanted == "auto" && usual != nullptr) wanted = usual;
+  if (wanted != "auto" && wanted != "cuda" && wanted != "cpu")
+    throw UsageError(fmt::format("KESSOKU_DEVICE is \"{}\": choose auto, cuda or cpu", wanted));
+  if (wanted == "cpu" || (wanted == "auto" && !has_driver())) return at::kCPU;
+  const int gpus = load_cuda();
+  if (gpus == 0 && wanted == "auto") return at::kCPU;
+  if (gpus == 0) {
+    throw UsageError(
+        "device \"cuda\": the driver shows no GPU (nvidia-smi lists what there is; "
+        "CUDA_VISIBLE_DEVICES may hide some); \"cpu\" and \"auto\" do without");
+  }
+  if (gpus > 1 && gpus < local_size) {
+    throw UsageError(fmt::format("{} ranks on a host with {} GPUs: start at most one rank a GPU",
+                                 local_size, gpus));
+  }
+  compute_exactly();
+  const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(gpus == 1 ? 0 : local_rank));
+  c10::impl::VirtualGuardImpl(device.type()).setDevice(device);  // or all ranks begin on the first
+  return device;
+}
+
+void move_model(const model::StableDiffusion& model, at::Device device) {
+  if (device.is_cpu()) return;
+  for (const model::Parameters& parameters :
+       {model.unet.parameters(), model.text_encoder.parameters(), model.vae.parameters()}) {
+    model::move_parameters(parameters, device);
+  }
+}
+
+data::Batch on_device(data::Batch batch, at::Device device) {
+  for (at::Tensor* tensor : {&batch.images, &batch.masks, &batch.latents, &batch.noise,
+                             &batch.timesteps, &batch.loss_scale, &batch.input_ids}) {
+    if (tensor->defined()) *tensor = tensor->to(device, /*non_blocking=*/true);
+  }
+  return batch;
+}
+
+void synchronize(at::Device device) {
+  if (device.is_cpu()) return;
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  guard.synchronizeStream(guard.getStream(device));
+}
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <filesystem>
+
+#include "model/stable_diffusion/stable_diffusion.h"
+#include "runtime/communication/communicator.h"
+#include "runtime/config/config.h"
+
+namespace kessoku::runtime {
+
+/// Makes the run file's sample prompts with the model as it is now: samples/step-NNNNNNNN/00000.png
+/// …, grid.png, prompts.txt. The ranks share the prompts. Collective.
+void write_preview(const std::filesystem::path& run, uint64_t step, const RunConfig& config,
+                   const model::StableDiffusion& model, Communicator& communicator);
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,89 @@
+#include "runtime/planning/memory_plan.h"
+
+#include <algorithm>
+
+#include "runtime/training/partition.h"
+#include "runtime/training/trainer.h"
+#include "runtime/training/update_rule.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+constexpr uint64_t kFloatBytes = 4;
+
+/// MpiCommunicator keeps one received bucket, and rounds another for the wire; MPI's own all-reduce
+/// keeps one.
+uint64_t wire_bytes(const RunConfig& config, const Partition& partition, int ranks) {
+  if (ranks == 1) return 0;
+  const auto bucket = static_cast<uint64_t>(partition.bucket(0).size());
+  return config.communication.wire == "bf16" ? 2 * 2 * bucket : kFloatBytes * bucket;
+}
+
+/// Images and validation need all weights to publish at once, and a copy of the run's own
+/// meanwhile.
+bool publishes_all(const RunConfig& config) {
+  return config.validation.fraction > 0 ||
+         (!config.sample.prompts.empty() && config.sample.every_steps > 0);
+}
+
+uint64_t weights_file_bytes(const RunConfig& config) {
+  return config.checkpoint.weights_dtype == "fp32" ? 4 : 2;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const RunConfig& config, const MemoryInputs& inputs, int ranks) {
+  const Partition partition(inputs.trained, bucket_numel(config), ranks);
+  const auto all = static_cast<uint64_t>(partition.numel());
+  const uint64_t own = config.optimizer.shard ? all / static_cast<uint64_t>(ranks) : all;
+  const uint64_t element = c10::elementSize(dtype_of(config));
+  const uint64_t moments = make_update_rule(config.optimizer)->moments().size();
+  const bool rounded = element<kFloatBytes, averages = config.ema.decay> 0;
+
+  MemoryPlan plan;
+  plan.program = inputs.program;
+  plan.weights = all * element;
+  plan.frozen = inputs.frozen;
+  plan.gradients = all * kFloatBytes;
+  plan.moments = moments * own * kFloatBytes;
+  plan.master = rounded ? own * kFloatBytes : 0;
+  plan.ema = averages ? own * kFloatBytes : 0;
+  plan.wire = wire_bytes(config, partition, ranks);
+  // Those that are ready, the one that trains, and one a reading thread.
+  plan.loader =
+      inputs.batch * static_cast<uint64_t>(config.data.prefetch + config.data.threads + 1);
+  plan.activations = inputs.activations;
+  // Ranks share what is to be written, sharded or not.
+  if (config.checkpoint.background) {
+    plan.snapshot = all *
+                    (kFloatBytes * (moments + (averages ? 2 : 1)) + weights_file_bytes(config)) /
+                    static_cast<uint64_t>(ranks);
+  }
+  if (averages || rounded) {
+    plan.gathered = publishes_all(config)
+                        ? all * (kFloatBytes + element)
+                        : static_cast<uint64_t>(partition.bucket(0).size()) * kFloatBytes;
+  }
+
+  const uint64_t stays = plan.program + plan.weights + plan.frozen + plan.gradients + plan.moments +
+                         plan.master + plan.ema;
+  // Weights arrive in f32, and are rounded once the optimizer has its copy.
+  const uint64_t start = stays + (rounded ? all * kFloatBytes : 0);
+  const uint64_t waiting = plan.wire + (inputs.gpu ? 0 : plan.loader + plan.snapshot);
+  plan.peak =
+      std::max({start, stays + waiting + plan.activations, stays + waiting + plan.gathered});
+  return plan;
+}
+
+std::vector<std::pair<std::string, uint64_t>> terms_of(const MemoryPlan& plan) {
+  return {{"program", plan.program},   {"weights", plan.weights},
+          {"frozen", plan.frozen},     {"gradients", plan.gradients},
+          {"moments", plan.moments},   {"master", plan.master},
+          {"ema", plan.ema},           {"wire", plan.wire},
+          {"loader", plan.loader},     {"activations", plan.activations},
+          {"snapshot", plan.snapshot}, {"gathered", plan.gathered},
+          {"peak", plan.peak}};
+}
+
+}  // namespace kessoku::runtime

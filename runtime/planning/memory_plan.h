@@ -1,0 +1,45 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/config/config.h"
+
+namespace kessoku::runtime {
+
+/// Elements of the networks, and what of a rank's memory is measured, not derived. Bytes.
+struct MemoryInputs {
+  int64_t trained = 0;       ///< elements of the flat buffers, before they are padded
+  uint64_t frozen = 0;       ///< of what is not trained
+  uint64_t batch = 0;        ///< of what the loader makes for a micro-batch
+  uint64_t activations = 0;  ///< the most that forward and backward hold, gradients apart
+  uint64_t program = 0;      ///< program, libraries, store and tokenizer
+  bool gpu = false;  ///< what is read ahead and copied for checkpoints is in the host's memory then
+};
+
+/// What rank 0, which writes the weights, holds; with ZeRO-1 what is marked "own" is 1/ranks of
+/// all.
+struct MemoryPlan {
+  uint64_t program = 0;
+  uint64_t weights = 0;  ///< that are trained, as they compute
+  uint64_t frozen = 0;
+  uint64_t gradients = 0;  ///< f32
+  uint64_t moments = 0;    ///< own, f32
+  uint64_t master = 0;     ///< own weights in f32, where they compute in less
+  uint64_t ema = 0;        ///< own, f32
+  uint64_t wire = 0;       ///< buffers of a bucket that is summed
+  uint64_t loader = 0;     ///< batches that are read ahead
+  uint64_t activations = 0;
+  uint64_t snapshot = 0;  ///< copies that a checkpoint is written from in the background
+  uint64_t gathered = 0;  ///< whole f32 weights, while a checkpoint, image or validation begins
+  uint64_t peak = 0;
+};
+
+/// Over `ranks`. See docs/scaling.md for the formula.
+MemoryPlan plan_memory(const RunConfig& config, const MemoryInputs& inputs, int ranks);
+
+/// Names and bytes of all terms, in the order above, the peak included.
+std::vector<std::pair<std::string, uint64_t>> terms_of(const MemoryPlan& plan);
+
+}  // namespace kessoku::runtime

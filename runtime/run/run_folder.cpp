@@ -1,0 +1,88 @@
+#include "runtime/run/run_folder.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "runtime/checkpoint/checkpoint_folder.h"
+
+namespace kessoku::runtime {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// The newest checkpoint that is whole. Damaged ones are passed over with a warning.
+std::optional<fs::path> newest_whole_checkpoint(const fs::path& run) {
+  const std::vector<fs::path> all = list_checkpoints(run);
+  for (const fs::path& checkpoint : all) {
+    try {
+      verify_checkpoint(checkpoint);
+      return checkpoint;
+    } catch (const Error& error) {
+      fmt::print(stderr, "warning: {}; trying the checkpoint before it\n", error.what());
+    }
+  }
+  if (all.empty()) return std::nullopt;
+  throw DataError(
+      fmt::format("{}: none of its {} checkpoints is whole; --out another folder begins anew",
+                  checkpoints_of(run).string(), all.size()));
+}
+
+std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& resume) {
+  if (resume == "auto") return newest_whole_checkpoint(run);
+  if (resume == "never") {
+    if (!fs::exists(run / "log.jsonl")) return std::nullopt;
+    throw UsageError(fmt::format(
+        "{}: holds a run already: give another --out, or --resume auto to go on with it",
+        run.string()));
+  }
+  std::optional<fs::path> found;
+  if (fs::exists(checkpoints_of(resume))) {
+    found = newest_whole_checkpoint(resume);
+  } else if (fs::exists(resume)) {
+    verify_checkpoint(resume);
+    found = resume;
+  }
+  if (!found) {
+    throw UsageError(fmt::format(
+        "--resume {}: there is no checkpoint; use auto, never, or a checkpoint's folder", resume));
+  }
+  return found;
+}
+
+}  // namespace
+
+fs::path run_path(const RunConfig& config, const std::string& out) {
+  return out.empty() ? fs::path("runs") / config.name : fs::path(out);
+}
+
+RunFolder open_run_folder(const RunConfig& config, const std::string& out,
+                          const std::string& resume, Communicator& communicator) {
+  RunFolder folder{run_path(config, out), std::nullopt, nullptr};
+  std::string found;
+  if (communicator.rank() == 0) {
+    fs::create_directories(folder.path);
+    folder.lock = std::make_shared<RunLock>(folder.path);
+    found = find_checkpoint(folder.path, resume).value_or("").string();
+  }
+  found = communicator.broadcast_text(found);
+  if (!found.empty()) folder.resume_from = found;
+  return folder;
+}
+
+void write_run_description(const fs::path& run, const RunConfig& config,
+                           const std::vector<data::Category>& categories,
+                           const data::Mixture& mixture, uint64_t pass_draws) {
+  write_file_atomically(run / "config.toml", to_toml(config));
+  nlohmann::json listed = nlohmann::json::array();
+  for (size_t i = 0; i < categories.size(); ++i) {
+    listed.push_back({{"path", categories[i].path},
+                      {"examples", mixture.examples[i]},
+                      {"share", mixture.category_share[i]}});
+  }
+  const nlohmann::json document{{"categories", listed}, {"pass_draws", pass_draws}};
+  write_file_atomically(run / "mixture.json", document.dump(1) + "\n");
+}
+
+}  // namespace kessoku::runtime

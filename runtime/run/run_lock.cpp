@@ -1,0 +1,69 @@
+#include "runtime/run/run_lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
+#include "base/error.h"
+#include "base/system_error.h"
+#include "runtime/host/process_resources.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// For one on this host that is about to stop; NFS servers give up a lost client's locks after 90
+/// s.
+constexpr auto kHere = 10s, kElsewhere = 100s;
+
+/// What the holder wrote: "process N on HOST".
+std::string holder_of(int descriptor) {
+  char text[300] = {};
+  const ssize_t got = ::pread(descriptor, text, sizeof text - 1, 0);
+  return got > 0 ? std::string(text, static_cast<size_t>(got)) : "a process";
+}
+
+/// Whether another holds it.
+bool is_taken(int descriptor) {
+  return ::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+}  // namespace
+
+RunLock::RunLock(const std::filesystem::path& run)
+    : descriptor_(::open((run / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0) throw_system("create", run / "lock");
+  const std::string here = " on " + host_name();
+  const auto start = std::chrono::steady_clock::now();
+  for (bool told = false; is_taken(descriptor_); told = true) {
+    const std::string holder = holder_of(descriptor_);
+    const auto patience = holder.ends_with(here) ? kHere : kElsewhere;
+    if (std::chrono::steady_clock::now() - start > patience) {
+      ::close(descriptor_);
+      throw UsageError(
+          fmt::format("{}: {} trains in this folder: stop it first, or give another "
+                      "--out",
+                      run.string(), holder));
+    }
+    if (!told) {
+      fmt::print(stderr, "{}: {} trains in this folder; waits up to {} s for its end\n",
+                 run.string(), holder, patience.count());
+    }
+    std::this_thread::sleep_for(200ms);
+  }
+  const std::string own = fmt::format("process {}{}", ::getpid(), here);
+  // Who cannot read it only misses a name.
+  if (::ftruncate(descriptor_, 0) == 0) {
+    [[maybe_unused]] const ssize_t put = ::pwrite(descriptor_, own.data(), own.size(), 0);
+  }
+}
+
+RunLock::~RunLock() { ::close(descriptor_); }
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,53 @@
+#include "runtime/run/run_summary.h"
+
+#include <cstdio>
+
+#include "runtime/run/caption_lengths.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+/// Captions whose length is looked at: a million would take seconds.
+constexpr size_t kLookedAt = 50'000;
+
+}  // namespace
+
+void print_run_summary(const RunConfig& config, const RunFolder& folder, const data::Store& store,
+                       const data::Mixture& mixture, const data::Sampler& sampler,
+                       const model::Tokenizer& tokenizer, Trainer& trainer,
+                       const Communicator& communicator) {
+  const BatchSplit split =
+      split_batch(config.train.global_batch, config.train.micro_batch, communicator.size());
+  std::string text = to_toml(config) + "\n";
+  text += fmt::format("run          {}\n", folder.path.string());
+  text += fmt::format("store        {}: {} examples in {} buckets; a pass is {} draws\n",
+                      config.data.store, store.size(), store.manifest().buckets.size(),
+                      sampler.pass_draws());
+  text += fmt::format("trained      {} parameters of {}\n", trainer.flat().used(),
+                      fmt::join(config.train.target, ", "));
+  text +=
+      fmt::format("global batch {} = {} ranks x {} draws x {} accumulated, in {} on {}\n",
+                  config.train.global_batch, communicator.size(), split.micro, split.accumulation,
+                  config.train.precision, trainer.flat().values().device().str());
+  if (folder.resume_from) {
+    text += fmt::format("goes on      at step {} from {}{}\n", trainer.steps_done(),
+                        folder.resume_from->string(),
+                        trainer.steps_done() >= config.train.steps
+                            ? ": that was the last step, nothing is to be done"
+                            : "");
+  }
+  for (const std::string& warning : mixture.warnings) text += "warning: " + warning + "\n";
+  for (const std::string& warning : sampler.warnings(config.train.steps, store.manifest()))
+    text += "warning: " + warning + "\n";
+  for (const std::string& warning : sampler.rare_folders(config.train.steps, store.manifest()))
+    text += "warning: " + warning + "\n";
+  if (!config.trains("vae")) {
+    const std::string cut =
+        warning_of(measure_captions(store, tokenizer, config, kLookedAt), config);
+    if (!cut.empty()) text += "warning: " + cut + "\n";
+  }
+  std::fputs(text.c_str(), stderr);
+}
+
+}  // namespace kessoku::runtime

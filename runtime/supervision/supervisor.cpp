@@ -1,0 +1,273 @@
+#include "runtime/supervision/supervisor.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "base/error.h"
+#include "runtime/config/config.h"
+#include "runtime/run/run_folder.h"
+#include "runtime/supervision/child_process.h"
+#include "runtime/supervision/host_list.h"
+#include "runtime/supervision/restart_policy.h"
+#include "runtime/supervision/stop_signal.h"
+#include "runtime/supervision/watchdog.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void say(const std::string& text) { fmt::print(stderr, "launch: {}\n", text); }
+
+/// SIGINT, SIGTERM and SIGUSR1, which this process only takes when it asks for them.
+class StopRequests {
+ public:
+  StopRequests() { ::sigprocmask(SIG_BLOCK, &signals_, nullptr); }
+  /// Waits up to `seconds` for one; counts it.
+  bool wait(double seconds) {
+    const auto whole = static_cast<time_t>(seconds);
+    const timespec pause{whole, static_cast<long>((seconds - static_cast<double>(whole)) * 1e9)};
+    const bool came = ::sigtimedwait(&signals_, nullptr, &pause) > 0;
+    if (came) ++count_;
+    return came;
+  }
+  int count() const { return count_; }
+
+ private:
+  const sigset_t signals_ = stop_signals();
+  int count_ = 0;
+};
+
+/// How long a run has shown no sign of life (a record, an image, a checkpoint's file), by a clock
+/// that nobody sets.
+class Silence {
+ public:
+  explicit Silence(fs::path run) : run_(std::move(run)), signs_(signs()) {}
+  double seconds() {
+    if (signs() != signs_) {
+      signs_ = signs();
+      since_ = Clock::now();
+    }
+    return seconds_since(since_);
+  }
+
+ private:
+  std::vector<fs::file_time_type> signs() const {
+    std::vector<fs::file_time_type> times;
+    std::error_code absent;
+    for (const char* name : {"log.jsonl", "samples", "checkpoints"})
+      times.push_back(fs::last_write_time(run_ / name, absent));
+    return times;
+  }
+
+  fs::path run_;
+  std::vector<fs::file_time_type> signs_;
+  Clock::time_point since_ = Clock::now();
+};
+
+/// mpirun then notices within 40 s that a host is gone, and not after hours. What the user has set
+/// stays.
+void notice_lost_hosts() {
+  ::setenv("OMPI_MCA_oob_tcp_keepalive_time", "20", 0);
+  ::setenv("OMPI_MCA_oob_tcp_keepalive_intvl", "5", 0);
+  ::setenv("OMPI_MCA_oob_tcp_keepalive_probes", "4", 0);
+}
+
+/// Seconds that mpirun has to end after a rank's watchdog has reported.
+constexpr double kAfterReport = 30;
+
+class Supervisor {
+ public:
+  explicit Supervisor(const SupervisorOptions& options)
+      : options_(options),
+        config_(load_config(options.run_file, options.overrides)),
+        run_(run_path(config_, options.out)),
+        hosts_(all_hosts()) {}
+
+  int run() {
+    adopt_orphans();
+    notice_lost_hosts();
+    RestartPolicy policy(options_.patience, options_.backoff, 60, progress_of(run_));
+    while (true) {
+      const std::vector<std::string> command = next_command();
+      say(fmt::format("{}", fmt::join(command, " ")));
+      if (options_.dry_run) return 0;
+      const int code = run_once(command);
+      if (code == 0) return code;
+      if (requests_.count() > 0) return stopped(code);
+      if (!is_worth_restarting(code)) {
+        say(fmt::format("ended with {}: {}", code,
+                        code == static_cast<int>(ExitCode::kStopped)
+                            ? "stopped, with a checkpoint; the same command goes on"
+                            : "to start it again would change nothing"));
+        return code;
+      }
+      const RunProgress now = progress_of(run_);
+      const std::optional<double> wait = policy.after_failure(now);
+      if (!wait) {
+        say(
+            fmt::format("ended with {} at step {}, and the last restart has gained nothing: giving "
+                        "up. The newest checkpoint is of step {}",
+                        code, now.step, now.checkpoint));
+        return code;
+      }
+      say(
+          fmt::format("ended with {} at step {}; starts again from the checkpoint of step {} in {} "
+                      "s",
+                      code, now.step, now.checkpoint, *wait));
+      if (requests_.wait(*wait)) return stopped(code);
+      first_start_ = false;
+    }
+  }
+
+ private:
+  std::vector<Host> all_hosts() const {
+    if (!options_.hosts.empty() && !options_.hostfile.empty())
+      throw UsageError("--hosts and --hostfile say the same thing: give one of them");
+    if (!options_.hostfile.empty()) return read_hostfile(options_.hostfile);
+    return parse_hosts(options_.hosts);
+  }
+
+  /// mpirun with what answers of the hosts now.
+  std::vector<std::string> next_command() const {
+    std::vector<std::string> command{options_.mpirun};
+    const auto add = [&](std::initializer_list<std::string> words) {
+      command.insert(command.end(), words);
+    };
+    if (::geteuid() == 0) add({"--allow-run-as-root"});
+    int ranks = options_.ranks;
+    if (!hosts_.empty()) {
+      const std::vector<Host> present = options_.dry_run ? hosts_ : present_hosts();
+      ranks = ranks_on(present);
+      add({"--host", to_string(present)});
+      if (options_.agent != "ssh") add({"--mca", "plm_rsh_agent", options_.agent});
+    } else if (ranks == 0 && std::getenv("SLURM_JOB_ID") == nullptr) {
+      ranks = 1;
+    }
+    // In a Slurm job mpirun itself knows hosts and slots.
+    if (ranks > 0) add({"-n", std::to_string(ranks)});
+    // Ranks share a host's cores by their thread counts; the kernel places threads well on one NUMA
+    // node, and knows nothing of several. Neighboring ranks belong on one node: so do the GPUs of
+    // neighboring numbers, mostly.
+    if (fs::exists("/sys/devices/system/node/node1")) {
+      add({"--bind-to", "numa", "--map-by", "numa:oversubscribe", "--rank-by", "numa:fill"});
+    } else {
+      add({"--bind-to", "none", "--oversubscribe"});
+    }
+    command.insert(command.end(), options_.mpi_options.begin(), options_.mpi_options.end());
+    add({fs::read_symlink("/proc/self/exe").string(), "train", options_.run_file, "--out",
+         run_.string(), "--resume", first_start_ ? options_.resume : "auto"});
+    for (const std::string& setting : options_.overrides) add({"--set", setting});
+    for (const std::string& key : options_.allowed_changes) add({"--allow-change", key});
+    return command;
+  }
+
+  std::vector<Host> present_hosts() const {
+    std::vector<Host> present = answering_hosts(hosts_, options_.agent, options_.host_timeout);
+    if (present.empty()) {
+      throw UsageError(fmt::format("none of {} answers to \"{} HOST true\" within {} s",
+                                   to_string(hosts_), options_.agent, options_.host_timeout));
+    }
+    for (const Host& host : hosts_) {
+      if (std::ranges::find(present, host) == present.end())
+        say(fmt::format("host {} does not answer: goes on without it", host.name));
+    }
+    return present;
+  }
+
+  int ranks_on(const std::vector<Host>& present) const {
+    const int slots = slots_of(present);
+    const int asked = options_.ranks > 0 ? options_.ranks : slots_of(hosts_);
+    if (present.size() == hosts_.size()) return asked;
+    const int ranks = ranks_that_divide(config_.train.global_batch, std::min(asked, slots));
+    if (ranks != asked) {
+      say(fmt::format("{} ranks instead of {}, at the same global batch of {}", ranks, asked,
+                      config_.train.global_batch));
+    }
+    return ranks;
+  }
+
+  /// The exit code of mpirun, whose ranks are gone by then.
+  int run_once(const std::vector<std::string>& command) {
+    std::error_code ignored;
+    fs::remove_all(watchdog_reports(run_), ignored);  // of the start before
+    ChildProcess child(command);
+    Silence silence(run_);
+    std::optional<Clock::time_point> reported;
+    bool hung = false;
+    while (!child.poll()) {
+      if (requests_.wait(0.1)) pass_on(child);
+      if (options_.heartbeat > 0 && silence.seconds() > options_.heartbeat) {
+        say(fmt::format("no sign of life in {} s: ends it", options_.heartbeat));
+        hung = true;
+      } else if (!reported && fs::exists(watchdog_reports(run_), ignored)) {
+        reported = Clock::now();
+      } else if (reported && seconds_since(*reported) > kAfterReport) {
+        say("the ranks have given up, and mpirun does not end: ends it");
+        hung = true;
+      }
+      if (hung) end(child);
+    }
+    // Ranks whose mpirun was killed never end by themselves; what Slurm started does, soon.
+    const int left = end_orphans(3);
+    if (left > 0) say(fmt::format("killed {} processes that mpirun had left behind", left));
+    return hung ? static_cast<int>(ExitCode::kWatchdog) : *child.poll();
+  }
+
+  /// mpirun hands SIGUSR1 on to the ranks, which stop with a checkpoint; on any other signal it
+  /// would kill them after a second. Asked again, this is wanted.
+  void pass_on(ChildProcess& child) const {
+    if (requests_.count() == 1) {
+      say("asks the ranks to stop with a checkpoint; once more ends them at once");
+      child.signal(SIGUSR1);
+    } else {
+      end(child);
+    }
+  }
+
+  /// It gets some seconds to end its ranks on other hosts; for hosts that are gone it would wait
+  /// for ever.
+  void end(ChildProcess& child) const {
+    child.signal(SIGTERM);
+    for (int i = 0; i < 100 && !child.poll(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    child.signal(SIGKILL);
+    while (!child.poll()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+
+  /// Asked to stop. What had ended otherwise goes on from its checkpoint all the same.
+  int stopped(int code) const {
+    const int wanted = static_cast<int>(ExitCode::kStopped);
+    if (code != wanted && !is_worth_restarting(code)) return code;
+    if (code != wanted) {
+      say(fmt::format(
+          "ended with {} instead of a checkpoint at its last step; the newest one is of "
+          "step {}",
+          code, progress_of(run_).checkpoint));
+    }
+    return wanted;
+  }
+
+  SupervisorOptions options_;
+  RunConfig config_;
+  fs::path run_;
+  std::vector<Host> hosts_;
+  StopRequests requests_;
+  bool first_start_ = true;
+};
+
+}  // namespace
+
+int supervise(const SupervisorOptions& options) { return Supervisor(options).run(); }
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,58 @@
+#pragma once
+
+#include "runtime/config/config.h"
+#include "runtime/training/flat_parameters.h"
+#include "runtime/training/parameter_settings.h"
+#include "runtime/training/partition.h"
+#include "runtime/training/update_rule.h"
+
+namespace kessoku::runtime {
+
+/// Steps the ranges of the flat buffers that this rank owns: all of them, or its parts (ZeRO-1).
+/// Its own tensors hold those ranges one after the other.
+class Optimizer {
+ public:
+  /// `keep_copy`: the f32 values that the parameters have now are stepped in a copy; they may be
+  /// rounded then.
+  Optimizer(FlatParameters& flat, const RunConfig::Optimizer& config, std::vector<Range> owned,
+            bool keep_copy = false);
+
+  /// Before the ranges of a step.
+  void begin_step() { ++steps_taken_; }
+  /// One step of range `index` with the gradients as they are; `factor` scales the learning rates.
+  void step(size_t index, double factor);
+
+  uint64_t steps_taken() const { return steps_taken_; }
+  const std::vector<Range>& owned() const { return owned_; }
+  /// Where range `index` stands in own tensors.
+  Range own_range(size_t index) const;
+  /// The f32 weights of range `index`.
+  at::Tensor weights(size_t index) const;
+  /// A copy of the weights, f32, of all that is owned.
+  at::Tensor own_weights() const;
+  /// The update rule's moments of all that is owned, at least one.
+  const model::Parameters& moments() const { return moments_; }
+  /// Takes up a run: `own_weights` as above, of `steps_taken` steps.
+  void restore(uint64_t steps_taken, const at::Tensor& own_weights);
+
+ private:
+  /// A contiguous run of one range with equal settings.
+  struct Segment {
+    Range range;  ///< of the flat buffer
+    ParameterSettings settings;
+  };
+  std::vector<Segment> segments_of(const Range& range) const;
+  at::Tensor values_of(const Range& range) const;
+
+  FlatParameters& flat_;
+  RunConfig::Optimizer config_;
+  std::unique_ptr<UpdateRule> rule_;
+  std::vector<Range> owned_;
+  std::vector<int64_t> own_offsets_;
+  std::vector<std::vector<Segment>> segments_;  ///< of each range
+  uint64_t steps_taken_ = 0;
+  at::Tensor master_;  ///< the f32 copy; undefined without
+  model::Parameters moments_;
+};
+
+}  // namespace kessoku::runtime

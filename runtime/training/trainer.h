@@ -1,0 +1,123 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "data/loading/loader.h"
+#include "metrics/step_record.h"
+#include "runtime/communication/communicator.h"
+#include "runtime/config/config.h"
+#include "runtime/training/audit.h"
+#include "runtime/training/draw_counter.h"
+#include "runtime/training/flat_parameters.h"
+#include "runtime/training/gradient_reducer.h"
+#include "runtime/training/loss.h"
+#include "runtime/training/loss_scaler.h"
+#include "runtime/training/optimizer.h"
+#include "runtime/training/parameter_gather.h"
+
+namespace kessoku::runtime {
+
+/// train.precision: what the trained networks compute in.
+at::ScalarType dtype_of(const RunConfig& config);
+
+/// How the global batch is split: ranks × micro × accumulation = G.
+struct BatchSplit {
+  uint64_t micro;
+  uint64_t accumulation;
+};
+
+/// The largest micro-batch up to `at_most` that divides what a rank does of the global batch.
+/// Throws UsageError if the ranks do not divide it.
+BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks);
+
+/// How a rank gets on with writing its part of a checkpoint; over all ranks, the sums.
+struct WriterState {
+  int unfinished = 0, failed = 0;
+};
+
+/// What a rank would like to happen after a step; all ranks do it if one of them wants it.
+struct Wishes {
+  bool stop = false;
+  bool checkpoint = false;
+  WriterState writer{};
+};
+
+/// Elements of a bucket of gradients, by communication.bucket_mb.
+int64_t bucket_numel(const RunConfig& config);
+
+/// One run's weights, gradients and optimizer, stepped together by all ranks. All calls are
+/// collective.
+class Trainer {
+ public:
+  /// `parameters`, under unique names, are moved into flat buffers. The references must outlive the
+  /// trainer.
+  Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective,
+          DrawCounter counter, Audit audit, Communicator& communicator);
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer();
+
+  /// One optimizer step over the global batch: the algorithm of the whole program. `wishes` comes
+  /// back as agreed by all ranks. Throws UsageError if training has diverged.
+  metrics::StepRecord step(data::Loader& loader, Wishes& wishes);
+
+  uint64_t steps_done() const { return steps_done_; }
+  /// Takes up a run.
+  void set_steps_done(uint64_t steps) { steps_done_ = steps; }
+  FlatParameters& flat() { return flat_; }
+  Optimizer& optimizer() { return optimizer_; }
+  LossScaler& scaler() { return scaler_; }
+  /// The averaged weights of what this rank owns, as the optimizer's own tensors; undefined without
+  /// EMA.
+  at::Tensor& ema() { return ema_; }
+  /// Waits until the networks hold the weights of the last step. To be called before they are used
+  /// elsewhere.
+  void finish_step() { gathers_.await_all(); }
+  /// Whether the weights to publish are those that the networks hold.
+  bool publishes_own() const;
+  /// The weights to use and to publish, whole, on every rank: EMA's if there is one.
+  at::Tensor published_values();
+  /// The same, range after range, without memory for all of them: `visit` gets the range of the
+  /// flat layout and its f32 values, which it must not keep.
+  void visit_published(const std::function<void(const Range&, const at::Tensor&)>& visit);
+  /// The parts of the flat layout that this rank writes of a checkpoint; all ranks' are all of it.
+  std::vector<Range> written_ranges() const { return partition_.owned_by(communicator_.rank()); }
+
+ private:
+  double own_squares() const;
+  void scale_gradients(double factor);
+  void update(double factor);
+  void average(size_t range);
+
+  RunConfig config_;
+  Objective& objective_;
+  DrawCounter counter_;
+  Audit audit_;
+  Communicator& communicator_;
+  at::Device device_;
+  BatchSplit split_;
+  Partition partition_;
+  FlatParameters flat_;
+  Optimizer optimizer_;  ///< leaves out steps whose gradients overflow, see LossScaler
+  GradientReducer reducer_;
+  WeightGathers gathers_;
+  LossScaler scaler_;
+  uint64_t steps_done_ = 0;
+  at::Tensor ema_;
+};
+
+/// While it lives the networks hold `values` instead of their own weights.
+class BorrowedWeights {
+ public:
+  BorrowedWeights(FlatParameters& flat, const at::Tensor& values);
+  BorrowedWeights(const BorrowedWeights&) = delete;
+  BorrowedWeights& operator=(const BorrowedWeights&) = delete;
+  ~BorrowedWeights();
+
+ private:
+  FlatParameters& flat_;
+  at::Tensor own_;
+};
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,141 @@
+#include "runtime/planning/step_time_model.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/planning/memory_plan.h"
+
+namespace kessoku::runtime {
+namespace {
+
+constexpr double kClose = 1e-12;
+
+/// Two buckets of 100 elements over two ranks at 100 bytes a second: 2 s a bucket in f32.
+NetworkModel network() { return {.link = 100, .latency = 0}; }
+Traffic traffic() { return {.buckets = {100, 100}}; }
+
+TEST(NetworkTest, a_rank_sends_all_parts_but_its_own) {
+  const NetworkModel network{.link = 100, .latency = 0.5};
+  EXPECT_DOUBLE_EQ(network.exchange_seconds(1, 400), 0);
+  EXPECT_DOUBLE_EQ(network.exchange_seconds(4, 400), 3 * 0.5 + 3.0);
+  EXPECT_DOUBLE_EQ(network.all_reduce_seconds(4, 400), 2 * (3 * 0.5 + 3.0));
+  EXPECT_DOUBLE_EQ(network.short_sum_seconds(8), 2 * 3 * 0.5);
+}
+
+TEST(NetworkTest, ranks_of_a_host_share_its_link_unless_rings_cross_it_once) {
+  const NetworkModel direct{.link = 100, .ranks_per_host = 2, .local_link = 1000};
+  EXPECT_NEAR(direct.exchange_seconds(4, 400), 2 * 2 * 100 / 100.0, kClose);
+  EXPECT_NEAR(direct.exchange_seconds(2, 400), 200 / 1000.0, kClose);
+  NetworkModel rings = direct;
+  rings.rings = true;
+  EXPECT_NEAR(rings.exchange_seconds(4, 400), 3 * 100 / 100.0, kClose);
+  EXPECT_NEAR(rings.exchange_seconds(2, 400), 200 / 1000.0, kClose);
+}
+
+TEST(ScalingTest, one_rank_only_computes) {
+  const StepCosts costs{.forward = 1, .backward = 2, .zero = 0.1, .norm = 0.2, .update = 0.3};
+  const StepPrediction step = predict_step(costs, 2, traffic(), network(), 1);
+  EXPECT_NEAR(step.seconds, 0.1 + 2 * 3 + 0.2 + 0.3, kClose);
+  EXPECT_NEAR(step.exposed, 0, kClose);
+}
+
+TEST(ScalingTest, backward_hides_what_is_sent_while_it_runs) {
+  const StepCosts costs{.forward = 1, .backward = 8, .ready = {0.25, 1}};
+  // The first bucket goes at 2 s and arrives at 4; the second when backward is over, in 2 s. Then
+  // the weights, 2 s a bucket, of which the second is needed half a second after the first.
+  const StepPrediction step = predict_step(costs, 1, traffic(), network(), 2);
+  EXPECT_NEAR(step.communication, 2 + 2 + 2 + 2, kClose);
+  EXPECT_NEAR(step.exposed, 2 + 3.5, kClose);
+  EXPECT_NEAR(step.seconds, 9 + 5.5, kClose);
+}
+
+TEST(ScalingTest, forward_hides_weights_that_it_needs_later) {
+  const StepCosts costs{.forward = 4, .needed = {0, 0.75}};
+  // Gradients 4 s; the first weights 2 s; the others arrive 2 s later, and are needed 3 s later.
+  EXPECT_NEAR(predict_step(costs, 1, traffic(), network(), 2).exposed, 4 + 2, kClose);
+  EXPECT_NEAR(predict_step({.forward = 4, .needed = {1, 1}}, 1, traffic(), network(), 2).exposed, 4,
+              kClose);
+  EXPECT_NEAR(predict_step({.forward = 4, .needed = {0, 0}}, 1, traffic(), network(), 2).exposed,
+              4 + 4, kClose);
+}
+
+TEST(ScalingTest, without_overlap_all_is_sent_after_backward) {
+  const StepCosts costs{.forward = 1, .backward = 8, .ready = {0.25, 1}};
+  Traffic late = traffic();
+  late.overlap = false;
+  EXPECT_NEAR(predict_step(costs, 1, late, network(), 2).exposed, 4 + 4, kClose);
+}
+
+TEST(ScalingTest, zeroing_gradients_hides_weights_under_way) {
+  const StepCosts costs{.zero = 3};
+  EXPECT_NEAR(predict_step(costs, 1, traffic(), network(), 2).exposed, 4 + 1, kClose);
+}
+
+TEST(ScalingTest, a_bucket_s_weights_travel_while_the_next_is_stepped) {
+  const StepCosts costs{.update = 6};  // 3 s a bucket
+  EXPECT_NEAR(predict_step(costs, 1, traffic(), network(), 2).exposed, 4 + 2, kClose);
+}
+
+TEST(ScalingTest, half_the_bytes_take_half_the_time) {
+  Traffic half = traffic();
+  half.gradient_bytes = half.weight_bytes = 2;
+  EXPECT_NEAR(predict_step({}, 1, half, network(), 2).communication, 4, kClose);
+}
+
+TEST(ScalingTest, unsharded_gradients_are_all_reduced_and_no_weights_sent) {
+  Traffic whole = traffic();
+  whole.shard = false;
+  EXPECT_NEAR(predict_step({}, 1, whole, network(), 2).communication, 2 * 4, kClose);
+  whole.gradient_bytes = 2;  // there in bf16, back in f32
+  EXPECT_NEAR(predict_step({}, 1, whole, network(), 2).communication, 2 * (1 + 2), kClose);
+}
+
+TEST(ScalingTest, traffic_is_what_the_run_file_says) {
+  RunConfig config;
+  config.communication.bucket_mb = 1;
+  config.communication.wire = "bf16";
+  config.train.precision = "bf16";
+  const Traffic traffic = traffic_of(config, 300000, 2);
+  ASSERT_EQ(traffic.buckets.size(), 2);
+  EXPECT_EQ(traffic.buckets[0], 262144);
+  EXPECT_EQ(traffic.buckets[0] + traffic.buckets[1], 300000);
+  EXPECT_EQ(traffic.gradient_bytes, 2);
+  EXPECT_EQ(traffic.weight_bytes, 2);
+}
+
+TEST(MemoryPlanTest, shards_what_the_optimizer_owns) {
+  RunConfig config;
+  config.checkpoint.background = false;
+  const MemoryInputs inputs{.trained = 1 << 20};
+  const uint64_t all = 4u << 20;  // bytes in f32
+  const MemoryPlan one = plan_memory(config, inputs, 1), four = plan_memory(config, inputs, 4);
+  EXPECT_EQ(one.peak, all + all + 2 * all);
+  EXPECT_EQ(four.moments, 2 * all / 4);
+  EXPECT_EQ(four.wire, all);  // less than one bucket of 25 MiB
+  EXPECT_EQ(four.peak, all + all + all / 2 + all);
+  config.optimizer.shard = false;
+  EXPECT_EQ(plan_memory(config, inputs, 4).moments, 2 * all);
+}
+
+TEST(MemoryPlanTest, bf16_keeps_a_copy_in_f32_and_begins_with_whole_weights) {
+  RunConfig config;
+  config.checkpoint.background = false;
+  config.train.precision = "bf16";
+  config.ema.decay = 0.9;
+  const uint64_t all = 4u << 20;
+  const MemoryPlan plan = plan_memory(config, {.trained = 1 << 20}, 2);
+  EXPECT_EQ(plan.weights, all / 2);
+  EXPECT_EQ(plan.master, all / 2);
+  EXPECT_EQ(plan.ema, all / 2);
+  EXPECT_EQ(plan.gathered, all);  // one bucket, which is all
+  EXPECT_EQ(plan.snapshot, 0);
+  // Weights, gradients, moments, master, averages; then the bucket on the wire and the whole
+  // averages.
+  EXPECT_EQ(plan.peak, all / 2 + all + all + all / 2 + all / 2 + all + all);
+  config.validation.fraction = 0.1;  // also keeps the run's own weights meanwhile
+  EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 2).gathered, all + all / 2);
+  config.checkpoint.background = true;
+  EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 2).snapshot, (4 * all + all / 2) / 2);
+}
+
+}  // namespace
+}  // namespace kessoku::runtime
