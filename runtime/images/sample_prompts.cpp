@@ -71,13 +71,13 @@ void write_own(const fs::path& folder, const std::vector<GenerationSettings>& im
   }
 }
 
-void write_grid(const fs::path& folder, const std::vector<GenerationSettings>& images) {
+void write_grid(const fs::path& folder, const std::vector<GenerationSettings>& settings) {
   std::vector<data::Image> images;
   std::string prompts;
-  for (size_t i = 0; i < images.size(); ++i) {
+  for (size_t i = 0; i < settings.size(); ++i) {
     const fs::path file = file_of(folder, i);
     images.push_back(data::decode_image(data::read_image_file(file), file.string()));
-    prompts += images[i].request.prompt + "\n";
+    prompts += settings[i].request.prompt + "\n";
   }
   if (!images.empty()) {
     data::write_png(
