@@ -11,12 +11,12 @@
 namespace kessoku {
 namespace {
 
-TEST(ChecksumTest, is_xxh3) {
+TEST(Checksum, IsXxh3) {
   // From xxHash's specification: the empty input, seed 0.
   EXPECT_EQ(checksum({}), 0x2D06800538D394C2ull);
 }
 
-TEST(ChecksumTest, of_pieces_is_that_of_the_whole) {
+TEST(Checksum, OfPiecesIsThatOfTheWhole) {
   const std::string whole(10'000, 'k');
   Checksummer pieces;
   pieces.add(whole.substr(0, 1));
@@ -25,7 +25,7 @@ TEST(ChecksumTest, of_pieces_is_that_of_the_whole) {
   EXPECT_EQ(pieces.value(), checksum(std::as_bytes(std::span(whole))));
 }
 
-TEST(ChecksumTest, is_written_as_16_digits) { EXPECT_EQ(to_hex(0xABC), "0000000000000abc"); }
+TEST(Checksum, IsWrittenAs16Digits) { EXPECT_EQ(to_hex(0xABC), "0000000000000abc"); }
 
 #if defined(__x86_64__)
 /// Whether the upper halves of this thread's vector registers are in use: all older floating-point
@@ -42,7 +42,7 @@ bool can_tell() {
   return __get_cpuid_count(13, 1, &a, &b, &c, &d) != 0 && (a & 4) != 0;
 }
 
-TEST(ChecksumTest, leaves_the_processor_at_full_speed) {
+TEST(Checksum, LeavesTheProcessorAtFullSpeed) {
   if (!can_tell() || !__builtin_cpu_supports("avx2"))
     GTEST_SKIP() << "this processor does not tell which registers are in use";
   const std::vector<std::byte> bytes(10'000);

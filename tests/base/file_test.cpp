@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TEST(FileTest, reads_back_what_was_written_and_leaves_nothing_beside) {
+TEST(File, ReadsBackWhatWasWrittenAndLeavesNothingBeside) {
   const tests::TemporaryFolder folder;
   const fs::path file = folder.path() / "名前.json";
   write_file_atomically(file, "first");
@@ -23,7 +23,7 @@ TEST(FileTest, reads_back_what_was_written_and_leaves_nothing_beside) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
 }
 
-TEST(FileTest, keeps_the_old_file_when_it_cannot_write) {
+TEST(File, KeepsTheOldFileWhenItCannotWrite) {
   const tests::TemporaryFolder folder;
   EXPECT_THROW(write_file_atomically(folder.path() / "missing" / "file", "x"), Error);
   fs::create_directory(folder.path() / "taken");
@@ -32,7 +32,7 @@ TEST(FileTest, keeps_the_old_file_when_it_cannot_write) {
   EXPECT_TRUE(fs::exists(folder.path() / "taken" / "inside"));
 }
 
-TEST(FileTest, refuses_what_is_missing_a_folder_or_too_large) {
+TEST(File, RefusesWhatIsMissingAFolderOrTooLarge) {
   const tests::TemporaryFolder folder;
   EXPECT_THROW(read_file(folder.path() / "none"), UsageError);
   EXPECT_THROW(read_file(folder.path()), DataError);
@@ -40,7 +40,7 @@ TEST(FileTest, refuses_what_is_missing_a_folder_or_too_large) {
   EXPECT_THROW(read_file(folder.path() / "large", 100), DataError);
 }
 
-TEST(OutputFileTest, several_write_their_parts_of_a_file_in_any_order) {
+TEST(OutputFile, SeveralWriteTheirPartsOfAFileInAnyOrder) {
   const tests::TemporaryFolder folder;
   const fs::path file = folder.path() / "parts";
   const std::string content(40 << 20, 'a');
@@ -57,7 +57,7 @@ TEST(OutputFileTest, several_write_their_parts_of_a_file_in_any_order) {
   EXPECT_EQ(read_file(file), content);
 }
 
-TEST(OutputFileTest, names_the_file_when_the_disk_is_full) {
+TEST(OutputFile, NamesTheFileWhenTheDiskIsFull) {
   OutputFile full("/dev/full");
   const std::byte one{};
   try {
@@ -69,7 +69,7 @@ TEST(OutputFileTest, names_the_file_when_the_disk_is_full) {
   }
 }
 
-TEST(MappedFileTest, maps_content_and_survives_a_move) {
+TEST(MappedFile, MapsContentAndSurvivesAMove) {
   const tests::TemporaryFolder folder;
   write_file_atomically(folder.path() / "file", "mapped");
   MappedFile first(folder.path() / "file");
@@ -79,7 +79,7 @@ TEST(MappedFileTest, maps_content_and_survives_a_move) {
       "mapped");
 }
 
-TEST(MappedFileTest, an_empty_file_has_no_bytes) {
+TEST(MappedFile, AnEmptyFileHasNoBytes) {
   const tests::TemporaryFolder folder;
   write_file_atomically(folder.path() / "empty", "");
   EXPECT_TRUE(MappedFile(folder.path() / "empty").bytes().empty());
@@ -94,7 +94,7 @@ size_t resident_file_bytes() {
   return 0;
 }
 
-TEST(MappedFileTest, gives_back_the_memory_of_what_was_read) {
+TEST(MappedFile, GivesBackTheMemoryOfWhatWasRead) {
   constexpr size_t kBytes = 32 << 20;
   const tests::TemporaryFolder folder;
   write_file_atomically(folder.path() / "large", std::string(kBytes, 'x'));

@@ -9,14 +9,14 @@
 namespace kessoku {
 namespace {
 
-TEST(RandomStreamTest, rests_on_philox_4x32_10) {
+TEST(RandomStream, RestsOnPhilox4x32WithTenRounds) {
   // Known answer of Random123 for key 0 and counter 0.
   at::Philox4_32 engine(0, 0, 0);
   for (uint32_t expected : {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u})
     EXPECT_EQ(engine(), expected);
 }
 
-TEST(RandomStreamTest, is_a_function_of_seed_purpose_and_index) {
+TEST(RandomStream, IsAFunctionOfSeedPurposeAndIndex) {
   std::set<uint64_t> first;
   for (uint64_t seed : {0, 1}) {
     for (Purpose purpose : {Purpose::kNoise, Purpose::kTimestep}) {
@@ -30,12 +30,12 @@ TEST(RandomStreamTest, is_a_function_of_seed_purpose_and_index) {
   EXPECT_EQ(first.size(), 8u);
 }
 
-TEST(RandomStreamTest, stays_the_same_between_versions) {
+TEST(RandomStream, StaysTheSameBetweenVersions) {
   // A run begun by an older build must go on with the same draws.
   EXPECT_EQ(RandomStream(555, Purpose::kNoise, 7).next64(), 0xf70e1f0a36faa43dull);
 }
 
-TEST(RandomStreamTest, below_is_uniform) {
+TEST(RandomStream, BelowIsUniform) {
   RandomStream stream(1, Purpose::kTimestep, 0);
   std::vector<int> counts(10);
   for (int i = 0; i < 100'000; ++i) ++counts[stream.below(10)];
@@ -43,7 +43,7 @@ TEST(RandomStreamTest, below_is_uniform) {
   EXPECT_EQ(stream.below(1), 0u);
 }
 
-TEST(RandomStreamTest, uniform_stays_below_one) {
+TEST(RandomStream, UniformStaysBelowOne) {
   RandomStream stream(1, Purpose::kTimestep, 0);
   double sum = 0;
   for (int i = 0; i < 100'000; ++i) {
@@ -55,7 +55,7 @@ TEST(RandomStreamTest, uniform_stays_below_one) {
   EXPECT_NEAR(sum / 100'000, 0.5, 0.005);
 }
 
-TEST(RandomStreamTest, normals_have_mean_variance_and_tails_of_the_normal) {
+TEST(RandomStream, NormalsHaveMeanVarianceAndTailsOfTheNormal) {
   std::vector<float> values(200'001);  // odd: the last pair is cut
   RandomStream(3, Purpose::kNoise, 5).fill_normal(values);
   double sum = 0, squares = 0, beyond = 0;

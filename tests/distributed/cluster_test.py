@@ -28,7 +28,7 @@ def on_cluster(script, expect=0):
     return done.stdout
 
 
-class ClusterTest(unittest.TestCase):
+class Cluster(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()

@@ -14,7 +14,7 @@ namespace {
 
 at::TensorOptions numbers() { return at::TensorOptions(at::kFloat).device(device); }
 
-TEST(CommunicatorTest, all_reduce_sums_over_ranks) {
+TEST(Communicator, AllReduceSumsOverRanks) {
   for (at::ScalarType type : {at::kFloat, at::kDouble, at::kLong}) {
     at::Tensor tensor =
         at::full({1000}, communicator->rank() + 1, at::TensorOptions(type).device(device));
@@ -24,7 +24,7 @@ TEST(CommunicatorTest, all_reduce_sums_over_ranks) {
   }
 }
 
-TEST(CommunicatorTest, reduce_scatter_gives_each_rank_the_sum_of_its_part) {
+TEST(Communicator, ReduceScatterGivesEachRankTheSumOfItsPart) {
   const int64_t size = communicator->size();
   const at::Tensor whole = at::arange(size * 64, numbers()).mul_(communicator->rank() + 1);
   at::Tensor part = at::empty({64}, numbers());
@@ -39,7 +39,7 @@ TEST(CommunicatorTest, reduce_scatter_gives_each_rank_the_sum_of_its_part) {
   EXPECT_TRUE(own.equal(expected));
 }
 
-TEST(CommunicatorTest, all_gather_collects_parts_also_in_place) {
+TEST(Communicator, AllGatherCollectsPartsAlsoInPlace) {
   const int64_t size = communicator->size();
   at::Tensor whole = at::full({size * 16}, -1, numbers());
   at::Tensor own = whole.narrow(0, communicator->rank() * 16, 16);
@@ -53,14 +53,14 @@ TEST(CommunicatorTest, all_gather_collects_parts_also_in_place) {
   EXPECT_TRUE(elsewhere.equal(whole));
 }
 
-TEST(CommunicatorTest, broadcast_text_reaches_every_rank) {
+TEST(Communicator, BroadcastTextReachesEveryRank) {
   for (const std::string& text :
        {std::string(), std::string("結束 band"), std::string(100'000, 'x')}) {
     EXPECT_EQ(communicator->broadcast_text(communicator->rank() == 0 ? text : "other"), text);
   }
 }
 
-TEST(CommunicatorTest, all_gather_text_brings_texts_of_any_length) {
+TEST(Communicator, AllGatherTextBringsTextsOfAnyLength) {
   const auto text_of = [](int rank) {
     return std::string(static_cast<size_t>(13 * rank), 'a') + "é";
   };
@@ -72,13 +72,13 @@ TEST(CommunicatorTest, all_gather_text_brings_texts_of_any_length) {
   for (const std::string& text : communicator->all_gather_text("")) EXPECT_EQ(text, "");
 }
 
-TEST(CommunicatorTest, refuses_parts_that_do_not_make_the_whole) {
+TEST(Communicator, RefusesPartsThatDoNotMakeTheWhole) {
   at::Tensor part = at::empty({3}, numbers());
   EXPECT_THROW(communicator->reduce_scatter(at::empty({communicator->size() * 4}, numbers()), part),
                std::logic_error);
 }
 
-TEST(CommunicatorTest, counts_the_ranks_of_this_host) {
+TEST(Communicator, CountsTheRanksOfThisHost) {
   EXPECT_EQ(communicator->local_size(), communicator->size());
   EXPECT_EQ(communicator->local_rank(), communicator->rank());
 }

@@ -18,7 +18,7 @@ def changes_of(run):
             if change["key"] != "train.steps"]
 
 
-class DataTest(unittest.TestCase):
+class DataChanges(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()

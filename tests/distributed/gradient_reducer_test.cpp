@@ -64,7 +64,7 @@ void expect_sums(const Chain& chain, const std::vector<Range>& owned) {
   }
 }
 
-TEST(GradientReducerTest, sums_over_ranks_and_micro_batches_in_every_way) {
+TEST(GradientReducer, SumsOverRanksAndMicroBatchesInEveryWay) {
   for (bool shard : {true, false}) {
     for (bool overlap : {true, false}) {
       for (Wire wire :
@@ -82,7 +82,7 @@ TEST(GradientReducerTest, sums_over_ranks_and_micro_batches_in_every_way) {
   }
 }
 
-TEST(GradientReducerTest, learns_the_order_in_which_buckets_are_ready) {
+TEST(GradientReducer, LearnsTheOrderInWhichBucketsAreReady) {
   Chain chain({});
   const size_t last = chain.partition.buckets() - 1;
   EXPECT_EQ(chain.reducer.order().front(), last);
@@ -92,7 +92,7 @@ TEST(GradientReducerTest, learns_the_order_in_which_buckets_are_ready) {
   EXPECT_EQ(chain.reducer.order().front(), 0u);
 }
 
-TEST(GradientReducerTest, wire_bf16_rounds_each_rank_but_sums_in_f32) {
+TEST(GradientReducer, WireBf16RoundsEachRankButSumsInFp32) {
   const int ranks = communicator->size();
   at::Tensor whole = at::full({16 * ranks}, 1 + 1.0 / 256,
                               at::TensorOptions(at::kFloat).device(device));  // no bf16

@@ -54,13 +54,13 @@ at::Tensor ones(int64_t numel) {
   return at::ones({numel}, at::TensorOptions(at::kFloat).device(device));
 }
 
-TEST(NcclCallsTest, sums_on_its_own_stream_after_the_current_one) {
+TEST(NcclCalls, SumsOnItsOwnStreamAfterTheCurrentOne) {
   at::Tensor tensor = ones(1000);
   EXPECT_THAT(calls_of([&] { communicator->all_reduce(tensor)->wait(); }),
               in_between(call("all_reduce", 1000, ncclFloat32)));
 }
 
-TEST(NcclCallsTest, counts_parts) {
+TEST(NcclCalls, CountsParts) {
   const at::Tensor whole = ones(64 * communicator->size());
   at::Tensor part = ones(64), all = ones(64 * communicator->size());
   EXPECT_THAT(calls_of([&] { communicator->reduce_scatter(whole, part)->wait(); }),
@@ -71,7 +71,7 @@ TEST(NcclCallsTest, counts_parts) {
               in_between(call("broadcast", 64 * 4, ncclInt8)));
 }
 
-TEST(NcclCallsTest, exchanges_bf16_in_one_group) {
+TEST(NcclCalls, ExchangesBf16InOneGroup) {
   const at::Tensor whole = ones(64 * communicator->size());
   at::Tensor part = ones(64);
   std::vector<std::string> expected{"record stream=current", "wait stream=own", "group_start"};
@@ -84,7 +84,7 @@ TEST(NcclCallsTest, exchanges_bf16_in_one_group) {
             expected);
 }
 
-TEST(NcclCallsTest, leaves_host_memory_to_mpi) {
+TEST(NcclCalls, LeavesHostMemoryToMpi) {
   at::Tensor tensor = at::ones({1000}, at::kDouble);
   EXPECT_THAT(calls_of([&] {
                 communicator->all_reduce(tensor)->wait();
@@ -94,7 +94,7 @@ TEST(NcclCallsTest, leaves_host_memory_to_mpi) {
               IsEmpty());
 }
 
-TEST(NcclCallsTest, several_are_under_way_at_once_and_end_in_order) {
+TEST(NcclCalls, SeveralAreUnderWayAtOnceAndEndInOrder) {
   std::vector<at::Tensor> tensors;
   std::vector<std::unique_ptr<Pending>> pending;
   for (int i = 0; i < 5; ++i) tensors.push_back(ones(1000 + i));
@@ -110,11 +110,11 @@ TEST(NcclCallsTest, several_are_under_way_at_once_and_end_in_order) {
   EXPECT_FALSE(communicator->log()->waiting_since());
 }
 
-TEST(NcclCallsTest, begins_without_blocking) {
+TEST(NcclCalls, BeginsWithoutBlocking) {
   EXPECT_EQ(noted().front(), fmt::format("init ranks={} blocking=0", communicator->size()));
 }
 
-TEST(NcclCallsTest, takes_only_what_it_can_move) {
+TEST(NcclCalls, TakesOnlyWhatItCanMove) {
   at::Tensor half = ones(8).to(at::kHalf), part = ones(3);
   EXPECT_THROW(communicator->all_reduce(half), std::logic_error);
   EXPECT_THROW(communicator->reduce_scatter(ones(4 * communicator->size()), part),

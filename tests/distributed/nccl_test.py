@@ -33,7 +33,7 @@ def train(name, environment, *settings, ranks=0, expect=0):
     return WORK / name, done.stderr
 
 
-class NcclTest(unittest.TestCase):
+class Nccl(unittest.TestCase):
     def assert_same_run(self, run, other, steps=4):
         self.assertEqual(len(losses_of(run)), steps)
         np.testing.assert_allclose(losses_of(run), losses_of(other), rtol=1e-5)

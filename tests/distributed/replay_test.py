@@ -179,7 +179,7 @@ def replay_with_ddp(rank: int, ranks: int, run: Path, out: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-class ReplayTest(unittest.TestCase):
+class ReplayInPyTorch(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         torch.set_num_threads(1)

@@ -21,7 +21,7 @@ from harness import (DEADLINE, ENVIRONMENT, PROGRAM, ROOT, RUN_FILE, WORK, comma
                      make_inputs, run_tests, wait_for, weights_of)
 
 
-class TrainTest(unittest.TestCase):
+class Train(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()

@@ -27,7 +27,7 @@ def weights_of(run, target):
     return np.concatenate([w.ravel() for part in target for _, w in sorted(load_file(latest / FILES[part]).items())])
 
 
-class WorldSizeTest(unittest.TestCase):
+class WorldSize(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()

@@ -54,7 +54,7 @@ def newest(run):
         return 0
 
 
-class DiskTest(unittest.TestCase):
+class Disk(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         print(f"KESSOKU_SEED={SEED}", flush=True)

@@ -17,7 +17,7 @@ from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kes
 TIMEOUT = 10  # seconds; an exchange takes less on a machine that is slow or busy, too
 
 
-class HangTest(unittest.TestCase):
+class Hang(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()

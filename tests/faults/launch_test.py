@@ -35,7 +35,7 @@ def child_of(process):
     return None
 
 
-class LaunchTest(unittest.TestCase):
+class Launch(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()

@@ -39,7 +39,7 @@ wait $launch
 """
 
 
-class NetworkTest(unittest.TestCase):
+class Network(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()

@@ -24,7 +24,7 @@ SEED = int(os.environ.get("KESSOKU_SEED", str(random.randrange(1 << 30))))
 STEPS = {"fp32": 30, "bf16": 30, "fp16": 12}  # fp16 is slow on CPUs
 
 
-class ResumeTest(unittest.TestCase):
+class Resume(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         print(f"KESSOKU_SEED={SEED}", flush=True)

@@ -64,7 +64,7 @@ def slurm(*command):
 
 
 @unittest.skipIf(missing(), missing())
-class SlurmTest(unittest.TestCase):
+class Slurm(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()

@@ -55,7 +55,7 @@ def enlarge(model):
     UNet2DConditionModel.from_config(config).save_pretrained(model / "unet")
 
 
-class MemoryPlanTest(unittest.TestCase):
+class MemoryPlan(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         shutil.rmtree(WORK, ignore_errors=True)

@@ -49,7 +49,7 @@ def rewrite(source, target, **changes):
     Image.open(source).save(target, pnginfo=info)
 
 
-class SampleTest(unittest.TestCase):
+class Sample(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         shutil.rmtree(WORK, ignore_errors=True)

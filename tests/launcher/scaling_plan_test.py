@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
 from harness import WORK, kessoku, make_inputs, run_tests
 
 
-class ScalingPlanTest(unittest.TestCase):
+class ScalingPlan(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()

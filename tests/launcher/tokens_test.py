@@ -42,7 +42,7 @@ def colliding(comparison):
     return {(pair["a"], pair["b"]) for pair in comparison["pairs"] if pair["collides"]}
 
 
-class TokensTest(unittest.TestCase):
+class Tokens(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         shutil.rmtree(WORK, ignore_errors=True)

@@ -53,7 +53,7 @@ StepRecord record(uint64_t step) {
   return record;
 }
 
-TEST(ExporterTest, AScrapeShowsWhatWasObserved) {
+TEST(Exporter, AScrapeShowsWhatWasObserved) {
   Exporter exporter("127.0.0.1", 0, "demo", 0, 2, 48'000);
   exporter.observe(record(1));
   exporter.observe(record(2));
@@ -73,14 +73,14 @@ TEST(ExporterTest, AScrapeShowsWhatWasObserved) {
           HasSubstr("kessoku_last_step_timestamp_seconds{"), HasSubstr("kessoku_build_info{")));
 }
 
-TEST(ExporterTest, CountersOfAResumedRunGoOnFromItsStep) {
+TEST(Exporter, CountersOfAResumedRunGoOnFromItsStep) {
   Exporter exporter("127.0.0.1", 0, "demo", 0, 1, 48'000);
   exporter.observe(record(24'001));
   EXPECT_THAT(scrape(exporter.port()),
               HasSubstr("kessoku_steps_total{rank=\"0\",run=\"demo\"} 24001\n"));
 }
 
-TEST(ExporterTest, WhatBelongsToTheWholeRunIsServedByRankZeroAlone) {
+TEST(Exporter, WhatBelongsToTheWholeRunIsServedByRankZeroAlone) {
   Exporter exporter("127.0.0.1", 0, "demo", 1, 2, 48'000);
   exporter.observe(record(1));
   EXPECT_THAT(scrape(exporter.port()),
@@ -89,7 +89,7 @@ TEST(ExporterTest, WhatBelongsToTheWholeRunIsServedByRankZeroAlone) {
                     Not(HasSubstr("kessoku_world_size"))));
 }
 
-TEST(ExporterTest, ALossThatIsNotFiniteIsServedAsSuchAndCountersSurviveIt) {
+TEST(Exporter, ALossThatIsNotFiniteIsServedAsSuchAndCountersSurviveIt) {
   Exporter exporter("127.0.0.1", 0, "demo", 0, 1, 10);
   StepRecord bad = record(1);
   bad.loss = bad.seconds = bad.phase_seconds[0] = std::numeric_limits<double>::quiet_NaN();
@@ -103,7 +103,7 @@ TEST(ExporterTest, ALossThatIsNotFiniteIsServedAsSuchAndCountersSurviveIt) {
             HasSubstr("kessoku_phase_seconds_total{rank=\"0\",run=\"demo\",phase=\"data\"} 0\n")));
 }
 
-TEST(ExporterTest, APortInUseIsAUsageErrorThatNamesIt) {
+TEST(Exporter, APortInUseIsAUsageErrorThatNamesIt) {
   Exporter first("127.0.0.1", 0, "demo", 0, 1, 10);
   try {
     Exporter second("127.0.0.1", first.port(), "demo", 0, 1, 10);
@@ -114,14 +114,14 @@ TEST(ExporterTest, APortInUseIsAUsageErrorThatNamesIt) {
   }
 }
 
-TEST(ExporterTest, AnImpossibleAddressIsAUsageError) {
+TEST(Exporter, AnImpossibleAddressIsAUsageError) {
   EXPECT_THROW(Exporter("no.such.address.invalid", 0, "demo", 0, 1, 10), UsageError);
   EXPECT_THROW(Exporter("", 0, "demo", 0, 1, 10), UsageError);
   EXPECT_THROW(Exporter("127.0.0.1", 70'000, "demo", 0, 1, 10), UsageError);
 }
 
 // promtool (Debian package prometheus) knows the exposition format and the naming rules.
-TEST(ExporterTest, PromtoolFindsNothingToSay) {
+TEST(Exporter, PromtoolFindsNothingToSay) {
   const tests::TemporaryFolder folder;
   Exporter exporter("127.0.0.1", 0, "a \"run\"\nof \\ two lines", 0, 2, 48'000);
   exporter.observe(record(1));

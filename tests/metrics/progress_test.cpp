@@ -14,31 +14,31 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-TEST(ProgressLineTest, ShowsCountShareRateTimeLeftAndNote) {
+TEST(ProgressLine, ShowsCountShareRateTimeLeftAndNote) {
   EXPECT_EQ(progress_line("train", "steps", 48'000, 0, 1'200, 300, "loss 0.123"),
             "train  1200/48000 steps  2.5 %  4.00 steps/s  3 h 15 min left  loss 0.123");
 }
 
-TEST(ProgressLineTest, AResumedRunsRateLeavesOutWhatWasDoneBefore) {
+TEST(ProgressLine, AResumedRunsRateLeavesOutWhatWasDoneBefore) {
   EXPECT_THAT(progress_line("train", "steps", 1000, 900, 950, 10, ""),
               AllOf(HasSubstr("95.0 %"), HasSubstr("5.00 steps/s"), HasSubstr("10 s left")));
 }
 
-TEST(ProgressLineTest, AtTheEndItTellsTheTimeTaken) {
+TEST(ProgressLine, AtTheEndItTellsTheTimeTaken) {
   EXPECT_EQ(progress_line("encode", "images", 2717, 0, 2717, 200, ""),
             "encode  2717/2717 images  100.0 %  13.6 images/s  in 3 min 20 s");
 }
 
-TEST(ProgressLineTest, AnUnknownTotalHasNoShareAndNoTimeLeft) {
+TEST(ProgressLine, AnUnknownTotalHasNoShareAndNoTimeLeft) {
   EXPECT_THAT(progress_line("scan", "files", 0, 0, 10, 1, ""),
               AllOf(HasSubstr("10 files"), Not(HasSubstr("%"))));
 }
 
-TEST(ProgressLineTest, NothingDoneYetDividesByNothing) {
+TEST(ProgressLine, NothingDoneYetDividesByNothing) {
   EXPECT_EQ(progress_line("train", "steps", 10, 0, 0, 0, ""), "train  0/10 steps  0.0 %");
 }
 
-TEST(FormatDurationTest, TakesTheUnitThatAPersonWould) {
+TEST(FormatDuration, TakesTheUnitThatAPersonWould) {
   EXPECT_EQ(format_duration(9.4), "9 s");
   EXPECT_EQ(format_duration(200), "3 min 20 s");
   EXPECT_EQ(format_duration(3 * 3600 + 600), "3 h 10 min");
@@ -46,7 +46,7 @@ TEST(FormatDurationTest, TakesTheUnitThatAPersonWould) {
   EXPECT_EQ(format_duration(-1), "unknown time");
 }
 
-TEST(ProgressTest, ElsewhereThanOnATerminalOnePlainLineEndsTheWork) {
+TEST(Progress, ElsewhereThanOnATerminalOnePlainLineEndsTheWork) {
   ::testing::internal::CaptureStderr();
   {
     Progress progress("train", "steps", 3);
@@ -58,7 +58,7 @@ TEST(ProgressTest, ElsewhereThanOnATerminalOnePlainLineEndsTheWork) {
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
 }
 
-TEST(ProgressTest, QuietShowsNothing) {
+TEST(Progress, QuietShowsNothing) {
   ::testing::internal::CaptureStderr();
   Progress("train", "steps", 3, 0, true).update(3);
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
@@ -80,7 +80,7 @@ std::string on_a_terminal(uint16_t columns, const std::function<void()>& work) {
   return text;
 }
 
-TEST(ProgressTest, OnATerminalTheLineIsRedrawnInPlaceAndNeverWraps) {
+TEST(Progress, OnATerminalTheLineIsRedrawnInPlaceAndNeverWraps) {
   const std::string text = on_a_terminal(30, [] {
     Progress progress("train", "steps", 3);
     progress.update(3, "a long note that a narrow terminal has no room for");

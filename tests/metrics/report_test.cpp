@@ -28,7 +28,7 @@ constexpr const char* kHostile =
     R"~(</pre><script>alert(1)</script><img src=x onerror="alert(2)">'&)~";
 
 /// A run folder, written as the trainer does.
-class ReportTest : public ::testing::Test {
+class HtmlReport : public ::testing::Test {
  protected:
   void write(const std::string& name, const std::string& text) {
     std::filesystem::create_directories((run_ / name).parent_path());
@@ -89,7 +89,7 @@ class ReportTest : public ::testing::Test {
   std::filesystem::path run_ = folder_.path() / "run";
 };
 
-TEST_F(ReportTest, ThePageNamesNothingOutsideItself) {
+TEST_F(HtmlReport, ThePageNamesNothingOutsideItself) {
   write_config();
   write_log(10);
   write_grid("step-00000010", "maru, fanart\n");
@@ -103,7 +103,7 @@ TEST_F(ReportTest, ThePageNamesNothingOutsideItself) {
   }
 }
 
-TEST_F(ReportTest, ABrowserDrawsAllCurvesWithoutComplaint) {
+TEST_F(HtmlReport, ABrowserDrawsAllCurvesWithoutComplaint) {
   write_config();
   write_log(400);
   const Browsed browsed = browse();
@@ -114,7 +114,7 @@ TEST_F(ReportTest, ABrowserDrawsAllCurvesWithoutComplaint) {
   }
 }
 
-TEST_F(ReportTest, TextsOfTheRunStayTexts) {
+TEST_F(HtmlReport, TextsOfTheRunStayTexts) {
   write_config("</title><script>alert(1)</script><img src=x onerror=alert(2)>");
   write_log(3, kHostile);
   write(
@@ -133,7 +133,7 @@ TEST_F(ReportTest, TextsOfTheRunStayTexts) {
   EXPECT_THAT(browsed.dom, Not(HasSubstr("<img src=\"x\"")));
 }
 
-TEST_F(ReportTest, TheMixtureStandsBesideWhatWasDrawn) {
+TEST_F(HtmlReport, TheMixtureStandsBesideWhatWasDrawn) {
   write_log(100);
   write(
       "mixture.json",
@@ -147,7 +147,7 @@ TEST_F(ReportTest, TheMixtureStandsBesideWhatWasDrawn) {
                     HasSubstr("7,024"), HasSubstr("75.00 %"), HasSubstr("screenshots/kita")));
 }
 
-TEST_F(ReportTest, WhatChangedDuringTheRunIsListed) {
+TEST_F(HtmlReport, WhatChangedDuringTheRunIsListed) {
   write_log(10);
   EXPECT_THAT(page(), Not(HasSubstr("Changes during the run")));
   {
@@ -166,7 +166,7 @@ TEST_F(ReportTest, WhatChangedDuringTheRunIsListed) {
                             HasSubstr("1,630 captions of 27,173 images")));
 }
 
-TEST_F(ReportTest, MeasuresStandWithTheirUnitAndTarget) {
+TEST_F(HtmlReport, MeasuresStandWithTheirUnitAndTarget) {
   write_config();
   write("measures.json",
         R"({"figures":[{"label":"found","value":90.6,"unit":"%","target":80,"note":"87 of 96"},
@@ -178,7 +178,7 @@ TEST_F(ReportTest, MeasuresStandWithTheirUnitAndTarget) {
                             HasSubstr(">pairs<")));
 }
 
-TEST_F(ReportTest, GridsComeNewestFirstAndFinalOnesBefore) {
+TEST_F(HtmlReport, GridsComeNewestFirstAndFinalOnesBefore) {
   write_config();
   for (const char* folder : {"step-00000009", "final", "step-00000100", "step-00000010"})
     write_grid(folder, "");
@@ -192,20 +192,20 @@ TEST_F(ReportTest, GridsComeNewestFirstAndFinalOnesBefore) {
   EXPECT_THAT(html, HasSubstr("is not a PNG file"));
 }
 
-TEST_F(ReportTest, OfManyGridsSomeAreShownWithTheFirstAndTheLast) {
+TEST_F(HtmlReport, OfManyGridsSomeAreShownWithTheFirstAndTheLast) {
   write_config();
   for (int step = 1; step <= 100; ++step) write_grid(fmt::format("step-{:08}", step), "");
   const std::string html = page();
   EXPECT_THAT(html, AllOf(HasSubstr("24 of 100"), HasSubstr("Step 100<"), HasSubstr("Step 1<")));
 }
 
-TEST_F(ReportTest, ARunThatHasJustBegunHasAPage) {
+TEST_F(HtmlReport, ARunThatHasJustBegunHasAPage) {
   write_config("just begun");
   EXPECT_THAT(page(),
               AllOf(HasSubstr("<h1>just begun</h1>"), HasSubstr("No step has been taken yet")));
 }
 
-TEST_F(ReportTest, StepsThatWereNotFiniteAreTold) {
+TEST_F(HtmlReport, StepsThatWereNotFiniteAreTold) {
   write_log(3);
   std::ofstream(run_ / "log.jsonl", std::ios::app)
       << R"({"step":4,"draws":16,"loss":null,"grad_norm":1})" << '\n';
@@ -213,11 +213,11 @@ TEST_F(ReportTest, StepsThatWereNotFiniteAreTold) {
               HasSubstr("In 1 steps the loss or the gradient was not finite, first in step 4."));
 }
 
-TEST_F(ReportTest, AFolderWithoutARunIsAUsageError) {
+TEST_F(HtmlReport, AFolderWithoutARunIsAUsageError) {
   EXPECT_THROW(write_report(folder_.path()), UsageError);
 }
 
-TEST_F(ReportTest, ADamagedFileIsNamed) {
+TEST_F(HtmlReport, ADamagedFileIsNamed) {
   write_config();
   write("mixture.json", "{\"categories\": [");
   try {
@@ -228,7 +228,7 @@ TEST_F(ReportTest, ADamagedFileIsNamed) {
   }
 }
 
-TEST(CurveTest, OfALongRunThePeaksStay) {
+TEST(Curve, OfALongRunThePeaksStay) {
   Curve curve;
   for (int i = 0; i < 48'000; ++i) {
     curve.x.push_back(i + 1);
@@ -244,14 +244,14 @@ TEST(CurveTest, OfALongRunThePeaksStay) {
   EXPECT_EQ(std::count(few.y.begin(), few.y.end(), -9.0), 1);
 }
 
-TEST(CurveTest, SmoothingIsUnbiasedAndPassesOverGaps) {
+TEST(Curve, SmoothingIsUnbiasedAndPassesOverGaps) {
   EXPECT_THAT(smooth({{1, 2, 3}, {4, NAN, 4}}, 10).y, Each(::testing::DoubleEq(4)));
   const std::vector<double> y = smooth({{1, 2}, {0, 1}}, 2).y;
   EXPECT_DOUBLE_EQ(y[1], 0.5 / 0.75);
 }
 
 // RFC 4648, section 10.
-TEST(Base64Test, GivesTheStandardsVectors) {
+TEST(Base64, GivesTheStandardsVectors) {
   const std::pair<const char*, const char*> vectors[] = {{"", ""},
                                                          {"f", "Zg=="},
                                                          {"fo", "Zm8="},
@@ -262,7 +262,7 @@ TEST(Base64Test, GivesTheStandardsVectors) {
   for (const auto& [plain, coded] : vectors) EXPECT_EQ(base64(plain), coded);
 }
 
-TEST(GroupedTest, PutsACommaBeforeEachThreeDigits) {
+TEST(Grouped, PutsACommaBeforeEachThreeDigits) {
   EXPECT_THAT(
       (std::vector{grouped(0), grouped(999), grouped(1000), grouped(27'173), grouped(1'234'567)}),
       ElementsAre("0", "999", "1,000", "27,173", "1,234,567"));

@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
 
-class RunLogTest : public ::testing::Test {
+class RunLogFile : public ::testing::Test {
  protected:
   void append(uint64_t last_step, std::vector<uint64_t> steps) {
     RunLog log(path_, last_step);
@@ -40,7 +40,7 @@ class RunLogTest : public ::testing::Test {
   std::filesystem::path path_ = folder_.path() / "log.jsonl";
 };
 
-TEST_F(RunLogTest, EachRecordIsOnDiskOnceAppended) {
+TEST_F(RunLogFile, EachRecordIsOnDiskOnceAppended) {
   RunLog log(path_, 0);
   StepRecord record;
   record.step = 1;
@@ -48,13 +48,13 @@ TEST_F(RunLogTest, EachRecordIsOnDiskOnceAppended) {
   EXPECT_THAT(steps(), ElementsAre(1));
 }
 
-TEST_F(RunLogTest, ResumeDropsWhatCameAfterTheCheckpoint) {
+TEST_F(RunLogFile, ResumeDropsWhatCameAfterTheCheckpoint) {
   append(0, {1, 2, 3, 4, 5});
   append(3, {4, 5, 6});
   EXPECT_THAT(steps(), ElementsAre(1, 2, 3, 4, 5, 6));
 }
 
-TEST_F(RunLogTest, ChangesStandWithTheFirstStepAfterThem) {
+TEST_F(RunLogFile, ChangesStandWithTheFirstStepAfterThem) {
   append(0, {1, 2, 3});
   RunChange change{.key = "data.caption_rename", .before = "[]"};
   change.after = R"([["Bfan2", "Bofa2"]])";
@@ -78,7 +78,7 @@ TEST_F(RunLogTest, ChangesStandWithTheFirstStepAfterThem) {
   EXPECT_THROW(read_run_log(path_), DataError);
 }
 
-TEST_F(RunLogTest, ResumeDropsATornLastLine) {
+TEST_F(RunLogFile, ResumeDropsATornLastLine) {
   append(0, {1, 2});
   add_text(R"({"step":3,"draws":1,"lo)");
   EXPECT_THAT(steps(), ElementsAre(1, 2));
@@ -86,20 +86,20 @@ TEST_F(RunLogTest, ResumeDropsATornLastLine) {
   EXPECT_THAT(steps(), ElementsAre(1, 2, 3));
 }
 
-TEST_F(RunLogTest, ALastLineThatLacksOnlyItsNewlineIsKept) {
+TEST_F(RunLogFile, ALastLineThatLacksOnlyItsNewlineIsKept) {
   append(0, {1, 2});
   std::filesystem::resize_file(path_, std::filesystem::file_size(path_) - 1);
   append(2, {3});
   EXPECT_THAT(steps(), ElementsAre(1, 2, 3));
 }
 
-TEST_F(RunLogTest, ANewRunOverAnOldLogBeginsAtItsStart) {
+TEST_F(RunLogFile, ANewRunOverAnOldLogBeginsAtItsStart) {
   append(0, {1, 2});
   append(0, {1});
   EXPECT_THAT(steps(), ElementsAre(1));
 }
 
-TEST_F(RunLogTest, ADamagedLineIsNamed) {
+TEST_F(RunLogFile, ADamagedLineIsNamed) {
   append(0, {1});
   add_text("nonsense\n");
   append(1, {});  // as the last line it counts as torn
@@ -114,17 +114,17 @@ TEST_F(RunLogTest, ADamagedLineIsNamed) {
   EXPECT_THROW(RunLog(path_, kAll), DataError);
 }
 
-TEST_F(RunLogTest, ALogThatIsNotThereIsAUsageError) {
+TEST_F(RunLogFile, ALogThatIsNotThereIsAUsageError) {
   EXPECT_THROW(read_run_log(path_), UsageError);
 }
 
-TEST_F(RunLogTest, AnEmptyLogHasNoRecords) {
+TEST_F(RunLogFile, AnEmptyLogHasNoRecords) {
   add_text("");
   EXPECT_THAT(steps(), ElementsAre());
 }
 
 // A file size limit stands in for a full disk.
-TEST_F(RunLogTest, RecordsWaitForRoomOnAFullDisk) {
+TEST_F(RunLogFile, RecordsWaitForRoomOnAFullDisk) {
   rlimit old{};
   ::getrlimit(RLIMIT_FSIZE, &old);
   const auto on_signal = std::signal(SIGXFSZ, SIG_IGN);

@@ -25,7 +25,7 @@ StepRecord example() {
   return record;
 }
 
-TEST(StepRecordTest, HasTheKeysOfTheRunLog) {
+TEST(StepRecord, HasTheKeysOfTheRunLog) {
   const auto json = nlohmann::json::parse(to_json(example()));
   const auto expected = nlohmann::json::parse(R"({
     "step": 7, "draws": 28, "loss": 0.125, "grad_norm": 1.5, "lr": 1e-6, "samples_per_second": 12.5, "seconds": 0.32,
@@ -35,7 +35,7 @@ TEST(StepRecordTest, HasTheKeysOfTheRunLog) {
   EXPECT_EQ(json, expected);
 }
 
-TEST(StepRecordTest, ComesBackBitForBit) {
+TEST(StepRecord, ComesBackBitForBit) {
   StepRecord record = example();
   record.loss = 0.1 + 0.2;
   const StepRecord back = step_record_from_json(to_json(record));
@@ -46,7 +46,7 @@ TEST(StepRecordTest, ComesBackBitForBit) {
   EXPECT_EQ(back.category_draws, record.category_draws);
 }
 
-TEST(StepRecordTest, TellsTheValidationLossOnlyWhereItWasMeasured) {
+TEST(StepRecord, TellsTheValidationLossOnlyWhereItWasMeasured) {
   StepRecord record = example();
   EXPECT_EQ(step_record_from_json(to_json(record)).validation_loss, std::nullopt);
   record.validation_loss = 0.25;
@@ -54,7 +54,7 @@ TEST(StepRecordTest, TellsTheValidationLossOnlyWhereItWasMeasured) {
   EXPECT_EQ(step_record_from_json(to_json(record)).validation_loss, 0.25);
 }
 
-TEST(StepRecordTest, NumbersThatAreNotFiniteAreNullInJson) {
+TEST(StepRecord, NumbersThatAreNotFiniteAreNullInJson) {
   StepRecord record = example();
   record.loss = std::numeric_limits<double>::quiet_NaN();
   record.grad_norm = std::numeric_limits<double>::infinity();
@@ -64,13 +64,13 @@ TEST(StepRecordTest, NumbersThatAreNotFiniteAreNullInJson) {
   EXPECT_TRUE(std::isnan(step_record_from_json(line).grad_norm));
 }
 
-TEST(StepRecordTest, AFolderNameThatIsNoUtf8StillMakesJson) {
+TEST(StepRecord, AFolderNameThatIsNoUtf8StillMakesJson) {
   StepRecord record = example();
   record.category_draws = {{"caf\xe9", 2}};
   EXPECT_TRUE(nlohmann::json::accept(to_json(record)));
 }
 
-TEST(StepRecordTest, WrongTypesAreRefused) {
+TEST(StepRecord, WrongTypesAreRefused) {
   for (const char* line :
        {"", "[]", "7", "{", "{}", R"({"step":-1,"draws":0})", R"({"step":1,"draws":1.5})",
         R"({"step":1,"draws":1,"loss":"low"})", R"({"step":1,"draws":1,"phases":3})",

@@ -55,9 +55,9 @@ struct Seen {
   bool operator==(const Seen&) const = default;
 };
 
-class LoaderTest : public testing::Test {
+class LoaderOfMoments : public testing::Test {
  protected:
-  LoaderTest() : files_({Kind::kMoments}), store_(files_.path()) {}
+  LoaderOfMoments() : files_({Kind::kMoments}), store_(files_.path()) {}
 
   static LoaderOptions options(uint64_t steps, uint64_t micro_batch) {
     LoaderOptions options;
@@ -106,7 +106,7 @@ class LoaderTest : public testing::Test {
   Store store_;
 };
 
-TEST_F(LoaderTest, EveryRankMicroBatchAndThreadCountSeesTheSameDraws) {
+TEST_F(LoaderOfMoments, EveryRankMicroBatchAndThreadCountSeesTheSameDraws) {
   LoaderOptions one = options(12, 8);
   one.caption_dropout = 0.5;
   one.shuffle_tags = true;
@@ -188,7 +188,7 @@ TEST(Variants, OfPixelsAreNotMirroredAgainWhenTheyAreDrawn) {
   }
 }
 
-TEST_F(LoaderTest, EverySplitOfTheGlobalBatchSeesTheSameDraws) {
+TEST_F(LoaderOfMoments, EverySplitOfTheGlobalBatchSeesTheSameDraws) {
   const uint64_t global_batch = 24;
   const std::map<uint64_t, Seen> reference = run(options(4, 24), 1, global_batch);
   ASSERT_EQ(reference.size(), 4 * global_batch);
@@ -201,14 +201,14 @@ TEST_F(LoaderTest, EverySplitOfTheGlobalBatchSeesTheSameDraws) {
   }
 }
 
-TEST_F(LoaderTest, ARunThatBeginsLaterGoesOnAsIfItHadNotStopped) {
+TEST_F(LoaderOfMoments, ARunThatBeginsLaterGoesOnAsIfItHadNotStopped) {
   const std::map<uint64_t, Seen> whole = run(options(12, 4), 1, 4);
   LoaderOptions rest = options(12, 4);
   rest.first_step = 7;
   for (const auto& [number, seen] : run(rest, 1, 4)) EXPECT_EQ(seen, whole.at(number));
 }
 
-TEST_F(LoaderTest, RanksTakeTheirPlacesMicroBatchByMicroBatch) {
+TEST_F(LoaderOfMoments, RanksTakeTheirPlacesMicroBatchByMicroBatch) {
   LoaderOptions second = options(2, 3);
   second.rank = 1;
   second.ranks = 2;
@@ -221,7 +221,7 @@ TEST_F(LoaderTest, RanksTakeTheirPlacesMicroBatchByMicroBatch) {
   }
 }
 
-TEST_F(LoaderTest, LatentsAreScaledSamplesOfTheMoments) {
+TEST_F(LoaderOfMoments, LatentsAreScaledSamplesOfTheMoments) {
   Loader loader(store_, make_sampler(store_, 4), options(10, 4));
   for (int step = 0; step < 10; ++step) {
     const Batch batch = loader.next();
@@ -241,7 +241,7 @@ TEST_F(LoaderTest, LatentsAreScaledSamplesOfTheMoments) {
   }
 }
 
-TEST_F(LoaderTest, NoiseIsUnitNormalAndTheDrawsOwn) {
+TEST_F(LoaderOfMoments, NoiseIsUnitNormalAndTheDrawsOwn) {
   Loader loader(store_, make_sampler(store_, 8), options(100, 8));
   double sum = 0, squares = 0, count = 0;
   for (int step = 0; step < 100; ++step) {
@@ -261,7 +261,7 @@ TEST_F(LoaderTest, NoiseIsUnitNormalAndTheDrawsOwn) {
   EXPECT_NEAR(squares / count, 1, 5 * std::sqrt(2 / count));
 }
 
-TEST_F(LoaderTest, TimestepsAreUniform) {
+TEST_F(LoaderOfMoments, TimestepsAreUniform) {
   LoaderOptions few = options(400, 8);
   few.timesteps = 10;
   std::vector<double> counts(10, 0);
@@ -269,7 +269,7 @@ TEST_F(LoaderTest, TimestepsAreUniform) {
   for (const double count : counts) EXPECT_NEAR(count, 320, 5 * std::sqrt(320.0 * 0.9));
 }
 
-TEST_F(LoaderTest, CaptionsAreDroppedAtTheRunsRateUnlessTheFolderHasItsOwn) {
+TEST_F(LoaderOfMoments, CaptionsAreDroppedAtTheRunsRateUnlessTheFolderHasItsOwn) {
   LoaderOptions dropping = options(500, 8);
   dropping.caption_dropout = 0.3;
   double draws = 0, dropped = 0;
@@ -285,7 +285,7 @@ TEST_F(LoaderTest, CaptionsAreDroppedAtTheRunsRateUnlessTheFolderHasItsOwn) {
   EXPECT_NEAR(dropped / draws, 0.3, 5 * std::sqrt(0.21 / draws));
 }
 
-TEST_F(LoaderTest, DrawsCarryTheLossScaleOfTheirImage) {
+TEST_F(LoaderOfMoments, DrawsCarryTheLossScaleOfTheirImage) {
   Loader loader(store_, make_sampler(store_, 8), options(20, 8));
   std::set<float> seen;
   for (int step = 0; step < 20; ++step) {
@@ -299,7 +299,7 @@ TEST_F(LoaderTest, DrawsCarryTheLossScaleOfTheirImage) {
   EXPECT_EQ(seen.size(), 2);
 }
 
-TEST_F(LoaderTest, CaptionsAreRenamedAndShuffled) {
+TEST_F(LoaderOfMoments, CaptionsAreRenamedAndShuffled) {
   LoaderOptions renaming = options(20, 8);
   renaming.caption_rename = {{"Bfan2", "Bofa2"}, {"tag", "nothing"}};
   renaming.shuffle_tags = true;
@@ -315,7 +315,7 @@ TEST_F(LoaderTest, CaptionsAreRenamedAndShuffled) {
   EXPECT_EQ(orders.size(), 24) << "all orders of four tags";
 }
 
-TEST_F(LoaderTest, TagsThatAreToBeKeptStayBehindTheMainPrompt) {
+TEST_F(LoaderOfMoments, TagsThatAreToBeKeptStayBehindTheMainPrompt) {
   LoaderOptions keeping = options(20, 8);
   keeping.shuffle_tags = true;
   keeping.keep_tags = 2;
@@ -328,7 +328,7 @@ TEST_F(LoaderTest, TagsThatAreToBeKeptStayBehindTheMainPrompt) {
   EXPECT_EQ(orders.size(), 2) << "tag2 and tag3 in both orders";
 }
 
-TEST_F(LoaderTest, CaptionsBecomeTokenIds) {
+TEST_F(LoaderOfMoments, CaptionsBecomeTokenIds) {
   LoaderOptions encoding = options(3, 4);
   encoding.threads = 2;
   encoding.encode_caption = [](const std::string& caption) {
@@ -342,7 +342,7 @@ TEST_F(LoaderTest, CaptionsBecomeTokenIds) {
   }
 }
 
-TEST_F(LoaderTest, ReadsAheadNoFurtherThanAsked) {
+TEST_F(LoaderOfMoments, ReadsAheadNoFurtherThanAsked) {
   LoaderOptions ahead = options(1000, 4);
   ahead.threads = 3;
   ahead.prefetch = 2;
@@ -358,7 +358,7 @@ TEST_F(LoaderTest, ReadsAheadNoFurtherThanAsked) {
   }
 }
 
-TEST_F(LoaderTest, CanBeDroppedInTheMiddleOfARun) {
+TEST_F(LoaderOfMoments, CanBeDroppedInTheMiddleOfARun) {
   LoaderOptions long_run = options(1'000'000, 4);
   long_run.threads = 4;
   for (int i = 0; i < 20; ++i) {
@@ -367,13 +367,13 @@ TEST_F(LoaderTest, CanBeDroppedInTheMiddleOfARun) {
   }
 }
 
-TEST_F(LoaderTest, PastTheLastStepIsOurBug) {
+TEST_F(LoaderOfMoments, PastTheLastStepIsOurBug) {
   Loader loader(store_, make_sampler(store_, 4), options(1, 4));
   loader.next();
   EXPECT_THROW(loader.next(), std::logic_error);
 }
 
-TEST_F(LoaderTest, AThreadsErrorSurfacesInNext) {
+TEST_F(LoaderOfMoments, AThreadsErrorSurfacesInNext) {
   LoaderOptions failing = options(10, 4);
   failing.threads = 2;
   failing.encode_caption = [](const std::string&) -> std::vector<int64_t> {
@@ -384,7 +384,7 @@ TEST_F(LoaderTest, AThreadsErrorSurfacesInNext) {
   EXPECT_THROW(loader.next(), DataError) << "and stays";
 }
 
-TEST_F(LoaderTest, ADamagedRowStopsTheRun) {
+TEST_F(LoaderOfMoments, ADamagedRowStopsTheRun) {
   damage(3);
   Loader loader(store_, make_sampler(store_, 4), options(100, 4));
   try {
@@ -396,7 +396,7 @@ TEST_F(LoaderTest, ADamagedRowStopsTheRun) {
   }
 }
 
-TEST_F(LoaderTest, DrawsOfDamagedRowsGoToSiblingsAlikeForAllRanksAndThreads) {
+TEST_F(LoaderOfMoments, DrawsOfDamagedRowsGoToSiblingsAlikeForAllRanksAndThreads) {
   const std::set<uint32_t> damaged{3, 7, 20};
   LoaderOptions skipping = options(40, 8);
   std::mutex mutex;
@@ -432,7 +432,7 @@ TEST_F(LoaderTest, DrawsOfDamagedRowsGoToSiblingsAlikeForAllRanksAndThreads) {
   EXPECT_EQ(run(others, 2, 8), skipped);
 }
 
-TEST_F(LoaderTest, WhereAllSiblingsAreDamagedOthersOfTheShapeTakeTheDraw) {
+TEST_F(LoaderOfMoments, WhereAllSiblingsAreDamagedOthersOfTheShapeTakeTheDraw) {
   std::set<uint32_t> damaged;
   for (uint32_t i = 0; i < 16; ++i) {
     if (store_.rows()[i].category == 2) damaged.insert(i);
@@ -455,7 +455,7 @@ TEST_F(LoaderTest, WhereAllSiblingsAreDamagedOthersOfTheShapeTakeTheDraw) {
   EXPECT_THROW(none.next(), DataError);
 }
 
-TEST_F(LoaderTest, SlabsAreUsedAgainOnceABatchIsGone) {
+TEST_F(LoaderOfMoments, SlabsAreUsedAgainOnceABatchIsGone) {
   Loader loader(store_, make_sampler(store_, 8), options(200, 8));
   std::set<const void*> places;
   for (int step = 0; step < 200; ++step) {
@@ -470,12 +470,12 @@ TEST_F(LoaderTest, SlabsAreUsedAgainOnceABatchIsGone) {
 }
 
 // The held-out half of the store as `ranks` ranks measure it: by example, what each view is.
-class ValidationTest : public LoaderTest {
+class ValidationBatches : public LoaderOfMoments {
  protected:
-  ValidationTest() : held_(hold_out(store_, 0.5)) {}
+  ValidationBatches() : held_(hold_out(store_, 0.5)) {}
 
   static LoaderOptions measuring(uint64_t micro_batch) {
-    LoaderOptions options = LoaderTest::options(1, micro_batch);
+    LoaderOptions options = LoaderOfMoments::options(1, micro_batch);
     options.timesteps = 1000;
     return options;
   }
@@ -503,7 +503,7 @@ class ValidationTest : public LoaderTest {
   std::vector<bool> held_;
 };
 
-TEST_F(ValidationTest, IsTheSameForEverySeedRankAndBatch) {
+TEST_F(ValidationBatches, IsTheSameForEverySeedRankAndBatch) {
   LoaderOptions one = measuring(8);
   one.caption_dropout = 0.5;
   one.shuffle_tags = true;
@@ -523,7 +523,7 @@ TEST_F(ValidationTest, IsTheSameForEverySeedRankAndBatch) {
   same(one, 2);
 }
 
-TEST_F(ValidationTest, HoldsTheHeldOutImagesWithWholeCaptionsAtTimestepsFromEachQuarter) {
+TEST_F(ValidationBatches, HoldsTheHeldOutImagesWithWholeCaptionsAtTimestepsFromEachQuarter) {
   LoaderOptions options = measuring(8);
   options.caption_dropout = 1;
   options.caption_rename = {{"Bfan2", "Bofa2"}};
@@ -540,13 +540,13 @@ TEST_F(ValidationTest, HoldsTheHeldOutImagesWithWholeCaptionsAtTimestepsFromEach
   EXPECT_EQ(noises.size(), 4 * quarters.size()) << "each view has its own noise";
 }
 
-TEST_F(ValidationTest, WithoutHeldOutImagesIsEmpty) {
+TEST_F(ValidationBatches, WithoutHeldOutImagesIsEmpty) {
   const ValidationSet set(store_, hold_out(store_, 0), measuring(8));
   EXPECT_EQ(set.draws(), 0);
   EXPECT_EQ(set.batches(), 0);
 }
 
-TEST_F(LoaderTest, ContradictingOptionsAreRefused) {
+TEST_F(LoaderOfMoments, ContradictingOptionsAreRefused) {
   const auto refusal = [&](LoaderOptions options) -> std::string {
     try {
       Loader(store_, make_sampler(store_, 12), options);

@@ -13,7 +13,7 @@ namespace {
 
 using testing::HasSubstr;
 
-class ConfigTest : public testing::Test {
+class RunFile : public testing::Test {
  protected:
   std::filesystem::path write(const std::string& text) const {
     const std::filesystem::path file = folder_.path() / "run.toml";
@@ -35,41 +35,41 @@ class ConfigTest : public testing::Test {
   tests::TemporaryFolder folder_;
 };
 
-TEST_F(ConfigTest, leaves_what_is_not_said_at_its_default) {
+TEST_F(RunFile, LeavesWhatIsNotSaidAtItsDefault) {
   const RunConfig config = load("");
   EXPECT_EQ(config.seed, 555u);
   EXPECT_EQ(config.optimizer.betas, (std::vector<double>{0.9, 0.999}));
 }
 
-TEST_F(ConfigTest, names_line_and_nearest_key_of_a_misspelled_key) {
+TEST_F(RunFile, NamesLineAndNearestKeyOfAMisspelledKey) {
   const std::string error = error_of("[train]\nglobal_bach = 4\n");
   EXPECT_THAT(error, HasSubstr("line 6"));
   EXPECT_THAT(error, HasSubstr("did you mean train.global_batch?"));
 }
 
-TEST_F(ConfigTest, names_the_section_where_a_misplaced_key_belongs) {
+TEST_F(RunFile, NamesTheSectionWhereAMisplacedKeyBelongs) {
   EXPECT_THAT(error_of("[train]\nweight_decay = 0.1\n"),
               HasSubstr("did you mean optimizer.weight_decay?"));
 }
 
-TEST_F(ConfigTest, refuses_an_unknown_section) {
+TEST_F(RunFile, RefusesAnUnknownSection) {
   EXPECT_THAT(error_of("[optimiser]\nlr = 1.0\n"), HasSubstr("did you mean optimizer?"));
 }
 
-TEST_F(ConfigTest, refuses_a_wrong_type_with_its_line) {
+TEST_F(RunFile, RefusesAWrongTypeWithItsLine) {
   EXPECT_THAT(error_of("[train]\nsteps = 'many'\n"),
               HasSubstr("line 6: train.steps must be a whole number"));
   EXPECT_THAT(error_of("[train]\nsteps = -1\n"), HasSubstr("must not be negative"));
   EXPECT_THAT(error_of("[data]\n"), HasSubstr("line 5"));  // a section twice
 }
 
-TEST_F(ConfigTest, keeps_the_order_of_mixture_rules) {
+TEST_F(RunFile, KeepsTheOrderOfMixtureRules) {
   const RunConfig config = load("[mixture]\n'z' = 1\n'a/*' = 2.5\n'a' = 3\n", {"mixture.b=4"});
   const data::MixtureRules expected{{"z", 1}, {"a/*", 2.5}, {"a", 3}, {"b", 4}};
   EXPECT_EQ(config.mixture.rules, expected);
 }
 
-TEST_F(ConfigTest, overrides_by_set) {
+TEST_F(RunFile, OverridesBySet) {
   const RunConfig config =
       load("[optimizer]\nlr = 1e-6\n", {"optimizer.lr=0.5", "name=other", "train.target=['vae']"});
   EXPECT_EQ(config.optimizer.lr, 0.5);
@@ -78,7 +78,7 @@ TEST_F(ConfigTest, overrides_by_set) {
   EXPECT_THAT(error_of("", {"train.stepz=3"}), HasSubstr("--set: train.stepz is not a key"));
 }
 
-TEST_F(ConfigTest, reads_back_what_it_writes) {
+TEST_F(RunFile, ReadsBackWhatItWrites) {
   const RunConfig config = load(
       "[mixture]\npass_draws = 7\n\"a \\\"b\\\"/*\" = 0.1\n[sample]\nprompts = ['x, \"y\"', "
       "'é']\nsize = [64, 48]\n",
@@ -88,7 +88,7 @@ TEST_F(ConfigTest, reads_back_what_it_writes) {
   EXPECT_THAT(text, HasSubstr("lr = 1e-06"));
 }
 
-TEST_F(ConfigTest, refuses_a_run_file_that_is_not_there_or_not_toml) {
+TEST_F(RunFile, RefusesARunFileThatIsNotThereOrNotToml) {
   EXPECT_THROW(load_config(folder_.path() / "none.toml"), UsageError);
   EXPECT_THAT(error_of("[train\n"), HasSubstr("line 5"));
 }

@@ -46,12 +46,12 @@ std::pair<int, int> use_cores_of_one(int wanted, int ranks, bool by_mpirun) {
   return seen;
 }
 
-TEST(HostTest, a_binding_by_the_user_limits_threads) {
+TEST(Host, ABindingByTheUserLimitsThreads) {
   EXPECT_EQ(use_cores_of_one(0, 1, false), std::make_pair(1, 1));
   EXPECT_EQ(use_cores_of_one(7, 1, false), std::make_pair(7, 1));
 }
 
-TEST(HostTest, a_binding_by_mpirun_is_undone_where_it_is_too_narrow) {
+TEST(Host, ABindingByMpirunIsUndoneWhereItIsTooNarrow) {
   const int all = all_cores();
   EXPECT_EQ(use_cores_of_one(0, 1, true), std::make_pair(all, all));
   EXPECT_EQ(use_cores_of_one(all + 1, 1, true), std::make_pair(all + 1, all));

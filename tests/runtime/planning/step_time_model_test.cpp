@@ -13,7 +13,7 @@ constexpr double kClose = 1e-12;
 NetworkModel network() { return {.link = 100, .latency = 0}; }
 Traffic traffic() { return {.buckets = {100, 100}}; }
 
-TEST(NetworkTest, a_rank_sends_all_parts_but_its_own) {
+TEST(Network, ARankSendsAllPartsButItsOwn) {
   const NetworkModel network{.link = 100, .latency = 0.5};
   EXPECT_DOUBLE_EQ(network.exchange_seconds(1, 400), 0);
   EXPECT_DOUBLE_EQ(network.exchange_seconds(4, 400), 3 * 0.5 + 3.0);
@@ -21,7 +21,7 @@ TEST(NetworkTest, a_rank_sends_all_parts_but_its_own) {
   EXPECT_DOUBLE_EQ(network.short_sum_seconds(8), 2 * 3 * 0.5);
 }
 
-TEST(NetworkTest, ranks_of_a_host_share_its_link_unless_rings_cross_it_once) {
+TEST(Network, RanksOfAHostShareItsLinkUnlessRingsCrossItOnce) {
   const NetworkModel direct{.link = 100, .ranks_per_host = 2, .local_link = 1000};
   EXPECT_NEAR(direct.exchange_seconds(4, 400), 2 * 2 * 100 / 100.0, kClose);
   EXPECT_NEAR(direct.exchange_seconds(2, 400), 200 / 1000.0, kClose);
@@ -31,14 +31,14 @@ TEST(NetworkTest, ranks_of_a_host_share_its_link_unless_rings_cross_it_once) {
   EXPECT_NEAR(rings.exchange_seconds(2, 400), 200 / 1000.0, kClose);
 }
 
-TEST(ScalingTest, one_rank_only_computes) {
+TEST(Scaling, OneRankOnlyComputes) {
   const StepCosts costs{.forward = 1, .backward = 2, .zero = 0.1, .norm = 0.2, .update = 0.3};
   const StepPrediction step = predict_step(costs, 2, traffic(), network(), 1);
   EXPECT_NEAR(step.seconds, 0.1 + 2 * 3 + 0.2 + 0.3, kClose);
   EXPECT_NEAR(step.exposed, 0, kClose);
 }
 
-TEST(ScalingTest, backward_hides_what_is_sent_while_it_runs) {
+TEST(Scaling, BackwardHidesWhatIsSentWhileItRuns) {
   const StepCosts costs{.forward = 1, .backward = 8, .ready = {0.25, 1}};
   // The first bucket goes at 2 s and arrives at 4; the second when backward is over, in 2 s. Then
   // the weights, 2 s a bucket, of which the second is needed half a second after the first.
@@ -48,7 +48,7 @@ TEST(ScalingTest, backward_hides_what_is_sent_while_it_runs) {
   EXPECT_NEAR(step.seconds, 9 + 5.5, kClose);
 }
 
-TEST(ScalingTest, forward_hides_weights_that_it_needs_later) {
+TEST(Scaling, ForwardHidesWeightsThatItNeedsLater) {
   const StepCosts costs{.forward = 4, .needed = {0, 0.75}};
   // Gradients 4 s; the first weights 2 s; the others arrive 2 s later, and are needed 3 s later.
   EXPECT_NEAR(predict_step(costs, 1, traffic(), network(), 2).exposed, 4 + 2, kClose);
@@ -58,30 +58,30 @@ TEST(ScalingTest, forward_hides_weights_that_it_needs_later) {
               4 + 4, kClose);
 }
 
-TEST(ScalingTest, without_overlap_all_is_sent_after_backward) {
+TEST(Scaling, WithoutOverlapAllIsSentAfterBackward) {
   const StepCosts costs{.forward = 1, .backward = 8, .ready = {0.25, 1}};
   Traffic late = traffic();
   late.overlap = false;
   EXPECT_NEAR(predict_step(costs, 1, late, network(), 2).exposed, 4 + 4, kClose);
 }
 
-TEST(ScalingTest, zeroing_gradients_hides_weights_under_way) {
+TEST(Scaling, ZeroingGradientsHidesWeightsUnderWay) {
   const StepCosts costs{.zero = 3};
   EXPECT_NEAR(predict_step(costs, 1, traffic(), network(), 2).exposed, 4 + 1, kClose);
 }
 
-TEST(ScalingTest, a_bucket_s_weights_travel_while_the_next_is_stepped) {
+TEST(Scaling, ABucketsWeightsTravelWhileTheNextIsStepped) {
   const StepCosts costs{.update = 6};  // 3 s a bucket
   EXPECT_NEAR(predict_step(costs, 1, traffic(), network(), 2).exposed, 4 + 2, kClose);
 }
 
-TEST(ScalingTest, half_the_bytes_take_half_the_time) {
+TEST(Scaling, HalfTheBytesTakeHalfTheTime) {
   Traffic half = traffic();
   half.gradient_bytes = half.weight_bytes = 2;
   EXPECT_NEAR(predict_step({}, 1, half, network(), 2).communication, 4, kClose);
 }
 
-TEST(ScalingTest, unsharded_gradients_are_all_reduced_and_no_weights_sent) {
+TEST(Scaling, UnshardedGradientsAreAllReducedAndNoWeightsSent) {
   Traffic whole = traffic();
   whole.shard = false;
   EXPECT_NEAR(predict_step({}, 1, whole, network(), 2).communication, 2 * 4, kClose);
@@ -89,7 +89,7 @@ TEST(ScalingTest, unsharded_gradients_are_all_reduced_and_no_weights_sent) {
   EXPECT_NEAR(predict_step({}, 1, whole, network(), 2).communication, 2 * (1 + 2), kClose);
 }
 
-TEST(ScalingTest, traffic_is_what_the_run_file_says) {
+TEST(Scaling, TrafficIsWhatTheRunFileSays) {
   RunConfig config;
   config.communication.bucket_mb = 1;
   config.communication.wire = "bf16";
@@ -102,7 +102,7 @@ TEST(ScalingTest, traffic_is_what_the_run_file_says) {
   EXPECT_EQ(traffic.weight_bytes, 2);
 }
 
-TEST(MemoryPlanTest, shards_what_the_optimizer_owns) {
+TEST(MemoryPlan, ShardsWhatTheOptimizerOwns) {
   RunConfig config;
   config.checkpoint.background = false;
   const MemoryInputs inputs{.trained = 1 << 20};
@@ -116,7 +116,7 @@ TEST(MemoryPlanTest, shards_what_the_optimizer_owns) {
   EXPECT_EQ(plan_memory(config, inputs, 4).moments, 2 * all);
 }
 
-TEST(MemoryPlanTest, bf16_keeps_a_copy_in_f32_and_begins_with_whole_weights) {
+TEST(MemoryPlan, Bf16KeepsACopyInFp32AndBeginsWithWholeWeights) {
   RunConfig config;
   config.checkpoint.background = false;
   config.train.precision = "bf16";

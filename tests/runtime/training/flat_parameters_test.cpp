@@ -12,7 +12,7 @@ model::Parameters three_parameters() {
   return {{"a", at::randn({3, 5})}, {"b", at::randn({16})}, {"c", at::randn({2, 2, 3, 3})}};
 }
 
-TEST(FlatParametersTest, keeps_the_values_and_makes_the_tensors_views) {
+TEST(FlatParameters, KeepsTheValuesAndMakesTheTensorsViews) {
   model::Parameters parameters = three_parameters();
   const at::Tensor before = parameters[2].tensor.clone();
   const FlatParameters flat(parameters, 96);
@@ -21,7 +21,7 @@ TEST(FlatParametersTest, keeps_the_values_and_makes_the_tensors_views) {
   EXPECT_EQ(parameters[2].tensor.sum().item<float>(), 7 * 36);
 }
 
-TEST(FlatParametersTest, gradients_arrive_in_the_flat_buffer_and_stay_views) {
+TEST(FlatParameters, GradientsArriveInTheFlatBufferAndStayViews) {
   model::Parameters parameters = three_parameters();
   const FlatParameters flat(parameters, 96);
   for (int round = 1; round <= 2; ++round) {
@@ -31,7 +31,7 @@ TEST(FlatParametersTest, gradients_arrive_in_the_flat_buffer_and_stay_views) {
   EXPECT_TRUE(parameters[0].tensor.grad().is_alias_of(flat.gradients()));
 }
 
-TEST(FlatParametersTest, aligns_each_parameter_to_64_bytes) {
+TEST(FlatParameters, AlignsEachParameterTo64Bytes) {
   const FlatParameters flat(three_parameters(), 96);
   EXPECT_EQ(flat.ranges()[1].offset, 16);
   EXPECT_EQ(flat.ranges()[2].offset, 32);
@@ -39,7 +39,7 @@ TEST(FlatParametersTest, aligns_each_parameter_to_64_bytes) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(flat.values().data_ptr()) % 64, 0u);
 }
 
-TEST(FlatParametersTest, sums_bf16_gradients_in_f32) {
+TEST(FlatParameters, SumsBf16GradientsInFp32) {
   model::Parameters parameters{{"a", at::ones({4})}};
   FlatParameters flat(parameters, 16);
   flat.round_to(at::kBFloat16);

@@ -14,7 +14,7 @@ namespace {
 /// Overflows in a row, far apart, and shortly before the scale would grow.
 bool overflows(int step) { return step < 3 || step == 2000 || step == 4002 || step == 6500; }
 
-TEST(LossScalerTest, scales_as_torchs_grad_scaler) {
+TEST(LossScaler, ScalesAsTorchsGradScaler) {
   constexpr int kSteps = 7000;
   LossScaler scaler(true);
   std::vector<double> ours;
@@ -43,7 +43,7 @@ for step in range({}):
   EXPECT_EQ(ours, theirs);
 }
 
-TEST(LossScalerTest, off_it_leaves_the_loss_alone) {
+TEST(LossScaler, OffItLeavesTheLossAlone) {
   LossScaler scaler(false);
   scaler.update(false);
   EXPECT_EQ(scaler.scale(), 1);

@@ -82,17 +82,17 @@ void expect_equal(const at::Tensor& ours, const std::vector<float>& theirs) {
   }
 }
 
-TEST(OptimizerTest, adamw_equals_torch_optim_adamw_with_groups_and_decay_exceptions) {
+TEST(Optimizer, AdamwEqualsTorchOptimAdamwWithGroupsAndDecayExceptions) {
   expect_equal(train(settings(), 1, 20), train_in_python("torch.optim", "AdamW", 20));
 }
 
-TEST(OptimizerTest, lion_equals_lion_pytorch_with_groups_and_decay_exceptions) {
+TEST(Optimizer, LionEqualsLionPytorchWithGroupsAndDecayExceptions) {
   RunConfig::Optimizer config = settings("lion");
   config.betas = {0.9, 0.99};
   expect_equal(train(config, 1, 20), train_in_python("lion_pytorch", "Lion", 20));
 }
 
-TEST(OptimizerTest, parts_step_as_the_whole_does) {
+TEST(Optimizer, PartsStepAsTheWholeDoes) {
   for (const char* name : {"adamw", "lion"}) {
     const at::Tensor whole = train(settings(name), 1, 20);
     for (int parts : {2, 3, 5}) {
@@ -102,7 +102,7 @@ TEST(OptimizerTest, parts_step_as_the_whole_does) {
   }
 }
 
-TEST(OptimizerTest, steps_bf16_parameters_in_an_f32_copy) {
+TEST(Optimizer, StepsBf16ParametersInAnFp32Copy) {
   for (const char* name : {"adamw", "lion"}) {
     SCOPED_TRACE(name);
     RunConfig::Optimizer config = settings(name);

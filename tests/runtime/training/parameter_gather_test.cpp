@@ -80,7 +80,7 @@ std::vector<int> awaited_by_block(Network& network, Forward forward) {
   return awaited;
 }
 
-TEST(WeightGathersTest, a_unet_awaits_each_block_s_weights_when_it_comes_to_them) {
+TEST(WeightGathers, AUnetAwaitsEachBlocksWeightsWhenItComesToThem) {
   model::UNet unet(model::find_preset("tiny").unet);
   const at::Tensor sample = at::randn({1, 16, 8, 8}), text = at::randn({1, 7, 64}),
                    time = at::full({1}, 10);
@@ -92,7 +92,7 @@ TEST(WeightGathersTest, a_unet_awaits_each_block_s_weights_when_it_comes_to_them
   EXPECT_LT(awaited[3], awaited.back() / 2);  // at the middle block
 }
 
-TEST(WeightGathersTest, a_text_encoder_awaits_layer_by_layer) {
+TEST(WeightGathers, ATextEncoderAwaitsLayerByLayer) {
   model::TextEncoder encoder(model::find_preset("tiny").text_encoder);
   const at::Tensor ids = at::arange(20).reshape({2, 10});
   const std::vector<int> awaited = awaited_by_block(encoder, [&] { return encoder.forward(ids); });
@@ -101,7 +101,7 @@ TEST(WeightGathersTest, a_text_encoder_awaits_layer_by_layer) {
   EXPECT_LT(awaited[1], awaited[2]);
 }
 
-TEST(WeightGathersTest, an_autoencoder_awaits_its_decoder_s_weights_after_encoding) {
+TEST(WeightGathers, AnAutoencoderAwaitsItsDecodersWeightsAfterEncoding) {
   model::Vae vae(model::find_preset("tiny").vae);
   const at::Tensor images = at::randn({1, 3, 16, 16});
   const std::vector<int> awaited =
@@ -111,7 +111,7 @@ TEST(WeightGathersTest, an_autoencoder_awaits_its_decoder_s_weights_after_encodi
   EXPECT_LT(awaited[1], awaited[2]);
 }
 
-TEST(WeightGathersTest, leaves_parameters_alone_that_are_not_trained) {
+TEST(WeightGathers, LeavesParametersAloneThatAreNotTrained) {
   const model::Parameters trained{{"a", at::randn({32})}}, others{{"b", at::randn({32})}};
   const Partition partition(32, 32, 2);
   const FlatParameters flat(trained, 32);

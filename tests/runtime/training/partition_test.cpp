@@ -7,7 +7,7 @@
 namespace kessoku::runtime {
 namespace {
 
-TEST(PartitionTest, every_element_has_one_owner_and_every_part_is_aligned) {
+TEST(Partition, EveryElementHasOneOwnerAndEveryPartIsAligned) {
   for (int parts : {1, 2, 3, 7}) {
     for (int64_t numel : {1, 16, 1000, 4097}) {
       for (int64_t bucket_numel : {1, 100, 1000, 10'000}) {
@@ -29,7 +29,7 @@ TEST(PartitionTest, every_element_has_one_owner_and_every_part_is_aligned) {
   }
 }
 
-TEST(PartitionTest, everybody_owns_the_buckets_themselves) {
+TEST(Partition, EverybodyOwnsTheBucketsThemselves) {
   const Partition partition(1000, 100, 4);
   const std::vector<Range> all = partition.owned_by(Partition::kEverybody);
   ASSERT_EQ(all.size(), partition.buckets());
