@@ -7,8 +7,6 @@
 #include "runtime/config/config_fields.h"
 #include "runtime/config/config_reader.h"
 #include "runtime/config/config_writer.h"
-#include "runtime/training/lr_schedule.h"
-#include "runtime/training/update_rule.h"
 
 namespace kessoku::runtime {
 
@@ -108,8 +106,10 @@ void validate(const RunConfig& c, const std::filesystem::path& file) {
   require(timesteps.empty() ||
               (timesteps.size() == 2 && timesteps[0] >= 0 && timesteps[0] < timesteps[1]),
           file, "train.timesteps must be [first, one past the last]");
-  require_one_of(c.optimizer.name, update_rule_names(), "optimizer.name", file);
-  require_one_of(c.optimizer.schedule, lr_schedule_names(), "optimizer.schedule", file);
+  require_one_of(c.optimizer.name, {"adamw", "lion"}, "optimizer.name", file);
+  require_one_of(c.optimizer.schedule,
+                 {"constant", "linear", "cosine", "cosine_with_restarts", "polynomial"},
+                 "optimizer.schedule", file);
   require(c.optimizer.schedule_cycles >= 1, file, "optimizer.schedule_cycles must be at least 1");
   require(c.optimizer.schedule_power > 0, file, "optimizer.schedule_power must be above 0");
   require(c.optimizer.schedule != "polynomial" ||

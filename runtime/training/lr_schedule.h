@@ -8,8 +8,9 @@
 
 namespace kessoku::runtime {
 
-/// The names that optimizer.schedule knows.
-const std::vector<std::string>& lr_schedule_names();
+/// The schedules that there are, in alphabetical order; a test holds them against the words that
+/// optimizer.schedule takes.
+std::vector<std::string> lr_schedule_names();
 
 /// Learning rate of `step` (0, 1, …) as a factor of the peak, as diffusers' get_scheduler: up
 /// linearly from 0 over `warmup_steps`, then as `config.schedule` says until `total`.

@@ -3,6 +3,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_fused_adamw.h>
 
+#include <map>
+
 namespace kessoku::runtime {
 
 namespace {
@@ -46,16 +48,25 @@ class Lion : public UpdateRule {
   RunConfig::Optimizer config_;
 };
 
+template <typename Rule>
+std::unique_ptr<UpdateRule> make(const RunConfig::Optimizer& config) {
+  return std::make_unique<Rule>(config);
+}
+
+/// optimizer.name → rule.
+const std::map<std::string, std::unique_ptr<UpdateRule> (*)(const RunConfig::Optimizer&)> kRules{
+    {"adamw", make<AdamW>}, {"lion", make<Lion>}};
+
 }  // namespace
 
-const std::vector<std::string>& update_rule_names() {
-  static const std::vector<std::string> names{"adamw", "lion"};
+std::vector<std::string> update_rule_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, rule] : kRules) names.push_back(name);
   return names;
 }
 
 std::unique_ptr<UpdateRule> make_update_rule(const RunConfig::Optimizer& config) {
-  if (config.name == "lion") return std::make_unique<Lion>(config);
-  return std::make_unique<AdamW>(config);
+  return kRules.at(config.name)(config);
 }
 
 }  // namespace kessoku::runtime

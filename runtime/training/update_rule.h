@@ -22,8 +22,9 @@ class UpdateRule {
                      double weight_decay) const = 0;
 };
 
-/// The names that optimizer.name knows.
-const std::vector<std::string>& update_rule_names();
+/// The rules that there are, in alphabetical order; a test holds them against the words that
+/// optimizer.name takes.
+std::vector<std::string> update_rule_names();
 
 std::unique_ptr<UpdateRule> make_update_rule(const RunConfig::Optimizer& config);
 

@@ -6,6 +6,8 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "runtime/training/lr_schedule.h"
+#include "runtime/training/update_rule.h"
 #include "tests/temporary_folder.h"
 
 namespace kessoku::runtime {
@@ -86,6 +88,14 @@ TEST_F(RunFile, ReadsBackWhatItWrites) {
   const std::string text = to_toml(config);
   EXPECT_EQ(to_toml(load_config(write(text))), text);
   EXPECT_THAT(text, HasSubstr("lr = 1e-06"));
+}
+
+TEST_F(RunFile, TakesTheOptimizersAndSchedulesThatThereAre) {
+  for (const std::string& name : update_rule_names())
+    EXPECT_EQ(load("", {"optimizer.name=" + name}).optimizer.name, name);
+  for (const std::string& name : lr_schedule_names())
+    EXPECT_EQ(load("", {"optimizer.schedule=" + name}).optimizer.schedule, name);
+  EXPECT_THAT(error_of("", {"optimizer.name=sgd"}), HasSubstr("adamw, lion"));
 }
 
 TEST_F(RunFile, RefusesARunFileThatIsNotThereOrNotToml) {
