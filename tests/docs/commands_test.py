@@ -1,0 +1,174 @@
+"""The commands of README and docs/, run as they stand there, in the order of the pages.
+
+    commands_test.py KESSOKU WORK_FOLDER [TESTS...]
+
+The folder that they run in holds what the pages assume: `build/kessoku`, a model at `models/sd15`,
+images at `my-images` and `kohya-images`, and a few files by name. Run files are the pages' own, with
+fewer steps. Sizes are those of the small model.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import unittest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pages import PAGES, ROOT, blocks, name_of
+
+PROGRAM, WORK = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+SECONDS = 120  # for one command
+ENVIRONMENT = os.environ | {
+    "PATH": f"{WORK}/build:{os.environ['PATH']}",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    # More ranks than cores are what a test machine has in place of a reader's.
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "OMP_NUM_THREADS": "1",
+}
+
+# Commands that cannot run here, as they stand on the pages without their comments, and why.
+NOT_RUN = {
+    "scripts/demo.sh": "takes 25 minutes; CI runs it apart",
+    "scripts/setup.sh": "installs packages and builds",
+    "scripts/test.sh": "runs this test",
+    "ninja -C build": "builds",
+    "ctest --test-dir build -R plan_test --output-on-failure": "runs tests",
+    ".venv/bin/python tests/distributed/train_test.py build/kessoku /tmp/work": "runs tests",
+    "scripts/gpu_selftest.sh": "needs GPUs",
+    "mpirun -n 4 kessoku train my-run.toml": "needs four GPUs",
+    "kessoku launch --hosts a:4,b:4 my-run.toml": "needs two hosts",
+    "kessoku launch configs/cluster.toml --hosts node1:4,node2:4": "needs two hosts",
+    "kessoku launch configs/cluster.toml --hostfile hosts": "needs two hosts",
+    "sbatch --nodes 2 --ntasks-per-node 4 --gpus-per-node 4 scripts/slurm/train.sbatch my-run.toml":
+        "needs Slurm",
+}
+
+# A 64 px model stands in for Stable Diffusion.
+SMALLER = {
+    "--resolution 512 --dialect kohya": "--resolution 256 --dialect kohya",  # its buckets' least
+    "--resolution 512": "--resolution 64",
+    "train.steps=5000": "train.steps=4",
+}
+
+
+def commands(page):
+    """(line number, command) of the page's shell blocks, without comments, continued lines joined."""
+    for language, begin, text in blocks(page):
+        if language != "sh":
+            continue
+        parts, first = [], begin
+        for number, line in enumerate(text.splitlines(), begin):
+            if not parts:
+                first = number
+            parts.append(line.removesuffix("\\").strip())
+            if line.endswith("\\"):
+                continue
+            command = re.sub(r"\s+#.*", "", " ".join(parts))
+            parts = []
+            if command and not command.startswith("#"):
+                yield first, command
+
+
+def run_files(page):
+    """(name, text) of the page's complete run files, which it names: "as `NAME.toml`"."""
+    text = page.read_text()
+    for match in re.finditer(r"as\s+`([\w-]+\.toml)`:\n\n```toml\n(.*?)```", text, re.DOTALL):
+        yield match[1], match[2]
+
+
+def shortened(run_file):
+    """The same with two steps, and images of its prompts in two."""
+    run_file, steps = re.subn(r"(?m)^steps = \d+", "steps = 2", run_file)
+    run_file, prompts = re.subn(r"(?m)^prompts = ", "steps = 2\nprompts = ", run_file)
+    assert steps == 1 and prompts == 1, run_file
+    return run_file
+
+
+def draw_image(path, size, generator):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = generator.integers(0, 255, (size[1] // 16, size[0] // 16, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR).save(path)
+
+
+def make_world():
+    """What a reader of the pages has."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    for folder in ("build", "models"):
+        (WORK / folder).mkdir(parents=True)
+    (WORK / "build/kessoku").symlink_to(PROGRAM)
+    (WORK / "models/clip-tokenizer").symlink_to(ROOT / "models/clip-tokenizer")
+    subprocess.run([PROGRAM, "init", "--preset", "tiny", "models/sd15"], cwd=WORK, check=True,
+                   capture_output=True, timeout=SECONDS)
+    generator = np.random.default_rng(0)
+    for folder in ("my-images/screenshots", "my-images/fanart", "kohya-images/10_girl",
+                   "kohya-images/3_stage"):
+        for i in range(6):
+            path = WORK / folder / f"{i:04}.png"
+            draw_image(path, (96, 96) if i < 4 else (128, 80), generator)
+            path.with_suffix(".txt").write_text(f"girl {i}, guitar, stage, {path.parent.name}\n")
+    draw_image(WORK / "a.png", (64, 64), generator)
+    draw_image(WORK / "m.png", (64, 64), generator)
+    (WORK / "captions.txt").write_text("two girls playing guitar\na stage\n")
+
+
+class CommandsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.pages = {page: list(commands(page)) for page in PAGES}
+
+    def test_commands_run(self):
+        make_world()
+        ran = 0
+        # Whoever reads begins with the quick start.
+        pages = sorted(PAGES, key=lambda page: page.name != "quick-start.md")
+        for page in pages:
+            for name, text in run_files(page):
+                (WORK / name).write_text(shortened(text))
+            for number, command in self.pages[page]:
+                if command in NOT_RUN:
+                    continue
+                ran += 1
+                with self.subTest(page=name_of(page), line=number, command=command):
+                    self.run_command(command)
+        self.assertGreater(ran, 40, "the commands are not found anymore")
+
+    def run_command(self, command):
+        for words, others in SMALLER.items():
+            command = command.replace(words, others)
+        done = subprocess.run(["bash", "-euc", command], cwd=WORK, env=ENVIRONMENT, timeout=SECONDS,
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, f"\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+    def test_what_is_not_run_is_on_a_page(self):
+        there = {command for found in self.pages.values() for _, command in found}
+        self.assertEqual([command for command in NOT_RUN if command not in there], [])
+
+    def test_parts_of_run_files_are_toml(self):
+        for page in PAGES:
+            for language, begin, text in blocks(page):
+                if language == "toml":
+                    with self.subTest(page=name_of(page), line=begin):
+                        tomllib.loads(text)
+
+    def test_files_of_the_project_that_commands_name_exist(self):
+        """Also of what is not run."""
+        for page, found in self.pages.items():
+            for number, command in found:
+                with self.subTest(page=name_of(page), line=number):
+                    for word in shlex.split(command):
+                        if word.startswith(("scripts/", "tests/", "configs/")):
+                            self.assertTrue((ROOT / word).exists(), word)
+
+
+if __name__ == "__main__":
+    tests = unittest.main(argv=[sys.argv[0], *sys.argv[3:]], exit=False)
+    if not tests.result.wasSuccessful():
+        sys.exit(1)
+    shutil.rmtree(WORK, ignore_errors=True)
