@@ -1,9 +1,15 @@
-"""What the tests that run `kessoku train` share: a small dataset, a run file, mpirun, and what a run leaves.
+"""What the tests that run the program share: inputs, a run file, mpirun, a seed, and what a run leaves.
 
-The calling script is started as  SCRIPT KESSOKU WORK_FOLDER.
+The calling script is started as  SCRIPT KESSOKU WORK_FOLDER [TESTS...].
+
+Environment:
+    KESSOKU_TEST_INPUTS  a folder of inputs to copy, which CTest makes once for all tests
+                         (make_inputs.py); without it each script makes its own
+    KESSOKU_TEST_SEED    what is drawn by chance; without it the seed is random, and printed
 """
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -17,6 +23,7 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
+INPUTS = os.environ.get("KESSOKU_TEST_INPUTS")
 ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 MOST_RANKS = int(os.environ.get("KESSOKU_MOST_RANKS", "64"))  # scripts/gpu_selftest.sh: one a GPU
 DEADLINE = 300  # seconds, for anything that is waited for: only what will never happen takes as long, on the slowest machine too
@@ -164,16 +171,50 @@ def wait_for(condition, what, pause=0.02):
     raise AssertionError(f"{what} did not happen in {DEADLINE} s")
 
 
-def make_inputs():
-    """An empty work folder with a tiny model, a store and a run file; their paths."""
+def init(model, *arguments):
+    """Makes a tiny model."""
+    kessoku("init", "--preset", "tiny", model, "--tokenizer", ROOT / "models/clip-tokenizer", *arguments)
+    return model
+
+
+def write_inputs(folder):
+    """A dataset, a tiny model, and a store of both, as data, model and store in a folder."""
+    make_dataset(folder / "data")
+    init(folder / "model")
+    kessoku("prepare", folder / "data", "--out", folder / "store", "--model", folder / "model",
+            "--resolution", 64, "--keep", "moments,images")
+
+
+def empty_work_folder():
     shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True, exist_ok=True)
-    make_dataset(WORK / "data")
+    WORK.mkdir(parents=True)
+
+
+def make_model():
+    """An empty work folder with a tiny model; its path."""
+    empty_work_folder()
+    if INPUTS:
+        return Path(shutil.copytree(Path(INPUTS) / "model", WORK / "model"))
+    return init(WORK / "model")
+
+
+def make_inputs():
+    """An empty work folder with data, a tiny model, a store and a run file; paths of the last three."""
+    empty_work_folder()
+    if INPUTS:
+        shutil.copytree(INPUTS, WORK, dirs_exist_ok=True)
+    else:
+        write_inputs(WORK)
     model, store, run_file = WORK / "model", WORK / "store", WORK / "run.toml"
-    kessoku("init", "--preset", "tiny", model, "--tokenizer", ROOT / "models/clip-tokenizer")
-    kessoku("prepare", WORK / "data", "--out", store, "--model", model, "--resolution", 64, "--keep", "moments,images")
     run_file.write_text(RUN_FILE.format(model=model, store=store))
     return model, store, run_file
+
+
+def chosen_seed():
+    """KESSOKU_TEST_SEED, or one by chance; printed, so that a failure can be repeated."""
+    seed = int(os.environ.get("KESSOKU_TEST_SEED", random.SystemRandom().randrange(1 << 30)))
+    print(f"KESSOKU_TEST_SEED={seed}", flush=True)
+    return seed
 
 
 def processes_with(words):

@@ -2,7 +2,7 @@
 
     disk_test.py KESSOKU WORK_FOLDER [TESTS...]
 
-KESSOKU_SEED repeats a run of it. Exit code 77 (skipped) with the reason where no file system may be mounted.
+KESSOKU_TEST_SEED repeats a run of it. Exit code 77 (skipped) with the reason where no file system may be mounted.
 """
 import json
 import os
@@ -14,17 +14,17 @@ import sys
 import unittest
 from pathlib import Path
 
-SEED = int(os.environ.get("KESSOKU_SEED", str(random.randrange(1 << 30))))
 if os.environ.get("KESSOKU_OWN_MOUNTS") is None:  # starts again where what is mounted is seen by nobody else, and gone at the end
     own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--user", "--map-root-user"]
     tried = subprocess.run([*own, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
     if tried.returncode != 0:
         print("skipped: no file system may be mounted here:", tried.stderr.strip())
         sys.exit(77)
-    os.execvpe(own[0], [*own, sys.executable, *sys.argv], os.environ | {"KESSOKU_OWN_MOUNTS": "1", "KESSOKU_SEED": str(SEED)})
+    os.execvpe(own[0], [*own, sys.executable, *sys.argv], os.environ | {"KESSOKU_OWN_MOUNTS": "1"})
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import DEADLINE, ENDLESS, WORK, command, kessoku, last_step, make_inputs, require_equal, run_tests, start, wait_for
+from harness import (DEADLINE, ENDLESS, WORK, chosen_seed, command, kessoku, last_step, make_inputs, require_equal,
+                     run_tests, start, wait_for)
 
 STEPS = 8
 DISK = WORK / "disk"
@@ -57,8 +57,7 @@ def newest(run):
 class Disk(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        print(f"KESSOKU_SEED={SEED}", flush=True)
-        cls.chance = random.Random(SEED)
+        cls.chance = random.Random(chosen_seed())
         cls.model, cls.store, cls.run_file = make_inputs()
         cls.settings = ["--set", f"train.steps={STEPS}", "--set", "checkpoint.every_steps=4", "--set", "checkpoint.keep=1",
                         "--set", "metrics.port=-1"]

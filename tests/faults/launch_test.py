@@ -2,7 +2,7 @@
 
     launch_test.py KESSOKU WORK_FOLDER [TESTS...]
 
-KESSOKU_KILLS=N random kills (default 6) are survived in test_random_kills; KESSOKU_SEED repeats a run of it.
+KESSOKU_KILLS=N random kills (default 6) are survived in test_random_kills; KESSOKU_TEST_SEED repeats a run of it.
 """
 import os
 import random
@@ -16,11 +16,10 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import (DEADLINE, ENDLESS, ENVIRONMENT, EVERYTHING, PROGRAM, WORK, is_gone, kessoku, last_step, make_inputs, ranks_of,
+from harness import (DEADLINE, ENDLESS, ENVIRONMENT, EVERYTHING, PROGRAM, WORK, chosen_seed, is_gone, kessoku, last_step, make_inputs, ranks_of,
                      require_equal, run_tests, set_all, start, wait_for)
 
 KILLS = int(os.environ.get("KESSOKU_KILLS", "6"))
-SEED = int(os.environ.get("KESSOKU_SEED", str(random.randrange(1 << 30))))
 STEPS = 40
 
 
@@ -68,11 +67,11 @@ class Launch(unittest.TestCase):
 
     def test_random_kills(self):
         """Of a rank, of mpirun, of the supervisor: at random moments, until there were enough. Every other run has everything on, in bf16."""
-        print(f"KESSOKU_SEED={SEED} KESSOKU_KILLS={KILLS}", flush=True)
-        chance, kills, runs = random.Random(SEED), {"rank": 0, "mpirun": 0, "supervisor": 0}, 0
+        seed = chosen_seed()
+        chance, kills, runs = random.Random(seed), {"rank": 0, "mpirun": 0, "supervisor": 0}, 0
         while sum(kills.values()) < KILLS:
             runs += 1
-            everything = set_all(EVERYTHING | {"train.precision": "'bf16'"}) if (SEED + runs) % 2 else []
+            everything = set_all(EVERYTHING | {"train.precision": "'bf16'"}) if (seed + runs) % 2 else []
             undisturbed = "undisturbed-everything" if everything else "undisturbed"
             if not (WORK / undisturbed).exists():
                 kessoku("train", self.run_file, "--out", WORK / undisturbed, *self.settings, *everything, ranks=2)

@@ -2,9 +2,8 @@
 
     network_test.py KESSOKU WORK_FOLDER [TESTS...]
 
-KESSOKU_SEED repeats a run of it. Exit code 77 (skipped) with the reason where the machine does not permit namespaces.
+KESSOKU_TEST_SEED repeats a run of it. Exit code 77 (skipped) with the reason where the machine does not permit namespaces.
 """
-import os
 import random
 import subprocess
 import sys
@@ -14,11 +13,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, ROOT, WORK, kessoku, last_step, log_of, losses_of, make_inputs, run_tests, start,
+from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, ROOT, WORK, chosen_seed, kessoku, last_step, log_of, losses_of, make_inputs, run_tests, start,
                      wait_for, weights_of)
 
 EMULATION = ROOT / "scripts/cluster_emulation.sh"
-SEED = int(os.environ.get("KESSOKU_SEED", str(random.randrange(1 << 30))))
 STEPS = 24
 # As ssh would: a host that cannot be reached does not answer.
 AGENT = """#!/bin/sh
@@ -73,9 +71,9 @@ class Network(unittest.TestCase):
             self.wait_for(run, started, (WORK / f"{run.name}.is-cut").exists, "that the host is cut off")
 
     def test_goes_on_without_the_host_at_the_same_global_batch(self):
-        chance = random.Random(SEED)
+        chance = random.Random(chosen_seed())
         host, step = chance.choice(["node2", "node3", "node4"]), chance.randrange(5, 20)
-        print(f"KESSOKU_SEED={SEED}: {host} loses its link after step {step}", flush=True)
+        print(f"{host} loses its link after step {step}", flush=True)
         run, started = self.start("unplugged", host)
         self.wait_for(run, started, lambda: last_step(run) >= step, f"step {step}")
         self.ask(run, started, "cut")

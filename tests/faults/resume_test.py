@@ -3,7 +3,7 @@ ranks, up to the order of sums.
 
     resume_test.py KESSOKU WORK_FOLDER [TESTS...]
 
-KESSOKU_SEED repeats a run of it.
+KESSOKU_TEST_SEED repeats a run of it.
 """
 import os
 import random
@@ -17,18 +17,16 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import (EVERYTHING, WORK, command, is_gone, kessoku, last_step, log_of, losses_of, make_inputs, ranks_of, run_tests, set_all, start,
-                     wait_for, weights_of)
+from harness import (EVERYTHING, WORK, chosen_seed, command, is_gone, kessoku, last_step, log_of, losses_of, make_inputs, ranks_of, run_tests, set_all,
+                     start, wait_for, weights_of)
 
-SEED = int(os.environ.get("KESSOKU_SEED", str(random.randrange(1 << 30))))
 STEPS = {"fp32": 30, "bf16": 30, "fp16": 12}  # fp16 is slow on CPUs
 
 
 class Resume(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        print(f"KESSOKU_SEED={SEED}", flush=True)
-        cls.chance = random.Random(SEED)
+        cls.chance = random.Random(chosen_seed())
         cls.model, cls.store, cls.run_file = make_inputs()
 
     def arguments(self, precision):

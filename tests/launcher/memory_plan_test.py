@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import ENVIRONMENT, PROGRAM, ROOT, WORK, kessoku, make_dataset, run_tests
+from harness import ENVIRONMENT, PROGRAM, WORK, kessoku, make_inputs, run_tests
 
 TOLERANCE = 0.10  # what malloc holds back, and libraries take
 RUN_FILE = """
@@ -58,12 +58,9 @@ def enlarge(model):
 class MemoryPlan(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        shutil.rmtree(WORK, ignore_errors=True)
-        WORK.mkdir(parents=True)
-        make_dataset(WORK / "data")
-        model, store, cls.run_file = WORK / "model", WORK / "store", WORK / "run.toml"
-        kessoku("init", "--preset", "tiny", model, "--tokenizer", ROOT / "models/clip-tokenizer")
+        model, _, cls.run_file = make_inputs()
         enlarge(model)
+        store = WORK / "moments"
         kessoku("prepare", WORK / "data", "--out", store, "--model", model, "--resolution", 64, "--keep", "moments")
         cls.run_file.write_text(RUN_FILE.format(model=model, store=store))
 

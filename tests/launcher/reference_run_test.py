@@ -1,4 +1,6 @@
-"""The reference run's mixture, from real files to planned draws: reference_run_test.py PROGRAM WORK_DIR
+"""The reference run's mixture, from real files to planned draws.
+
+    reference_run_test.py KESSOKU WORK_FOLDER
 
 27,173 images of one or two pixels in weighted sub-folders become a store; the schedule of 48,000 steps of 4 draws is counted here
 and compared with shares that are worked out here, as fractions. Prints what each folder was due and what it gets.
@@ -6,15 +8,16 @@ and compared with shares that are worked out here, as fractions. Prints what eac
 import csv
 import json
 import pathlib
-import shutil
 import struct
-import subprocess
 import sys
+import unittest
 import zlib
 from collections import Counter
 from fractions import Fraction
 
-PROGRAM, WORK = pathlib.Path(sys.argv[1]).absolute(), pathlib.Path(sys.argv[2])
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "distributed"))
+from harness import WORK, empty_work_folder, kessoku, run_tests
+
 CHARACTERS = ("gotoh_hitori ijichi_nijika kita_ikuyo yamada_ryou ijichi_seika hiroi_kikuri pa-san gotoh_futari gotoh_michiyo "
               "gotoh_naoki shimizu_eliza iwashita_shima").split()
 STEPS, GLOBAL_BATCH = 48_000, 4
@@ -85,62 +88,68 @@ def write_tree(root):
     return number
 
 
-def kessoku(*arguments):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, (arguments, done.returncode, done.stderr)
-    return done.stdout
-
-
 def plan_of(store):
     run_file = WORK / "run.toml"
     mixture = "\n".join(f'"{key}" = {weight}' for key, weight in WEIGHTS.items())
     run_file.write_text(f'seed = 555\n[model]\npath = "{WORK}"\n[data]\nstore = "{store}"\n[mixture]\n{mixture}\n'
                         f'[train]\ntarget = ["vae"]\nsteps = {STEPS}\nglobal_batch = {GLOBAL_BATCH}\nmicro_batch = {GLOBAL_BATCH}\n')
-    plan = json.loads(kessoku("plan", run_file, "--json", "--schedule", WORK / "schedule.csv"))
+    plan = json.loads(kessoku("plan", run_file, "--json", "--schedule", WORK / "schedule.csv").stdout)
     with open(WORK / "schedule.csv", newline="") as file:
         draws = list(csv.DictReader(file))
     return plan, draws
 
 
-def main():
-    shutil.rmtree(WORK, ignore_errors=True)
-    assert write_tree(WORK / "set") == 27_173 == sum(IMAGES.values())
-    for top, count in ("screenshots", 7024), ("fanart", 1630), ("regularization", 18519):
-        assert sum(n for path, n in IMAGES.items() if path.startswith(top)) == count
-    summary = json.loads(kessoku("prepare", WORK / "set", "--out", WORK / "store", "--keep", "images", "--buckets", "32x32,64x32,32x64", "--json"))
-    assert summary["examples"] == 27_173 and not summary["skipped"] and not summary["warnings"], summary
-    plan, draws = plan_of(WORK / "store")
-    assert plan["examples"] == 27_173 and set(plan["buckets"]) == {"32x32", "64x32", "32x64"}, plan["buckets"]
-    total = STEPS * GLOBAL_BATCH
-    assert len(draws) == plan["draws"] == total
-    for begin in range(0, total, GLOBAL_BATCH):
-        assert len({draw["bucket"] for draw in draws[begin:begin + GLOBAL_BATCH]}) == 1, "a step holds two buckets"
+class ReferenceRun(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        empty_work_folder()
+        cls.written = write_tree(WORK / "set")
+        cls.summary = json.loads(kessoku("prepare", WORK / "set", "--out", WORK / "store", "--keep", "images",
+                                         "--buckets", "32x32,64x32,32x64", "--json").stdout)
+        cls.plan, cls.draws = plan_of(WORK / "store")
+        cls.by_image = Counter(draw["source"] for draw in cls.draws)
+        cls.planned = {folder["path"]: folder for folder in cls.plan["categories"]}
+        cls.whole_shares, cls.own_shares = shares()
 
-    whole, own = shares()
-    by_folder, by_image = Counter(), Counter(draw["source"] for draw in draws)
-    for source, count in by_image.items():
-        for folder in pathlib.PurePosixPath(source).parents:
-            by_folder[str(folder)] += count
-    planned = {folder["path"]: folder for folder in plan["categories"]}
-    assert planned.keys() == whole.keys()
-    print(f"{'folder':<50}{'share':>10}{'expected':>12}{'planned':>9}{'off by':>8}")
-    for folder in sorted(whole):
-        expected = float(whole[folder] * total)
-        print(f"{folder:<50}{float(whole[folder]):>10.6f}{expected:>12.2f}{by_folder[folder]:>9}{by_folder[folder] - expected:>8.2f}")
-        assert abs(planned[folder]["share"] - whole[folder]) < 1e-9, (folder, planned[folder]["share"])
-        assert planned[folder]["draws_planned"] == by_folder[folder], folder
-        assert abs(by_folder[folder] - expected) < 6, folder
+    def test_all_images_are_prepared(self):
+        self.assertEqual(self.written, 27_173)
+        for top, count in ("screenshots", 7024), ("fanart", 1630), ("regularization", 18519):
+            self.assertEqual(sum(n for path, n in IMAGES.items() if path.startswith(top)), count)
+        self.assertEqual((self.summary["examples"], self.summary["skipped"], self.summary["warnings"]), (27_173, [], []))
+        self.assertEqual(self.plan["examples"], 27_173)
+        self.assertEqual(set(self.plan["buckets"]), {"32x32", "64x32", "32x64"})
 
-    furthest = 0
-    for folder, share in own.items():
-        expected = float(share * total / IMAGES[folder])
-        counts = [by_image[f"{folder}/{i:05}.png"] for i in range(IMAGES[folder])]
-        furthest = max(furthest, *(abs(count - expected) for count in counts))
-        assert (min(counts), max(counts)) == (planned[folder]["own_fewest_views"], planned[folder]["own_most_views"]), folder
-    print(f"images: {len(by_image)} of 27173 drawn; no image is further than {furthest:.2f} draws from its expectation")
-    assert furthest < 3.5
-    shutil.rmtree(WORK)
+    def test_each_step_holds_one_bucket(self):
+        self.assertEqual((len(self.draws), self.plan["draws"]), (STEPS * GLOBAL_BATCH,) * 2)
+        for begin in range(0, len(self.draws), GLOBAL_BATCH):
+            buckets = {draw["bucket"] for draw in self.draws[begin:begin + GLOBAL_BATCH]}
+            self.assertEqual(len(buckets), 1, f"draw {begin}")
+
+    def test_each_folder_gets_its_share_within_six_draws(self):
+        by_folder = Counter()
+        for source, count in self.by_image.items():
+            for folder in pathlib.PurePosixPath(source).parents:
+                by_folder[str(folder)] += count
+        self.assertEqual(self.planned.keys(), self.whole_shares.keys())
+        print(f"{'folder':<50}{'share':>10}{'expected':>12}{'planned':>9}{'off by':>8}")
+        for folder, share in sorted(self.whole_shares.items()):
+            expected = float(share * STEPS * GLOBAL_BATCH)
+            print(f"{folder:<50}{float(share):>10.6f}{expected:>12.2f}{by_folder[folder]:>9}{by_folder[folder] - expected:>8.2f}")
+            self.assertLess(abs(self.planned[folder]["share"] - share), 1e-9, folder)
+            self.assertEqual(self.planned[folder]["draws_planned"], by_folder[folder], folder)
+            self.assertLess(abs(by_folder[folder] - expected), 6, folder)
+
+    def test_each_image_gets_its_share_within_four_draws(self):
+        furthest = 0
+        for folder, share in self.own_shares.items():
+            expected = float(share * STEPS * GLOBAL_BATCH / IMAGES[folder])
+            counts = [self.by_image[f"{folder}/{i:05}.png"] for i in range(IMAGES[folder])]
+            furthest = max(furthest, *(abs(count - expected) for count in counts))
+            told = self.planned[folder]
+            self.assertEqual((told["own_fewest_views"], told["own_most_views"]), (min(counts), max(counts)), folder)
+        print(f"images: {len(self.by_image)} of 27173 drawn; none is further than {furthest:.2f} draws from its expectation")
+        self.assertLess(furthest, 3.5)
 
 
 if __name__ == "__main__":
-    main()
+    run_tests()

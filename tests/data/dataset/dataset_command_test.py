@@ -1,23 +1,24 @@
-"""kessoku prepare and inspect on datasets of all dialects, from outside: dataset_command_test.py PROGRAM WORK_DIR"""
+"""`kessoku prepare` and `kessoku inspect` on datasets of all dialects, from outside.
+
+    dataset_command_test.py KESSOKU WORK_FOLDER
+"""
+import itertools
 import json
-import os
-import shutil
-import subprocess
 import sys
+import unittest
 from pathlib import Path
 
 from PIL import Image
 
-PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1")
-color = 0
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "distributed"))
+from harness import WORK, empty_work_folder, kessoku, run_tests
+
+COLORS = itertools.count(1)
 
 
 def image(path):
-    global color
-    color += 1
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (64, 64), (color, 0, 0)).save(path)
+    Image.new("RGB", (64, 64), (next(COLORS), 0, 0)).save(path)
 
 
 def write(path, text):
@@ -25,76 +26,87 @@ def write(path, text):
     path.write_text(text)
 
 
-def run(*arguments, code=0):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
-    assert done.returncode == code, f"{arguments}: exit code {done.returncode}, not {code}\n{done.stderr}"
-    return done
+class DatasetCommand(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        empty_work_folder()
 
+    def setUp(self):
+        self.root = WORK / self.id().rsplit(".", 1)[1] / "set"
+        self.store = self.root.parent / "store"
 
-def prepare(dataset, *more):
-    shutil.rmtree(WORK / "store", ignore_errors=True)
-    summary = json.loads(run("prepare", dataset, "--out", WORK / "store", "--keep", "images", "--resolution", 64, "--json", *more).stdout)
-    categories = {entry.pop("path"): entry for entry in json.loads(run("inspect", WORK / "store", "--json").stdout)["categories"]}
-    return summary, categories
+    def prepare(self, dataset, *more):
+        done = kessoku("prepare", dataset, "--out", self.store, "--keep", "images", "--resolution", 64, "--json", *more)
+        inspected = json.loads(kessoku("inspect", self.store, "--json").stdout)
+        return json.loads(done.stdout), {entry.pop("path"): entry for entry in inspected["categories"]}
 
+    def assert_refused(self, code, words, dataset, *more):
+        with self.subTest(words):
+            done = kessoku("prepare", dataset, "--out", WORK / "refused", "--keep", "images", *more, expect=code)
+            self.assertIn(words, done.stderr)
+            self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
 
-def refused(code, says, dataset, *more):
-    stderr = run("prepare", dataset, "--out", WORK / "refused", "--keep", "images", *more, code=code).stderr
-    assert says in stderr and len(stderr.strip().splitlines()) == 1, stderr
+    def make_everydream(self):
+        image(self.root / "a/1.png")
+        image(self.root / "a/b/2.png")
+        write(self.root / "a/multiply.txt", "0.5")
+        write(self.root / "a/global.yaml", "cond_dropout: 0.25\nbatch_id: night\n")
 
+    def test_everydream2_settings_are_kept(self):
+        self.make_everydream()
+        summary, categories = self.prepare(self.root)
+        self.assertEqual((summary["examples"], summary["warnings"]), (2, []))
+        self.assertEqual(categories["a"], {"examples": 2, "multiply": 0.5, "settings": [
+            {"multiply": 0.5, "loss_scale": 1.0, "caption_dropout": 0.25, "batch_id": "night"}]})
+        self.assertIn('batch_id "night"', kessoku("inspect", self.store).stdout)
 
-def test_everydream2():
-    root = WORK / "everydream2"
-    image(root / "a/1.png")
-    image(root / "a/b/2.png")
-    write(root / "a/multiply.txt", "0.5")
-    write(root / "a/global.yaml", "cond_dropout: 0.25\nbatch_id: night\n")
-    summary, categories = prepare(root)
-    assert summary["examples"] == 2 and summary["warnings"] == [], summary
-    assert categories["a"] == {"examples": 2, "multiply": 0.5, "settings": [
-        {"multiply": 0.5, "loss_scale": 1.0, "caption_dropout": 0.25, "batch_id": "night"}]}, categories
-    assert 'batch_id "night"' in run("inspect", WORK / "store").stdout
-    summary, categories = prepare(root, "--dialect", "everydream1")
-    assert categories["a"] == {"examples": 2, "multiply": 0.0}, categories
-    assert any("cut to 0" in warning for warning in summary["warnings"]), summary
-    write(root / "a/local.yaml", "multiply: 1\n  tags: [")
-    refused(65, "a/local.yaml:2: not YAML", root)
-    write(root / "list.json", '[{"image": "a/1.png",\n "multiply": -1}]')
-    refused(65, "list.json:2: multiply", root / "list.json")
-    write(root / "list.json", '[{"image": "a/1.png", "main_prompt": "x"}, {"image": "gone.png"}]')
-    summary, categories = prepare(root / "list.json")
-    assert summary["examples"] == 1 and [entry["source"] for entry in summary["skipped"]] == ["gone.png"], summary
+    def test_everydream1_cuts_multipliers_with_a_warning(self):
+        self.make_everydream()
+        summary, categories = self.prepare(self.root, "--dialect", "everydream1")
+        self.assertEqual(categories["a"], {"examples": 2, "multiply": 0.0})
+        self.assertTrue(any("cut to 0" in warning for warning in summary["warnings"]), summary)
 
+    def test_everydream2_files_that_are_wrong_are_refused_by_line(self):
+        self.make_everydream()
+        write(self.root / "a/local.yaml", "multiply: 1\n  tags: [")
+        self.assert_refused(65, "a/local.yaml:2: not YAML", self.root)
+        write(self.root / "list.json", '[{"image": "a/1.png",\n "multiply": -1}]')
+        self.assert_refused(65, "list.json:2: multiply", self.root / "list.json")
 
-def test_screenshot_pipeline():
-    root = WORK / "pipeline"
-    for name in ("1_character/class1", "1_character/class2", "others/class1", "others/class3"):
-        image(root / name / "1.png")
-    write(WORK / "weights.csv", "1_character,3\nclass1, 4\n*class2,6\n")
-    arguments = ("--dialect", "screenshot-pipeline", "--weights", WORK / "weights.csv")
-    _, categories = prepare(root, *arguments)
-    assert {path: entry["weight"] for path, entry in categories.items()} == {
-        ".": 1, "1_character": 3, "1_character/class1": 4, "1_character/class2": 6, "others": 1, "others/class1": 4, "others/class3": 1}
-    write(WORK / "weights.csv", "1_character,3\nclass1\n")
-    refused(65, "weights.csv:2: 1 columns", root, *arguments)
-    refused(64, "none.csv", root, "--dialect", "screenshot-pipeline", "--weights", WORK / "none.csv")
+    def test_everydream2_lists_name_what_is_missing(self):
+        self.make_everydream()
+        write(self.root / "list.json", '[{"image": "a/1.png", "main_prompt": "x"}, {"image": "gone.png"}]')
+        summary, _ = self.prepare(self.root / "list.json")
+        self.assertEqual(summary["examples"], 1)
+        self.assertEqual([entry["source"] for entry in summary["skipped"]], ["gone.png"])
 
+    def test_screenshot_pipeline_weights_come_from_the_csv(self):
+        for name in ("1_character/class1", "1_character/class2", "others/class1", "others/class3"):
+            image(self.root / name / "1.png")
+        weights, dialect = self.root.parent / "weights.csv", ("--dialect", "screenshot-pipeline")
+        write(weights, "1_character,3\nclass1, 4\n*class2,6\n")
+        _, categories = self.prepare(self.root, *dialect, "--weights", weights)
+        self.assertEqual({path: entry["weight"] for path, entry in categories.items()}, {
+            ".": 1, "1_character": 3, "1_character/class1": 4, "1_character/class2": 6, "others": 1,
+            "others/class1": 4, "others/class3": 1})
+        write(weights, "1_character,3\nclass1\n")
+        self.assert_refused(65, "weights.csv:2: 1 columns", self.root, *dialect, "--weights", weights)
+        self.assert_refused(64, "none.csv", self.root, *dialect, "--weights", self.root.parent / "none.csv")
 
-def test_kohya():
-    root = WORK / "kohya"
-    image(root / "10_bocchi/1.png")
-    image(root / "other/2.png")
-    summary, categories = prepare(root, "--dialect", "kohya")
-    assert categories == {".": {"examples": 1, "multiply": 1.0}, "10_bocchi": {"examples": 1, "multiply": 10.0}}, categories
-    assert len(summary["warnings"]) == 1 and "other" in summary["warnings"][0], summary
-    write(root / "meta.jsonl", '{"image_path": "other/2.png", "caption": "two"}\n{"image_path": ')
-    refused(65, "meta.jsonl:2: not JSON", root / "meta.jsonl", "--dialect", "kohya")
-    refused(64, "10_name", root / "other", "--dialect", "kohya")
-    refused(64, "did you mean 'kohya'", root, "--dialect", "koya")
+    def test_kohya_repeats_come_from_the_folders_names(self):
+        image(self.root / "10_bocchi/1.png")
+        image(self.root / "other/2.png")
+        kohya = ("--dialect", "kohya")
+        summary, categories = self.prepare(self.root, *kohya)
+        self.assertEqual(categories, {".": {"examples": 1, "multiply": 1.0},
+                                      "10_bocchi": {"examples": 1, "multiply": 10.0}})
+        self.assertEqual(len(summary["warnings"]), 1, summary)
+        self.assertIn("other", summary["warnings"][0])
+        write(self.root / "meta.jsonl", '{"image_path": "other/2.png", "caption": "two"}\n{"image_path": ')
+        self.assert_refused(65, "meta.jsonl:2: not JSON", self.root / "meta.jsonl", *kohya)
+        self.assert_refused(64, "10_name", self.root / "other", *kohya)
+        self.assert_refused(64, "did you mean 'kohya'", self.root, "--dialect", "koya")
 
 
 if __name__ == "__main__":
-    shutil.rmtree(WORK, ignore_errors=True)
-    test_everydream2()
-    test_screenshot_pipeline()
-    test_kohya()
+    run_tests()

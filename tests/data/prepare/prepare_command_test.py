@@ -1,83 +1,39 @@
-"""kessoku prepare and inspect from outside: prepare_command_test.py PROGRAM WORK_DIR"""
+"""`kessoku prepare` and `kessoku inspect` from outside.
+
+    prepare_command_test.py KESSOKU WORK_FOLDER
+"""
 import json
-import os
 import shutil
-import subprocess
 import sys
+import unittest
 from pathlib import Path
 
 import h5py
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "images"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "distributed"))
 import make_images
+from harness import ENVIRONMENT, WORK, kessoku, make_model, run_tests
 
-PROGRAM, WORK = Path(sys.argv[1]), Path(sys.argv[2])
-ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
-
-
-def run(*arguments, ranks=None, code=0):
-    launcher = ["mpirun", "-n", str(ranks), "--oversubscribe"] if ranks else []
-    done = subprocess.run([*launcher, PROGRAM, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True,
-                          timeout=200)
-    assert done.returncode == code, f"{arguments}: exit code {done.returncode}, not {code}\n{done.stderr}"
-    return done
-
-
-def fails(code, says, *arguments):
-    stderr = run(*arguments, code=code).stderr
-    assert says in stderr and len(stderr.strip().splitlines()) == 1, stderr
+ENVIRONMENT["OMP_NUM_THREADS"] = "1"
+SMALL = ("--keep", "images", "--resolution", 64)
+FILES = {"wide.jpg": "a", "turned.jpg": "a", "exact.png": "b/結束", "gray.png": "b", "cut.jpg": "b"}
+CATEGORIES = [{"path": ".", "examples": 4, "multiply": 1.0}, {"path": "a", "examples": 2, "multiply": 2.5},
+              {"path": "b", "examples": 2, "multiply": 1.0}, {"path": "b/結束", "examples": 1, "multiply": 1.0}]
 
 
 def make_dataset(root):
-    images = WORK / "pictures"
-    make_images.main(images)
-    for name, folder in {"wide.jpg": "a", "turned.jpg": "a", "exact.png": "b/結束", "gray.png": "b", "cut.jpg": "b"}.items():
+    make_images.main(WORK / "made-images")
+    for name, folder in FILES.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
-        shutil.copy(images / name, root / folder)
+        shutil.copy(WORK / "made-images" / name, root / folder)
     (root / "a/multiply.txt").write_text("2.5")
 
 
-def check_store(images, store):
-    assert "nothing has changed" not in run("prepare", images, "--out", store, "--keep", "images", "--resolution", 64).stdout
-    found = json.loads(run("inspect", store, "--json").stdout)
-    assert set(found) == {"examples", "buckets", "categories", "skipped"}, found
-    assert found["examples"] == 4 and found["buckets"] == {"48x80": 1, "64x64": 2, "80x48": 1}, found
-    assert found["categories"] == [{"path": ".", "examples": 4, "multiply": 1.0},
-                                   {"path": "a", "examples": 2, "multiply": 2.5},
-                                   {"path": "b", "examples": 2, "multiply": 1.0},
-                                   {"path": "b/結束", "examples": 1, "multiply": 1.0}], found
-    assert [entry["source"] for entry in found["skipped"]] == ["b/cut.jpg"], found
-    assert "nothing has changed" in run("prepare", images, "--out", store, "--keep", "images", "--resolution", 64).stdout
-    return found
-
-
-def check_ranks(images, found):
-    store = WORK / "by-two"
-    summary = json.loads(run("prepare", images, "--out", store, "--keep", "images", "--resolution", 64, "--json", ranks=2).stdout)
-    assert summary["examples"] == summary["encoded"] == 4, summary
-    assert json.loads(run("inspect", store, "--json").stdout) == found
-    shutil.copy(images / "b/cut.jpg", images / "a/結束 2.jpg")
-    for ranks in (None, 2):
-        stderr = run("prepare", images, "--out", WORK / "strict", "--keep", "images", "--resolution", 64, "--strict", ranks=ranks, code=65).stderr
-        listed = [line.split(": ")[0].strip() for line in stderr.splitlines() if line.startswith("  ") and ".jpg: " in line]
-        assert listed == ["a/結束 2.jpg", "b/cut.jpg"] and "2 images cannot be used" in stderr, stderr
-    (images / "a/結束 2.jpg").unlink()
-
-
-def check_model(images):
-    tokenizer = Path(__file__).parents[3] / "models/clip-tokenizer"
-    run("init", "--preset", "tiny", WORK / "model", "--tokenizer", tokenizer)
-    components = json.loads(run("inspect", WORK / "model", "--json").stdout)["components"]
-    assert set(components) == {"unet", "text_encoder", "vae"} and all(c["parameters"] > 0 for c in components.values())
-    weights = json.loads(run("inspect", WORK / "model/vae/diffusion_pytorch_model.safetensors", "--json").stdout)
-    assert weights["parameters"] == components["vae"]["parameters"]
-    run("prepare", images, "--out", WORK / "moments", "--model", WORK / "model", "--resolution", 64)
-    manifest = json.loads((WORK / "moments/store.json").read_text())
-    assert manifest["kept"] == ["moments"] and manifest["encoder"]["digest"], manifest
-    (WORK / "model/vae/diffusion_pytorch_model.safetensors").write_bytes(b"\xff" * 20)
-    run("inspect", WORK / "model", code=65)
+def inspected(path):
+    return json.loads(kessoku("inspect", path, "--json").stdout)
 
 
 def content(store):
@@ -87,92 +43,167 @@ def content(store):
         return {bucket: {name: group[name][...] for name in group} for bucket, group in file.items()}
 
 
-def check_options():
-    """Variants, buckets, background and the pixel limit."""
-    root = WORK / "options"
-    root.mkdir()
-    pixels = np.random.default_rng(1).integers(0, 255, (100, 160, 3), np.uint8)
-    Image.fromarray(pixels).save(root / "wide.png")
-    Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(root / "clear.png")
-    Image.new("1", (3000, 2000)).save(root / "bomb.png")
-    (WORK / "sizes.txt").write_text("96x64\n64x64\n")
-    common = ("prepare", root, "--keep", "images", "--resolution", 64, "--json", "--background", "#ff8000", "--variants", 4,
-              "--max-pixels", 5_000_000)
-    for buckets in ("96x64,64x64", WORK / "sizes.txt"):
-        store = WORK / "options-store"
-        shutil.rmtree(store, ignore_errors=True)
-        summary = json.loads(run(*common, "--out", store, "--buckets", buckets).stdout)
-        assert summary["examples"] == 2 and summary["skipped"][0]["source"] == "bomb.png", summary
-        assert "3000x2000 pixels" in summary["skipped"][0]["reason"], summary
-        groups = content(store)
-        assert set(groups) == {"96x64", "64x64"}
+class PrepareCommand(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model = make_model()
+        cls.images, cls.store = WORK / "images", WORK / "store"
+        make_dataset(cls.images)
+        cls.first = kessoku("prepare", cls.images, "--out", cls.store, *SMALL).stdout
+
+    def assert_fails(self, code, words, *arguments):
+        with self.subTest(words):
+            stderr = kessoku(*arguments, expect=code).stderr
+            self.assertIn(words, stderr)
+            self.assertEqual(len(stderr.strip().splitlines()), 1, stderr)
+
+    def copy_of_store(self, name):
+        return Path(shutil.copytree(self.store, WORK / name))
+
+    def test_a_store_tells_what_it_holds_and_what_was_left_out(self):
+        found = inspected(self.store)
+        self.assertEqual(set(found), {"examples", "buckets", "categories", "skipped"})
+        self.assertEqual((found["examples"], found["buckets"]), (4, {"48x80": 1, "64x64": 2, "80x48": 1}))
+        self.assertEqual(found["categories"], CATEGORIES)
+        self.assertEqual([entry["source"] for entry in found["skipped"]], ["b/cut.jpg"])
+
+    def test_says_when_nothing_has_changed(self):
+        self.assertNotIn("nothing has changed", self.first)
+        again = kessoku("prepare", self.images, "--out", self.store, *SMALL).stdout
+        self.assertIn("nothing has changed", again)
+
+    def test_ranks_make_the_same_store(self):
+        store = WORK / "by-two"
+        done = kessoku("prepare", self.images, "--out", store, *SMALL, "--json", ranks=2)
+        summary = json.loads(done.stdout)
+        self.assertEqual((summary["examples"], summary["encoded"]), (4, 4))
+        self.assertEqual(inspected(store), inspected(self.store))
+
+    def test_strict_lists_all_images_that_cannot_be_used(self):
+        images = Path(shutil.copytree(self.images, WORK / "strict-images"))
+        shutil.copy(images / "b/cut.jpg", images / "a/結束 2.jpg")
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                arguments = ("prepare", images, "--out", WORK / "strict", *SMALL, "--strict")
+                stderr = kessoku(*arguments, ranks=ranks, expect=65).stderr
+                listed = [line.split(": ")[0].strip() for line in stderr.splitlines()
+                          if line.startswith("  ") and ".jpg: " in line]
+                self.assertEqual(listed, ["a/結束 2.jpg", "b/cut.jpg"])
+                self.assertIn("2 images cannot be used", stderr)
+
+    def test_moments_are_of_the_models_autoencoder(self):
+        components = inspected(self.model)["components"]
+        self.assertEqual(set(components), {"unet", "text_encoder", "vae"})
+        self.assertGreater(min(c["parameters"] for c in components.values()), 0)
+        vae = inspected(self.model / "vae/diffusion_pytorch_model.safetensors")
+        self.assertEqual(vae["parameters"], components["vae"]["parameters"])
+        moments = WORK / "moments"
+        kessoku("prepare", self.images, "--out", moments, "--model", self.model, "--resolution", 64)
+        manifest = json.loads((moments / "store.json").read_text())
+        self.assertEqual(manifest["kept"], ["moments"])
+        self.assertTrue(manifest["encoder"]["digest"])
+
+    def test_a_damaged_model_is_65(self):
+        damaged = Path(shutil.copytree(self.model, WORK / "damaged-model"))
+        (damaged / "vae/diffusion_pytorch_model.safetensors").write_bytes(b"\xff" * 20)
+        kessoku("inspect", damaged, expect=65)
+
+    def options(self):
+        """A folder of odd images, and what prepares it."""
+        root = WORK / "options"
+        if not root.exists():
+            root.mkdir()
+            pixels = np.random.default_rng(1).integers(0, 255, (100, 160, 3), np.uint8)
+            Image.fromarray(pixels).save(root / "wide.png")
+            Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(root / "clear.png")
+            Image.new("1", (3000, 2000)).save(root / "bomb.png")
+        return root, ("prepare", root, *SMALL, "--json", "--max-pixels", 5_000_000)
+
+    def test_variants_buckets_background_and_the_pixel_limit(self):
+        root, prepare = self.options()
+        store, color = WORK / "variants", ("--background", "#ff8000")
+        (WORK / "sizes.txt").write_text("96x64\n64x64\n")
+        for buckets in ("96x64,64x64", WORK / "sizes.txt"):
+            shutil.rmtree(store, ignore_errors=True)
+            summary = json.loads(kessoku(*prepare, *color, "--variants", 4, "--out", store, "--buckets", buckets).stdout)
+            self.assertEqual((summary["examples"], summary["skipped"][0]["source"]), (2, "bomb.png"))
+            self.assertIn("3000x2000 pixels", summary["skipped"][0]["reason"])
+            self.assert_variants(content(store))
+        unchanged = kessoku(*prepare, *color, "--variants", 4, "--out", store, "--buckets", "96x64,64x64")
+        self.assertTrue(json.loads(unchanged.stdout)["unchanged"])
+        other = kessoku("prepare", root, *SMALL, "--json", *color, "--out", store, "--buckets", "96x64,64x64")
+        self.assertEqual(json.loads(other.stdout)["encoded"], 3)
+        self.assertEqual(content(store)["96x64"]["images"].shape[1], 1)
+        kessoku("inspect", store, "--verify")
+
+    def assert_variants(self, groups):
+        self.assertEqual(set(groups), {"96x64", "64x64"})
         wide = groups["96x64"]
         rows = wide["images"][0]
-        assert rows.shape == (4, 3, 64, 96) and wide["row_checksum"].shape == (1, 4)
-        assert (rows[1] == rows[0][..., ::-1]).all() and (rows[3] == rows[2][..., ::-1]).all() and (rows[2] != rows[0]).any()
-        assert wide["variant_flip"].tolist() == [[0, 1, 0, 1]]
-        assert wide["crop"][0].tolist() == wide["variant_crop"][0, 0].tolist() == [5, 0, 155, 100], wide["crop"]
-        assert (wide["variant_crop"][0, 2] == wide["variant_crop"][0, 3]).all()
-        assert (groups["64x64"]["images"] == np.array([255, 128, 0]).reshape(1, 1, 3, 1, 1)).all()
-    assert json.loads(run(*common, "--out", store, "--buckets", "96x64,64x64").stdout)["unchanged"]
-    other = json.loads(run(*common[:-4], "--out", store, "--buckets", "96x64,64x64").stdout)
-    assert other["encoded"] == 3 and content(store)["96x64"]["images"].shape[1] == 1, other
-    run("inspect", store, "--verify")
-    for resolution in (320, 1088):
-        for table in ("everydream", "kohya"):
-            store = WORK / f"{table}-{resolution}"
-            run("prepare", root, "--out", store, "--keep", "images", "--resolution", resolution, "--buckets", table)
-            sides = [int(side) for bucket in content(store) for side in bucket.split("x")]
-            assert all(side % 64 == 0 for side in sides), sides
-    fails(64, "no color", *common[:-6], "--out", WORK / "none", "--background", "mauve")
-    fails(64, "no size", *common, "--out", WORK / "none", "--buckets", "64x")
+        self.assertEqual((rows.shape, wide["row_checksum"].shape), ((4, 3, 64, 96), (1, 4)))
+        np.testing.assert_array_equal(rows[1], rows[0][..., ::-1])
+        np.testing.assert_array_equal(rows[3], rows[2][..., ::-1])
+        self.assertTrue((rows[2] != rows[0]).any())
+        self.assertEqual(wide["variant_flip"].tolist(), [[0, 1, 0, 1]])
+        self.assertEqual(wide["crop"][0].tolist(), [5, 0, 155, 100])
+        self.assertEqual(wide["variant_crop"][0, 0].tolist(), [5, 0, 155, 100])
+        self.assertEqual(wide["variant_crop"][0, 2].tolist(), wide["variant_crop"][0, 3].tolist())
+        background = np.array([255, 128, 0]).reshape(1, 1, 3, 1, 1)
+        self.assertTrue((groups["64x64"]["images"] == background).all())
 
+    def test_sides_of_other_trainers_buckets_are_multiples_of_64(self):
+        root, _ = self.options()
+        for resolution in (320, 1088):
+            for table in ("everydream", "kohya"):
+                with self.subTest(table, resolution=resolution):
+                    store = WORK / f"{table}-{resolution}"
+                    kessoku("prepare", root, "--out", store, "--keep", "images", "--resolution", resolution, "--buckets", table)
+                    sides = [int(side) for bucket in content(store) for side in bucket.split("x")]
+                    self.assertEqual({side % 64 for side in sides}, {0})
 
-def check_versions(images, store):
-    """Newer or damaged stores are refused, by readers and, if newer, by prepare."""
-    text = (store / "store.json").read_text()
-    for changed, says in ((text.replace('"version": 2', '"version": 3'), "newer kessoku"),
-                          (text.replace('"multiply": 2.5', '"multiply": 3.5'), "checksum does not hold"),
-                          (text[:len(text) // 2], "not valid JSON"), (text.replace('"version": 2', '"version": 1'), "prepare it again")):
-        assert changed != text
-        (store / "store.json").write_text(changed)
-        fails(65, says, "inspect", store)
-        fails(65, says, "prepare", images, "--out", store, "--keep", "images", "--captions-only")
-        if "newer" in says:
-            fails(65, says, "prepare", images, "--out", store, "--keep", "images", "--resolution", 64)
-            assert (store / "store.json").read_text() == changed
-    (store / "store.json").write_text(text)
-    shard = store / json.loads(text)["shards"][0]["file"]
-    with h5py.File(shard, "r+") as file:
-        assert file.attrs["kessoku_store_version"] == 2
-        file.attrs.modify("kessoku_store_version", 3)
-    fails(65, "newer kessoku", "inspect", store)
-    with h5py.File(shard, "r+") as file:
-        file.attrs.modify("kessoku_store_version", 2)
-    run("inspect", store)
+    def test_newer_or_damaged_stores_are_refused(self):
+        """By readers and, if newer, by prepare."""
+        store = self.copy_of_store("versions")
+        text = (store / "store.json").read_text()
+        prepare = ("prepare", self.images, "--out", store)
+        for changed, words in ((text.replace('"version": 2', '"version": 3'), "newer kessoku"),
+                               (text.replace('"multiply": 2.5', '"multiply": 3.5'), "checksum does not hold"),
+                               (text[:len(text) // 2], "not valid JSON"),
+                               (text.replace('"version": 2', '"version": 1'), "prepare it again")):
+            self.assertNotEqual(text, changed)
+            (store / "store.json").write_text(changed)
+            self.assert_fails(65, words, "inspect", store)
+            self.assert_fails(65, words, *prepare, "--keep", "images", "--captions-only")
+            if "newer" in words:
+                self.assert_fails(65, words, *prepare, *SMALL)
+                self.assertEqual((store / "store.json").read_text(), changed)
+        (store / "store.json").write_text(text)
+        with h5py.File(store / json.loads(text)["shards"][0]["file"], "r+") as file:
+            self.assertEqual(file.attrs["kessoku_store_version"], 2)
+            file.attrs.modify("kessoku_store_version", 3)
+        self.assert_fails(65, "newer kessoku", "inspect", store)
+        with h5py.File(store / json.loads(text)["shards"][0]["file"], "r+") as file:
+            file.attrs.modify("kessoku_store_version", 2)
+        kessoku("inspect", store)
 
+    def test_a_shard_that_is_cut_short_is_65(self):
+        shard = self.copy_of_store("cut") / "shard-00000.h5"
+        shard.write_bytes(shard.read_bytes()[:-1000])
+        self.assert_fails(65, "cut short", "inspect", shard.parent)
 
-def main():
-    shutil.rmtree(WORK, ignore_errors=True)
-    images, store = WORK / "images", WORK / "store"
-    make_dataset(images)
-    found = check_store(images, store)
-    check_ranks(images, found)
-    check_model(images)
-    check_options()
-    check_versions(images, store)
-    fails(64, "--model", "prepare", images, "--out", WORK / "none")
-    fails(64, "did you mean 'images'", "prepare", images, "--out", WORK / "none", "--keep", "imgaes")
-    fails(64, "no such folder", "prepare", WORK / "nowhere", "--out", WORK / "none", "--keep", "images")
-    fails(64, "multiple of 64", "prepare", images, "--out", WORK / "none", "--keep", "images", "--resolution", 500)
-    fails(64, "holds other files", "prepare", images, "--out", images, "--keep", "images")
-    fails(64, "no such file", "inspect", WORK / "nowhere")
-    fails(64, "neither a store", "inspect", images)
-    shard = store / "shard-00000.h5"
-    shard.write_bytes(shard.read_bytes()[:-1000])
-    fails(65, "cut short", "inspect", store)
-    print("prepare and inspect do what they should")
+    def test_wrong_use_is_64_and_one_line(self):
+        images, none = self.images, ("--out", WORK / "none")
+        root, _ = self.options()
+        self.assert_fails(64, "--model", "prepare", images, *none)
+        self.assert_fails(64, "did you mean 'images'", "prepare", images, *none, "--keep", "imgaes")
+        self.assert_fails(64, "no such folder", "prepare", WORK / "nowhere", *none, "--keep", "images")
+        self.assert_fails(64, "multiple of 64", "prepare", images, *none, "--keep", "images", "--resolution", 500)
+        self.assert_fails(64, "no color", "prepare", root, *none, *SMALL, "--background", "mauve")
+        self.assert_fails(64, "no size", "prepare", root, *none, *SMALL, "--buckets", "64x")
+        self.assert_fails(64, "holds other files", "prepare", images, "--out", images, "--keep", "images")
+        self.assert_fails(64, "no such file", "inspect", WORK / "nowhere")
+        self.assert_fails(64, "neither a store", "inspect", images)
 
 
 if __name__ == "__main__":
-    main()
+    run_tests()
