@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests all that depends on GPUs on a machine that has them, and reports how fast it trains there.
 #
-#     scripts/gpu_selftest.sh [--quick]        --quick: without the world-size test and the report (some minutes instead of half an hour)
+#     scripts/gpu_selftest.sh [--quick]        --quick: without the nightly tests and the report (some minutes instead of half an hour)
 #     scripts/gpu_selftest.sh --stand-ins      the same steps, made short, on what stands in for GPUs where there are none
 #
 # The tests are those with the label `device`, which otherwise run on CPUs: every collective, gradients, whole trainings against
@@ -40,7 +40,7 @@ export KESSOKU_MOST_RANKS=$gpus
 status=0
 # One at a time: they share the GPUs. What stands in for GPUs elsewhere is left out here.
 left_out=stand_ins
-[ $quick = no ] || left_out+="|slow"
+[ $quick = no ] || left_out+="|nightly"
 tests=(ctest --test-dir build --output-on-failure -L device -LE "$left_out")
 if [ $stand_ins = yes ]; then
   "${tests[@]}" -R '^communicator_[1-4]_ranks$' || status=1

@@ -118,7 +118,7 @@ def make_world():
     (WORK / "captions.txt").write_text("two girls playing guitar\na stage\n")
 
 
-class CommandsTest(unittest.TestCase):
+class Commands(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.pages = {page: list(commands(page)) for page in PAGES}

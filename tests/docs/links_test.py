@@ -38,7 +38,7 @@ def links(page):
     yield from re.findall(r"\]\(([^)\s]+)\)", text)
 
 
-class LinksTest(unittest.TestCase):
+class Links(unittest.TestCase):
     def test_relative_links_and_anchors_lead_somewhere(self):
         dead, followed = [], 0
         for page in PAGES:

@@ -149,7 +149,7 @@ TEST(NetworkParity, OutputsAndGradientsEqualDiffusersForAllShapes) {
   EXPECT_EQ(cases, 21u);
 }
 
-// Some 9 GB of memory and of disk, one after the other: ctest -L slow.
+// Some 9 GB of memory and of disk, one after the other: ctest -R network_parity_full_size.
 TEST(NetworkParity, OutputsAndGradientsEqualDiffusersAtFullSize) {
   if (std::getenv("KESSOKU_FULL_SIZE") == nullptr) GTEST_SKIP() << "KESSOKU_FULL_SIZE is not set";
   const testing::TemporaryFolder fixtures;
