@@ -150,4 +150,5 @@ class DataChanges(unittest.TestCase):
                                       [r["loss"] for r in log_of(whole)][:untouched])
 
 
-run_tests()
+if __name__ == "__main__":
+    run_tests()
