@@ -87,11 +87,13 @@ class Train(unittest.TestCase):
         states = [run / f"checkpoints/step-{step:08}/state" for step in range(1, 11)]
         shard = "shard-00000-of-00001.safetensors"
         counts = [json.loads((state / "run.json").read_text())["optimizer_steps"] for state in states]
+        parameters = [load_file(state / shard)["parameters"] for state in states]
+        moved = [not np.array_equal(before, after) for before, after in zip(parameters, parameters[1:])]
+        self.assertEqual(np.diff(counts).tolist(), [int(step) for step in moved])
         first = counts.index(1)
         self.assertGreater(first, 2)
-        self.assertEqual(counts, [max(0, step - first + 1) for step in range(10)])
-        before, after = (load_file(state / shard)["parameters"] for state in states[first - 1:first + 1])
-        self.assertAlmostEqual(np.abs(after - before).max() / log_of(run)[first]["lr"], 1, delta=1e-3)
+        change = np.abs(parameters[first] - parameters[first - 1]).max()
+        self.assertAlmostEqual(change / log_of(run)[first]["lr"], 1, delta=1e-3)
         whole, losses = (states[-1] / shard).read_bytes(), losses_of(run)
         for step in range(first + 2, 11):
             shutil.rmtree(run / f"checkpoints/step-{step:08}")
