@@ -14,8 +14,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/version.h"
 #include "data/images/image.h"
 #include "launcher/commands.h"
+#include "launcher/revision.h"
 
 namespace {
 
@@ -59,7 +61,8 @@ int main(int argc, char** argv) {
   spdlog::set_pattern("%^%l%$: %v");
 
   CLI::App app("Fine-tunes Stable Diffusion 1.x on many GPUs or none.", "kessoku");
-  app.set_version_flag("--version", "kessoku " KESSOKU_VERSION);
+  app.set_version_flag("--version", fmt::format("kessoku {} ({})", kessoku::version(),
+                                                kessoku::launcher::revision()));
   app.require_subcommand(1);
   app.footer(
       "Example: kessoku train configs/demo.toml\nEvery subcommand has --help with an example.");

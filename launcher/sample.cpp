@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/version.h"
 #include "data/images/grid.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
@@ -50,9 +51,9 @@ void complete(std::vector<GenerationSettings>& images, const model::StableDiffus
 /// Other versions may compute in another order.
 void note_other_versions(const std::vector<GenerationSettings>& images) {
   for (const GenerationSettings& image : images) {
-    if (image.kessoku.empty() || image.kessoku == KESSOKU_VERSION) continue;
+    if (image.kessoku.empty() || image.kessoku == version()) continue;
     spdlog::info("made by kessoku {}, this is {}: the last bits may differ", image.kessoku,
-                 KESSOKU_VERSION);
+                 version());
     return;
   }
 }

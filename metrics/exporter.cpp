@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/version.h"
 
 namespace kessoku::metrics {
 
@@ -150,8 +151,7 @@ Exporter::Exporter(const std::string& address, int port, const std::string& run,
     : impl_(std::make_unique<Impl>(address, port,
                                    prometheus::Labels{{"run", run}, {"rank", std::to_string(rank)}},
                                    rank == 0)) {
-  impl_->gauge("kessoku_build_info", "The program; always 1", {{"version", KESSOKU_VERSION}})
-      .Set(1);
+  impl_->gauge("kessoku_build_info", "The program; always 1", {{"version", version()}}).Set(1);
   if (impl_->whole_run) {
     impl_->gauge("kessoku_world_size", "Ranks of the run").Set(world_size);
     impl_->gauge("kessoku_planned_steps", "Steps that the run shall have at its end")

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/version.h"
 #include "metrics/html.h"
 #include "metrics/progress.h"
 #include "metrics/report_assets.h"
@@ -238,7 +239,7 @@ std::string report_page(const ReportData& data) {
       "</main>\n<footer><p>Written by kessoku report, version {}.</p></footer>\n"
       "<script type=\"application/json\" id=\"curves\">{}</script>\n"
       "<script>{}</script>\n<script>{}</script>\n</body>\n</html>\n",
-      KESSOKU_VERSION, curves_json(data.records), kChartScript, kReportScript);
+      version(), curves_json(data.records), kChartScript, kReportScript);
   return out;
 }
 

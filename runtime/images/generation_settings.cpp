@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/version.h"
 #include "data/images/png.h"
 #include "model/diffusion/solver.h"
 
@@ -235,7 +236,7 @@ GenerationSettings read_settings(const std::filesystem::path& png) {
 }
 
 SettingsText image_text(GenerationSettings settings) {
-  settings.kessoku = KESSOKU_VERSION;
+  settings.kessoku = version();
   SettingsText text = to_text(settings);
   text.emplace("parameters", web_ui_parameters(settings));
   return text;
