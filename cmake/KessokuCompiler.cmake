@@ -3,9 +3,19 @@ set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+# Without NDEBUG: assertions stay on in what is released (docs/development.md, "Build types").
 set(CMAKE_CXX_FLAGS_RELEASE "-O2")
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g")
 # The same everywhere, programs too, or the shared precompiled header does not fit.
 add_compile_options(-pthread -fPIC)
+
+set(KESSOKU_SANITIZE "" CACHE STRING "Sanitizers of all targets, as -fsanitize= takes them")
+if(KESSOKU_SANITIZE)
+  # vptr would need type information that LibTorch's libraries do not export.
+  add_compile_options(-fsanitize=${KESSOKU_SANITIZE} -fno-sanitize=vptr -fno-sanitize-recover=all
+                      -fno-omit-frame-pointer -O1 -g1)
+  add_link_options(-fsanitize=${KESSOKU_SANITIZE})
+endif()
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
