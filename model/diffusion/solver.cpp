@@ -5,26 +5,6 @@
 
 namespace kessoku::model {
 
-namespace {
-
-struct Entry {
-  const char* name;
-  std::unique_ptr<Solver> (*make)(const NoiseSchedule&, int64_t, const SolverOptions&);
-};
-
-constexpr Entry kSolvers[] = {{"ddim", make_ddim},
-                              {"pndm", make_pndm},
-                              {"euler", make_euler},
-                              {"euler_karras", make_euler_karras},
-                              {"euler_a", make_euler_ancestral},
-                              {"dpmpp_2m", make_dpmpp_2m},
-                              {"dpmpp_2m_karras", make_dpmpp_2m_karras},
-                              {"dpmpp_2m_sde", make_dpmpp_2m_sde},
-                              {"dpmpp_2m_sde_karras", make_dpmpp_2m_sde_karras},
-                              {"unipc", make_unipc}};
-
-}  // namespace
-
 std::unique_ptr<Solver> make_solver(const std::string& name, const NoiseSchedule& schedule,
                                     int64_t steps, const SolverOptions& options) {
   const int64_t most = schedule.config().num_train_timesteps - 1;
@@ -35,11 +15,11 @@ std::unique_ptr<Solver> make_solver(const std::string& name, const NoiseSchedule
   if (!(options.eta >= 0 && options.eta <= 1)) {
     throw UsageError(fmt::format("eta = {} must be between 0 and 1", options.eta));
   }
-  if (options.eta > 0 && name != "ddim") {
-    throw UsageError(fmt::format("eta = {}: only ddim has it, not {}", options.eta, name));
-  }
-  for (const Entry& entry : kSolvers) {
-    if (name == entry.name) return entry.make(schedule, steps, options);
+  for (const SolverEntry& entry : kSolvers) {
+    if (name != entry.name) continue;
+    if (options.eta > 0 && !entry.has_eta)
+      throw UsageError(fmt::format("eta = {}: {} does not have it", options.eta, name));
+    return entry.make(schedule, steps, options);
   }
   const std::string near = nearest_word(name, solver_names());
   throw UsageError(fmt::format("unknown solver \"{}\"; {}", name,
@@ -50,8 +30,15 @@ std::unique_ptr<Solver> make_solver(const std::string& name, const NoiseSchedule
 
 std::vector<std::string> solver_names() {
   std::vector<std::string> names;
-  for (const Entry& entry : kSolvers) names.emplace_back(entry.name);
+  for (const SolverEntry& entry : kSolvers) names.emplace_back(entry.name);
   return names;
+}
+
+std::string web_ui_solver_name(const std::string& name) {
+  for (const SolverEntry& entry : kSolvers) {
+    if (name == entry.name) return entry.web_ui_name;
+  }
+  return name;
 }
 
 }  // namespace kessoku::model

@@ -49,4 +49,7 @@ std::unique_ptr<Solver> make_solver(const std::string& name, const NoiseSchedule
 /// The names that make_solver knows.
 std::vector<std::string> solver_names();
 
+/// What A1111's web UI calls the solver; `name` itself if there is no such solver.
+std::string web_ui_solver_name(const std::string& name);
+
 }  // namespace kessoku::model

@@ -144,24 +144,12 @@ void check_solver(const std::string& name) {
 }
 
 std::string web_ui_parameters(const GenerationSettings& settings) {
-  static const std::map<std::string, std::string> kNames{
-      {"ddim", "DDIM"},
-      {"euler", "Euler"},
-      {"euler_a", "Euler a"},
-      {"euler_karras", "Euler Karras"},
-      {"pndm", "PLMS"},
-      {"dpmpp_2m", "DPM++ 2M"},
-      {"dpmpp_2m_karras", "DPM++ 2M Karras"},
-      {"dpmpp_2m_sde", "DPM++ 2M SDE"},
-      {"dpmpp_2m_sde_karras", "DPM++ 2M SDE Karras"},
-      {"unipc", "UniPC"}};
   const model::GenerationRequest& request = settings.request;
-  const auto name = kNames.find(request.solver);
   std::string text = request.prompt + "\n";
   if (!request.negative.empty()) text += "Negative prompt: " + request.negative + "\n";
   text += fmt::format("Steps: {}, Sampler: {}, CFG scale: {}, Seed: {}, Size: {}x{}", request.steps,
-                      name == kNames.end() ? request.solver : name->second, request.cfg,
-                      request.seed, request.width, request.height);
+                      model::web_ui_solver_name(request.solver), request.cfg, request.seed,
+                      request.width, request.height);
   if (!settings.init.empty()) text += fmt::format(", Denoising strength: {}", request.strength);
   if (request.text.clip_skip > 0)
     text += fmt::format(", Clip skip: {}", request.text.clip_skip + 1);
