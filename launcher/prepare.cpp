@@ -228,8 +228,7 @@ void add_prepare_command(CLI::App& app) {
       ->capture_default_str();
   command
       ->add_option("--dialect", arguments->dialect,
-                   "Whose rules say what folders and files mean: everydream2, everydream1 (weights "
-                   "cut to whole numbers), screenshot-pipeline, kohya (folders N_name)")
+                   "Whose rules say what folders and files mean: " + data::describe_dialects())
       ->capture_default_str();
   command->add_option("--weights", arguments->weights,
                       "Weights of folders, a CSV of PATTERN,WEIGHT (screenshot-pipeline)");

@@ -12,52 +12,50 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// In the order of Dialect.
-const std::vector<std::string> kDialects{"everydream2", "everydream1", "screenshot-pipeline",
-                                         "kohya"};
-
-void read_folders(DatasetBuilder& builder, const DatasetOptions& options) {
-  switch (options.dialect) {
-    case Dialect::kEveryDream2:
-      return read_everydream2(builder);
-    case Dialect::kEveryDream1:
-      return read_everydream1(builder);
-    case Dialect::kScreenshotPipeline:
-      return read_screenshot_pipeline(builder, options.weights);
-    case Dialect::kKohya:
-      return read_kohya(builder);
-  }
+const DialectReaders& readers_of(Dialect dialect) {
+  return kDialectReaders[static_cast<size_t>(dialect)];
 }
 
-void read_list(DatasetBuilder& builder, const fs::path& list, Dialect dialect) {
+std::vector<std::string> dialect_names() {
+  std::vector<std::string> names;
+  for (const DialectName& dialect : kDialectNames) names.emplace_back(dialect.name);
+  return names;
+}
+
+void read_list(DatasetBuilder& builder, const fs::path& list, const DialectReaders& readers) {
   const std::string extension = extension_of(list.filename().string());
-  if (dialect == Dialect::kEveryDream2 && extension == ".json")
-    return read_everydream2_manifest(builder, list);
-  if (dialect == Dialect::kKohya && (extension == ".json" || extension == ".jsonl"))
-    return read_kohya_metadata(builder, list);
-  throw UsageError(fmt::format(
-      "{}: not a folder; a list of images is a .json file (dialects everydream2 and kohya) or a "
-      ".jsonl file (kohya)",
-      list.string()));
+  if (!extension.empty() && std::ranges::count(readers.list_extensions, extension) > 0)
+    return readers.list(builder, list);
+  std::vector<std::string> lists;
+  for (size_t i = 0; i < std::size(kDialectReaders); ++i) {
+    for (const std::string_view known : kDialectReaders[i].list_extensions) {
+      if (!known.empty()) lists.push_back(fmt::format("{} ({})", known, kDialectNames[i].name));
+    }
+  }
+  throw UsageError(
+      fmt::format("{}: neither a folder nor a list of images that its dialect reads: {}",
+                  list.string(), fmt::join(lists, ", ")));
 }
 
 }  // namespace
 
 Dialect parse_dialect(const std::string& name) {
-  const auto found = std::ranges::find(kDialects, name);
-  if (found != kDialects.end()) return static_cast<Dialect>(found - kDialects.begin());
-  const std::string near = nearest_word(name, kDialects);
+  const std::vector<std::string> names = dialect_names();
+  const auto found = std::ranges::find(names, name);
+  if (found != names.end()) return static_cast<Dialect>(found - names.begin());
+  const std::string near = nearest_word(name, names);
   throw UsageError(fmt::format("unknown dialect '{}'; {}", name,
-                               near.empty() ? fmt::format("known: {}", fmt::join(kDialects, ", "))
+                               near.empty() ? fmt::format("known: {}", fmt::join(names, ", "))
                                             : fmt::format("did you mean '{}'?", near)));
 }
 
-std::string to_string(Dialect dialect) { return kDialects.at(static_cast<size_t>(dialect)); }
+std::string to_string(Dialect dialect) { return kDialectNames[static_cast<size_t>(dialect)].name; }
 
 Dataset scan_dataset(const fs::path& root, const DatasetOptions& options) {
-  if (!options.weights.empty() && options.dialect != Dialect::kScreenshotPipeline) {
-    throw UsageError(fmt::format("{}: weights are read in the dialect screenshot-pipeline only",
-                                 options.weights.string()));
+  const DialectReaders& readers = readers_of(options.dialect);
+  if (!options.weights.empty() && !readers.takes_weights) {
+    throw UsageError(fmt::format("{}: the dialect {} does not read weights from a file",
+                                 options.weights.string(), to_string(options.dialect)));
   }
   std::error_code gone;
   if (!fs::exists(root, gone))
@@ -65,9 +63,9 @@ Dataset scan_dataset(const fs::path& root, const DatasetOptions& options) {
   const bool folder = fs::is_directory(root, gone);
   DatasetBuilder builder(folder ? root : root.has_parent_path() ? root.parent_path() : ".");
   if (folder) {
-    read_folders(builder, options);
+    readers.folders(builder, options);
   } else {
-    read_list(builder, root, options.dialect);
+    read_list(builder, root, readers);
   }
   Dataset dataset = builder.finish();
   if (dataset.examples.empty()) {

@@ -6,12 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "data/dataset/dialect_table.h"
 #include "data/images/bucket.h"
 
 namespace kessoku::data {
-
-/// Whose rules say what folders and files mean; docs/datasets.md describes each.
-enum class Dialect { kEveryDream2, kEveryDream1, kScreenshotPipeline, kKohya };
 
 /// Throws UsageError on an unknown name, with the nearest one.
 Dialect parse_dialect(const std::string& name);

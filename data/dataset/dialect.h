@@ -4,22 +4,11 @@
 #include <functional>
 #include <optional>
 
+#include "data/dataset/dialect_table.h"
 #include "data/dataset/everydream2_config.h"
 #include "data/dataset/folder_lister.h"
 
 namespace kessoku::data {
-
-/// The dialects' readers: each fills the builder from the folders below its root. docs/datasets.md
-/// describes them. They throw DataError for damaged files.
-void read_everydream2(DatasetBuilder& builder);
-void read_everydream1(DatasetBuilder& builder);
-/// `weights` is the CSV of weights; without one the weights are those of multiply.txt.
-void read_screenshot_pipeline(DatasetBuilder& builder, const std::filesystem::path& weights);
-void read_kohya(DatasetBuilder& builder);
-
-/// The dialects' lists of images; the builder's root is the folder of the list.
-void read_everydream2_manifest(DatasetBuilder& builder, const std::filesystem::path& manifest);
-void read_kohya_metadata(DatasetBuilder& builder, const std::filesystem::path& metadata);
 
 /// Says what an image's caption is if no file that EveryDream2 reads does; nothing: ask its name.
 using OtherCaption = std::function<std::optional<ImageConfig>(

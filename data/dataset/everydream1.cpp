@@ -77,7 +77,7 @@ class Reader {
 
 }  // namespace
 
-void read_everydream1(DatasetBuilder& builder) {
+void read_everydream1(DatasetBuilder& builder, const DatasetOptions& /*options*/) {
   const Reader reader(builder);
   FolderLister(builder).walk(".", true,
                              [&](const Folder& folder, bool) { return reader.read(folder); });

@@ -106,7 +106,9 @@ void read_everydream2_tree(DatasetBuilder& builder, const EveryDream2Options& op
       [&](const Folder& folder, const ImageConfig& above) { return reader.read(folder, above); });
 }
 
-void read_everydream2(DatasetBuilder& builder) { read_everydream2_tree(builder, {}); }
+void read_everydream2(DatasetBuilder& builder, const DatasetOptions& /*options*/) {
+  read_everydream2_tree(builder, {});
+}
 
 void read_everydream2_manifest(DatasetBuilder& builder, const fs::path& manifest) {
   const std::string file = manifest.string(), name = manifest.filename().string();

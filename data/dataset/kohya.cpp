@@ -124,6 +124,8 @@ class Reader {
 
 }  // namespace
 
-void read_kohya(DatasetBuilder& builder) { Reader(builder).read(); }
+void read_kohya(DatasetBuilder& builder, const DatasetOptions& /*options*/) {
+  Reader(builder).read();
+}
 
 }  // namespace kessoku::data

@@ -53,7 +53,8 @@ void weigh(DatasetBuilder& builder, const fs::path& csv) {
 
 }  // namespace
 
-void read_screenshot_pipeline(DatasetBuilder& builder, const fs::path& weights) {
+void read_screenshot_pipeline(DatasetBuilder& builder, const DatasetOptions& options) {
+  const fs::path& weights = options.weights;
   if (fs::is_directory(builder.root() / "training") &&
       fs::is_directory(builder.root() / "intermediate")) {
     builder.warn(builder.root().string(),
