@@ -122,17 +122,13 @@ struct Exporter::Impl {
 void Exporter::Impl::observe_run(const StepRecord& record) {
   raise_to(counter("kessoku_draws_total", "Draws of the run so far"),
            static_cast<double>(record.draws));
-  gauge("kessoku_loss", "Mean loss of the last step's global batch").Set(record.loss);
+  for (const StepNumber& number : kStepNumbers)
+    gauge(number.gauge, number.help).Set(record.*number.value);
   if (record.validation_loss) {
     gauge("kessoku_validation_loss",
           "Mean loss of the examples that are held out, when last measured")
         .Set(*record.validation_loss);
   }
-  gauge("kessoku_grad_norm", "Gradient norm of the last step, before clipping")
-      .Set(record.grad_norm);
-  gauge("kessoku_learning_rate", "Learning rate of the last step").Set(record.lr);
-  gauge("kessoku_samples_per_second", "Draws a second of the last step, over all ranks")
-      .Set(record.samples_per_second);
   counter("kessoku_bad_rows_total",
           "Draws since this process began whose row was damaged and that other images took")
       .Increment(static_cast<double>(record.bad_rows));

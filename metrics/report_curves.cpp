@@ -49,10 +49,14 @@ Curve validation_curve(const std::vector<StepRecord>& records) {
 /// A fiftieth of the run: wide enough to show the trend, narrow enough to show when it turned.
 double window_of(size_t points) { return std::max(1.0, static_cast<double>(points) / 50); }
 
-Json raw_and_smooth(const std::vector<StepRecord>& records, double StepRecord::*value) {
-  const Curve curve = curve_of(records, value);
-  return {{"raw", to_json(decimate(curve, kMostPoints))},
-          {"smooth", to_json(decimate(smooth(curve, window_of(curve.x.size())), kMostPoints))}};
+Json number_curve(const std::vector<StepRecord>& records, const StepNumber& number) {
+  const Curve curve = curve_of(records, number.value);
+  Json out = {{"label", number.title},
+              {"from_zero", number.from_zero},
+              {"raw", to_json(decimate(curve, kMostPoints))}};
+  if (number.smoothed)
+    out["smooth"] = to_json(decimate(smooth(curve, window_of(curve.x.size())), kMostPoints));
+  return out;
 }
 
 /// Mean seconds a step, by phase, over equal stretches of the run.
@@ -129,12 +133,11 @@ double smoothed_loss(const std::vector<StepRecord>& records) {
 }
 
 std::string curves_json(const std::vector<StepRecord>& records) {
+  Json numbers = Json::object();
+  for (const StepNumber& number : kStepNumbers) numbers[number.key] = number_curve(records, number);
   const Json curves = {
-      {"loss", raw_and_smooth(records, &StepRecord::loss)},
+      {"numbers", std::move(numbers)},
       {"validation_loss", to_json(decimate(validation_curve(records), kMostPoints))},
-      {"grad_norm", raw_and_smooth(records, &StepRecord::grad_norm)},
-      {"lr", {{"raw", to_json(decimate(curve_of(records, &StepRecord::lr), kMostPoints))}}},
-      {"samples_per_second", raw_and_smooth(records, &StepRecord::samples_per_second)},
       {"phases", phases(records)}};
   return curves.dump();  // numbers and our own names only: nothing in it can end a <script>
 }

@@ -20,9 +20,10 @@ Curve decimate(const Curve& curve, size_t most);
 /// over.
 Curve smooth(const Curve& curve, double window);
 
-/// All curves of the page as one JSON object, safe inside a <script> element: `{"loss": {"raw": {x,
-/// y}, "smooth": {x, y}}, …, "validation_loss": {x, y}, "phases": {"x": […], "data": […], …,
-/// "other": […]}}`. No curve has more than 2,000 points.
+/// All curves of the page as one JSON object, safe inside a <script> element: `{"numbers": {"loss":
+/// {"label": …, "from_zero": …, "raw": {x, y}, "smooth": {x, y}}, …}, "validation_loss": {x, y},
+/// "phases": {"x": […], "data": […], …, "other": […]}}`, with `numbers` from kStepNumbers. No curve
+/// has more than 2,000 points.
 std::string curves_json(const std::vector<StepRecord>& records);
 
 /// The last value of the smoothed loss, as the page's curve shows it; NaN without records.

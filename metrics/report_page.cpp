@@ -105,12 +105,11 @@ std::string plot(const char* id, const char* title, const char* note, const char
 
 std::string curves(const ReportData& data) {
   if (data.records.empty()) return "";
-  return section(
-      "Curves",
-      "<div class=\"plots\">\n" + plot("loss", "Loss", "mean over the global batch", "wide") +
-          plot("grad_norm", "Gradient norm", "before clipping") + plot("lr", "Learning rate", "") +
-          plot("samples_per_second", "Draws a second", "over all ranks") +
-          plot("phases", "Time of a step by phase", "seconds, on rank 0") + "</div>\n");
+  std::string plots;
+  for (const StepNumber& number : kStepNumbers)
+    plots += plot(number.key, number.title, number.note, plots.empty() ? "wide" : "");
+  plots += plot("phases", "Time of a step by phase", "seconds, on rank 0");
+  return section("Curves", "<div class=\"plots\">\n" + plots + "</div>\n");
 }
 
 std::string sub_folders(const std::vector<MixtureRow>& folders) {

@@ -51,22 +51,23 @@
     const style = getComputedStyle(document.documentElement);
     const accent = style.getPropertyValue("--accent").trim();
     const faint = style.getPropertyValue("--accent-soft").trim();
-    for (const [id, label, options] of [
-      ["loss", "loss"], ["grad_norm", "gradient norm"], ["samples_per_second", "draws a second", { fromZero: true }],
-    ]) {
+    for (const [id, { label, from_zero: fromZero, raw, smooth }] of Object.entries(curves.numbers)) {
+      if (!smooth) {
+        draw(id, [{  // monotone: Chart.js draws straight lines per pixel, which shows as teeth on a smooth curve
+          label: label.toLowerCase(), data: points(raw), borderColor: accent, backgroundColor: accent,
+          cubicInterpolationMode: "monotone",
+        }], { legend: false, fromZero });
+        continue;
+      }
       const validated = id === "loss" ? points(curves.validation_loss) : [];
       draw(id, [
         ...(validated.length ? [{
           label: "validation", data: validated, borderColor: "#d55e00", backgroundColor: "#d55e00", pointRadius: 2,
         }] : []),
-        { label: "smoothed", data: points(curves[id].smooth), borderColor: accent, backgroundColor: accent, borderWidth: 2 },
-        { label, data: points(curves[id].raw), borderColor: faint, backgroundColor: faint, borderWidth: 1 },
-      ], options);
+        { label: "smoothed", data: points(smooth), borderColor: accent, backgroundColor: accent, borderWidth: 2 },
+        { label: label.toLowerCase(), data: points(raw), borderColor: faint, backgroundColor: faint, borderWidth: 1 },
+      ], { fromZero });
     }
-    draw("lr", [{  // monotone: Chart.js draws straight lines per pixel, which shows as teeth on a smooth curve
-      label: "learning rate", data: points(curves.lr.raw), borderColor: accent, backgroundColor: accent,
-      cubicInterpolationMode: "monotone",
-    }], { legend: false, fromZero: true });
     const { x, ...phases } = curves.phases;
     const shown = Object.keys(phaseColors).filter((phase) => phases[phase].some((seconds) => seconds > 0));
     if (shown.length) {
@@ -77,7 +78,7 @@
     }
   };
 
-  if (curves.loss.raw.x.length) {
+  if (curves.numbers.loss.raw.x.length) {
     Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
     drawAll();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);

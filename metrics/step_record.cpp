@@ -45,15 +45,11 @@ const char* to_string(Phase phase) { return kPhaseNames.at(static_cast<size_t>(p
 std::string to_json(const StepRecord& record) {
   Json phases = Json::object();
   for (size_t i = 0; i < kPhases; ++i) phases[kPhaseNames[i]] = record.phase_seconds[i];
-  Json line = {{"step", record.step},
-               {"draws", record.draws},
-               {"loss", record.loss},
-               {"grad_norm", record.grad_norm},
-               {"lr", record.lr},
-               {"samples_per_second", record.samples_per_second},
-               {"seconds", record.seconds},
-               {"phases", std::move(phases)},
-               {"categories", record.category_draws}};
+  Json line = {{"step", record.step}, {"draws", record.draws}};
+  for (const StepNumber& number : kStepNumbers) line[number.key] = record.*number.value;
+  line["seconds"] = record.seconds;
+  line["phases"] = std::move(phases);
+  line["categories"] = record.category_draws;
   if (record.validation_loss) line["validation_loss"] = *record.validation_loss;
   if (record.bad_rows > 0) line["bad_rows"] = record.bad_rows;
   for (const RunChange& change : record.changes) line["changes"].push_back(to_json(change));
@@ -67,10 +63,7 @@ StepRecord step_record_from_json(std::string_view line) {
   StepRecord record;
   record.step = count(object, "step");
   record.draws = count(object, "draws");
-  record.loss = number(object, "loss");
-  record.grad_norm = number(object, "grad_norm");
-  record.lr = number(object, "lr");
-  record.samples_per_second = number(object, "samples_per_second");
+  for (const StepNumber& each : kStepNumbers) record.*each.value = number(object, each.key);
   record.seconds = number(object, "seconds");
   if (object.contains("validation_loss")) {
     record.validation_loss = number(object, "validation_loss");

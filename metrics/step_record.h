@@ -44,6 +44,29 @@ struct StepRecord {
   std::vector<RunChange> changes;  ///< made since the step before, as the run was resumed
 };
 
+/// A number of each step, and how it is shown.
+struct StepNumber {
+  const char* key;  ///< in log.jsonl, and of its curve
+  double StepRecord::*value;
+  const char* gauge;  ///< name for Prometheus
+  const char* help;
+  const char* title;  ///< of its curve in the report
+  const char* note;
+  bool smoothed = true;  ///< whether the curve is shown smoothed, too
+  bool from_zero = false;
+};
+inline constexpr StepNumber kStepNumbers[] = {
+    {"loss", &StepRecord::loss, "kessoku_loss", "Mean loss of the last step's global batch", "Loss",
+     "mean over the global batch"},
+    {"grad_norm", &StepRecord::grad_norm, "kessoku_grad_norm",
+     "Gradient norm of the last step, before clipping", "Gradient norm", "before clipping"},
+    {"lr", &StepRecord::lr, "kessoku_learning_rate", "Learning rate of the last step",
+     "Learning rate", "", /*smoothed=*/false, /*from_zero=*/true},
+    {"samples_per_second", &StepRecord::samples_per_second, "kessoku_samples_per_second",
+     "Draws a second of the last step, over all ranks", "Draws a second", "over all ranks",
+     /*smoothed=*/true, /*from_zero=*/true},
+};
+
 /// The record as one line of JSON, without the line's end. JSON has no NaN and no infinity: such
 /// numbers become null.
 std::string to_json(const StepRecord& record);
