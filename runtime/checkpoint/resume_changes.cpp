@@ -159,7 +159,7 @@ void add_store_changes(const fs::path& checkpoint, const nlohmann::json& saved,
   if (saved == now) return;
   const RunChange counts = compare_images(checkpoint / kLedgerFile, store);
   for (const auto& [part, digest] : now.items()) {
-    if (saved.value(part, "") == digest) continue;
+    if (saved.value(part, "") == digest.get<std::string>()) continue;
     RunChange change = common;
     change.key = "store." + part;
     change.before = saved.value(part, "");
