@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import unittest
+from collections import defaultdict
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -11,10 +12,10 @@ WORDS = re.compile(r"([A-Z][a-z0-9]*)+")
 
 
 def googletest_cases():
-    """(file, suite, case)"""
+    """(file, TEST or TEST_F, suite, case)"""
     for path in sorted(TESTS.rglob("*.cpp")):
-        for suite, case in re.findall(r"^TEST(?:_[FP])?\((\w+),\s*(\w+)\)", path.read_text(), re.MULTILINE):
-            yield path.relative_to(TESTS).as_posix(), suite, case
+        for words in re.findall(r"^(TEST(?:_[FP])?)\((\w+),\s*(\w+)\)", path.read_text(), re.MULTILINE):
+            yield path.relative_to(TESTS).as_posix(), *words
 
 
 def python_scripts():
@@ -34,8 +35,15 @@ class TestStyle(unittest.TestCase):
     def test_googletest_cases_are_sentences_in_camel_case(self):
         cases = list(googletest_cases())
         self.assertGreater(len(cases), 400)
-        odd = [case for case in cases if not all(map(WORDS.fullmatch, case[1:])) or case[1].endswith("Test")]
+        odd = [case for case in cases if not all(map(WORDS.fullmatch, case[2:])) or case[2].endswith("Test")]
         self.assertEqual(odd, [])
+
+    def test_a_suite_has_one_fixture(self):
+        """GoogleTest fails a suite with two, as one program holds several files."""
+        fixtures = defaultdict(set)
+        for file, kind, suite, _ in googletest_cases():
+            fixtures[suite].add(file if kind == "TEST_F" else "none")
+        self.assertEqual({suite: sorted(files) for suite, files in fixtures.items() if len(files) > 1}, {})
 
     def test_python_tests_are_methods_of_unittest(self):
         scripts = set(python_scripts())

@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
-class Images : public ::testing::Test {
+class ConvertedImages : public ::testing::Test {
  protected:
   static void SetUpTestSuite() { initialize_images("image_test", 1); }
 
@@ -54,7 +54,7 @@ class Images : public ::testing::Test {
   tests::TemporaryFolder folder_;
 };
 
-TEST_F(Images, AreScaledBitEquallyToPillow) {
+TEST_F(ConvertedImages, AreScaledBitEquallyToPillow) {
   const Image image = noisy(61, 47);
   write_png(file("noisy.png"), image);
   const std::vector<std::pair<int, int>> sizes{{61, 47},  {64, 48}, {24, 16}, {61, 8},
@@ -79,7 +79,7 @@ TEST_F(Images, AreScaledBitEquallyToPillow) {
   }
 }
 
-TEST_F(Images, AreDecodedWholeWithAlphaOnTheGrayThatIsAskedFor) {
+TEST_F(ConvertedImages, AreDecodedWholeWithAlphaOnTheGrayThatIsAskedFor) {
   run_python_line(
       fmt::format("from PIL import Image\n"
                   "i = Image.new('RGBA', (5, 3), (255, 0, 0, 0))\n"
@@ -98,7 +98,7 @@ TEST_F(Images, AreDecodedWholeWithAlphaOnTheGrayThatIsAskedFor) {
   EXPECT_THROW(decode_image("text", "text"), DataError);
 }
 
-TEST_F(Images, AreCroppedWithinTheirBounds) {
+TEST_F(ConvertedImages, AreCroppedWithinTheirBounds) {
   const Image image = noisy(6, 5);
   const Image part = crop(image, 2, 1, 3, 4);
   EXPECT_EQ(pixel(part, 0, 0), pixel(image, 2, 1));
@@ -106,7 +106,7 @@ TEST_F(Images, AreCroppedWithinTheirBounds) {
   EXPECT_THROW(crop(image, 4, 0, 3, 1), std::invalid_argument);
 }
 
-TEST_F(Images, WrittenAsPngAreWhatPillowReadsWithTheirText) {
+TEST_F(ConvertedImages, WrittenAsPngAreWhatPillowReadsWithTheirText) {
   const Image image = noisy(9, 4);
   const PngText text{{"prompt", "Bocchi und 結束バンド, café\nline"}, {"seed", "7"}, {"empty", ""}};
   write_png(file("written.png"), image, text);
@@ -122,7 +122,7 @@ TEST_F(Images, WrittenAsPngAreWhatPillowReadsWithTheirText) {
   EXPECT_TRUE(std::ranges::equal(image.pixels, std::vector<uint8_t>(rgb.begin(), rgb.end())));
 }
 
-TEST_F(Images, TextThatPillowWroteIsRead) {
+TEST_F(ConvertedImages, TextThatPillowWroteIsRead) {
   run_python_line(
       fmt::format("from PIL import Image, PngImagePlugin\n"
                   "t = PngImagePlugin.PngInfo()\n"
@@ -135,7 +135,7 @@ TEST_F(Images, TextThatPillowWroteIsRead) {
               ElementsAre(Pair("latin", "café"), Pair("utf", "結束")));
 }
 
-TEST_F(Images, PngsThatAreDamagedAreRefusedAndNeverCrash) {
+TEST_F(ConvertedImages, PngsThatAreDamagedAreRefusedAndNeverCrash) {
   const std::string png = encode_png(noisy(4, 4), {{"prompt", "a cat"}});
   expect_bad("", "not a PNG");
   expect_bad("GIF89a", "not a PNG");
@@ -158,7 +158,7 @@ TEST_F(Images, PngsThatAreDamagedAreRefusedAndNeverCrash) {
   EXPECT_THROW(read_png_text(file("none.png")), UsageError);
 }
 
-TEST_F(Images, AreTiledByMakeGridEachInTheMiddleOfItsCell) {
+TEST_F(ConvertedImages, AreTiledByMakeGridEachInTheMiddleOfItsCell) {
   const Image red = plain(1, 2, 255, 0, 0), blue = plain(3, 4, 0, 0, 255);
   const Image grid = make_grid({red, blue, red}, 2);
   EXPECT_EQ(grid.width, 2 * (3 + 2) + 2);
@@ -171,7 +171,7 @@ TEST_F(Images, AreTiledByMakeGridEachInTheMiddleOfItsCell) {
   EXPECT_EQ(make_grid({}, 2).width, 0);
 }
 
-TEST_F(Images, OfAGridHaveTheirLabelsBelow) {
+TEST_F(ConvertedImages, OfAGridHaveTheirLabelsBelow) {
   const Image red = plain(120, 20, 255, 0, 0);
   const Image grid = make_grid({red, red}, 2, {"two <girls> & a guitar, 結束バンド", ""});
   EXPECT_GT(grid.height, 20 + 4);
