@@ -29,27 +29,4 @@ rm -f "$results"
 status=0
 ctest --test-dir build --output-on-failure -j "$(nproc)" --output-junit "$results" "${selected[@]}" || status=$?
 
-# Counted from CTest's own file, as its closing words leave out the skipped ones.
-.venv/bin/python - "$results" "$status" <<'PYTHON'
-import sys
-import xml.etree.ElementTree as tree
-
-try:
-    suite = tree.parse(sys.argv[1]).getroot()
-except (OSError, tree.ParseError):
-    sys.exit("test.sh: CTest left no results")
-passed, failed, skipped = 0, [], 0
-for case in suite.iter("testcase"):
-    reason = case.find("skipped")
-    if case.get("status") == "run":
-        passed += 1
-    # CTest also calls skipped what it could not start.
-    elif case.get("status") == "disabled" or reason is not None and reason.get("message", "").startswith("SKIP_"):
-        skipped += 1
-    else:
-        failed.append(case.get("name"))
-for name in failed:
-    print("failed:", name)
-print(f"{passed} passed, {len(failed)} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
-sys.exit(1 if failed or not passed else int(sys.argv[2]))
-PYTHON
+ctest --test-dir build --show-only=json-v1 | .venv/bin/python scripts/test_summary.py "$results" "$status"
