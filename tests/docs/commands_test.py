@@ -7,6 +7,7 @@ images at `my-images` and `kohya-images`, and a few files by name. Run files are
 fewer steps. Sizes are those of the small model.
 """
 
+import json
 import os
 import re
 import shlex
@@ -50,6 +51,8 @@ NOT_RUN = {
         "needs Slurm",
 }
 
+METADATA_CAPTION = "a caption of metadata.jsonl"
+
 # A 64 px model stands in for Stable Diffusion.
 SMALLER = {
     "--resolution 512 --dialect kohya": "--resolution 256 --dialect kohya",  # its buckets' least
@@ -59,8 +62,11 @@ SMALLER = {
 
 
 def commands(page):
-    """(line number, command) of the page's shell blocks, without comments, continued lines joined."""
+    """(line number, command) of the page's shell blocks, without comments, continued lines joined,
+    and of its Python blocks."""
     for language, begin, text in blocks(page):
+        if language == "python":
+            yield begin, f"{shlex.quote(sys.executable)} -c {shlex.quote(text)}"
         if language != "sh":
             continue
         parts, first = [], begin
@@ -116,6 +122,8 @@ def make_world():
     draw_image(WORK / "a.png", (64, 64), generator)
     draw_image(WORK / "m.png", (64, 64), generator)
     (WORK / "captions.txt").write_text("two girls playing guitar\na stage\n")
+    metadata = {"file_name": "fanart/0000.png", "text": METADATA_CAPTION}
+    (WORK / "my-images/metadata.jsonl").write_text(json.dumps(metadata) + "\n")
 
 
 class Commands(unittest.TestCase):
@@ -138,6 +146,7 @@ class Commands(unittest.TestCase):
                 with self.subTest(page=name_of(page), line=number, command=command):
                     self.run_command(command)
         self.assertGreater(ran, 40, "the commands are not found anymore")
+        self.assertEqual((WORK / "my-images/fanart/0000.txt").read_text(), METADATA_CAPTION)
 
     def run_command(self, command):
         for words, others in SMALLER.items():
