@@ -13,8 +13,8 @@ import unittest
 from pathlib import Path
 
 import numpy as np
-from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, ROOT, WORK, kessoku, last_step, log_of, losses_of, make_dataset, make_inputs,
-                     processes_with, run_tests, wait_for, weights_of)
+from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, ROOT, WORK, kessoku, last_step, log_of, losses_of,
+                     make_dataset, make_inputs, processes_with, require_same_weights, run_tests, wait_for, weights_of)
 
 EMULATION = ROOT / "scripts/cluster_emulation.sh"
 HOSTS = ["node1", "node2", "node3", "node4"]
@@ -44,10 +44,7 @@ class Cluster(unittest.TestCase):
 
     def require_equal(self, run, expected):
         np.testing.assert_array_equal(losses_of(run), losses_of(expected))
-        ours, theirs = weights_of(run), weights_of(expected)
-        self.assertEqual(ours.keys(), theirs.keys())
-        for name in theirs:
-            np.testing.assert_array_equal(ours[name], theirs[name], name)
+        require_same_weights(run, expected)
 
     def test_mpirun_over_hosts(self):
         """Bit-equal in every way of summing; and what crosses the network is what must: (ranks - 1) / ranks of the gradients and

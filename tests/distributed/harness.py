@@ -132,6 +132,14 @@ def weights_of(run):
             **load_file(latest / "text_encoder/model.safetensors")}
 
 
+def require_same_weights(run, other):
+    """Bit for bit."""
+    ours, theirs = weights_of(run), weights_of(other)
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
 # A run that goes on until it is asked to stop: nothing that is done to it can come too late.
 ENDLESS = ["--set", "train.steps=1000000"]
 
@@ -146,10 +154,7 @@ def require_equal(run, undisturbed, arguments, ranks=0):
         np.testing.assert_array_equal([r["step"] for r in log_of(folder)], np.arange(1, steps + 1))
         assert (folder / "checkpoints/latest").readlink().name == f"step-{steps:08}"
     np.testing.assert_array_equal(losses_of(run), losses_of(undisturbed))
-    ours, theirs = weights_of(run), weights_of(undisturbed)
-    assert ours.keys() == theirs.keys()
-    for name in theirs:
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    require_same_weights(run, undisturbed)
 
 
 def is_gone(process):

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
 
 from harness import (DEADLINE, ENVIRONMENT, PROGRAM, ROOT, RUN_FILE, WORK, command, kessoku, log_of, losses_of, make_dataset,
-                     make_inputs, run_tests, wait_for, weights_of)
+                     make_inputs, require_same_weights, run_tests, wait_for, weights_of)
 
 
 class Train(unittest.TestCase):
@@ -72,8 +72,7 @@ class Train(unittest.TestCase):
             shutil.rmtree(halves / "checkpoints/step-00000006")
             self.train(halves.name, *half, ranks=ranks)
             np.testing.assert_array_equal(losses_of(halves), losses_of(whole))
-            for name, value in weights_of(halves).items():
-                np.testing.assert_array_equal(value, weights_of(whole)[name], err_msg=name)
+            require_same_weights(halves, whole)
 
     def test_fp16_leaves_out_steps_that_overflow_and_adamw_does_not_count_them(self):
         """As with torch's GradScaler: however many were left out, AdamW's first step is a whole learning rate. A run that goes on counts on."""
@@ -112,9 +111,7 @@ class Train(unittest.TestCase):
             self.train(halves.name, ranks=ranks)
             self.assertEqual([r["step"] for r in log_of(halves)], [1, 2, 3, 4, 5, 6])
             np.testing.assert_array_equal(losses_of(halves), losses_of(whole))
-            expected = weights_of(whole)
-            for name, value in weights_of(halves).items():
-                np.testing.assert_array_equal(value, expected[name], err_msg=name)
+            require_same_weights(halves, whole)
 
     def test_lion_resumes_bit_equal_and_not_as_adamw(self):
         lion = ("--set", "optimizer.name=lion", "--set", "optimizer.lr=1e-4", "--set", "train.precision=bf16")
