@@ -100,6 +100,9 @@ inside() {
   # Between hosts there is TCP alone, over the one link that each has.
   export OMPI_MCA_plm_rsh_agent=$KESSOKU_CLUSTER_AGENT OMPI_MCA_btl=tcp,self OMPI_MCA_btl_tcp_if_include=$network.0/24
   export OMPI_MCA_oob_tcp_if_include=$network.0/24 OMPI_MCA_plm_rsh_no_tree_spawn=1 OMPI_MCA_orte_tmpdir_base=/run/openmpi
+  # The same for Open MPI 5.
+  export PRTE_MCA_plm_ssh_agent=$KESSOKU_CLUSTER_AGENT PRTE_MCA_plm_ssh_no_tree_spawn=1
+  export PRTE_MCA_oob_tcp_if_include=$network.0/24 PRTE_MCA_prte_tmpdir_base=/run/openmpi
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   passing_on_signals '$job' "$script" --become node1 "$@"
 }

@@ -146,7 +146,8 @@ def wheels(files: set[str]) -> dict[str, str]:
 
 
 def tables(build: Path) -> tuple[list[tuple], list[tuple]]:
-    linked = needed_libraries(build / "kessoku")
+    programs = [path for path in (build / "kessoku", build / "kessoku-core") if path.exists()]
+    linked = set().union(*map(needed_libraries, programs))
     of_wheels = {path for path in linked if "/site-packages/" in path}
     debian = debian_packages(included_headers(build) | linked - of_wheels)
     libraries = [
