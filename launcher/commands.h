@@ -13,6 +13,7 @@ void add_forward_command(CLI::App& app);
 void add_init_command(CLI::App& app);
 void add_prepare_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
+void add_keys_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
 /// `result` becomes kStopped when training was asked to stop before its last step.
 void add_train_command(CLI::App& app, ExitCode& result);

@@ -69,6 +69,7 @@ int main(int argc, char** argv) {
   kessoku::launcher::add_init_command(app);
   kessoku::launcher::add_prepare_command(app);
   kessoku::launcher::add_inspect_command(app);
+  kessoku::launcher::add_keys_command(app);
   kessoku::launcher::add_plan_command(app);
   ExitCode result = ExitCode::kDone;
   kessoku::launcher::add_train_command(app, result);

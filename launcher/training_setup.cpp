@@ -28,7 +28,7 @@ void use_gradient_checkpointing(bool on, model::StableDiffusion& model) {
 data::LoaderOptions loader_options(const runtime::RunConfig& config,
                                    const model::StableDiffusion& model, uint64_t first_step,
                                    const runtime::Communicator& communicator) {
-  data::LoaderOptions options;
+  data::LoaderOptions options{config.data};
   options.seed = config.seed;
   options.first_step = first_step;
   options.last_step = config.train.steps;
@@ -38,18 +38,10 @@ data::LoaderOptions loader_options(const runtime::RunConfig& config,
   options.rank = communicator.rank();
   options.ranks = communicator.size();
   options.images = config.trains("vae");
-  if (config.train.inpainting) options.masks = {config.train.whole_masks};
-  options.caption_dropout = config.data.caption_dropout;
-  options.flip = config.data.flip;
-  options.shuffle_tags = config.data.shuffle_tags;
-  options.keep_tags = config.data.keep_tags;
-  options.caption_rename = config.data.caption_rename;
+  if (config.train.inpainting) options.masks = config.train.masks;
   std::tie(options.first_timestep, options.timesteps) =
       runtime::trained_timesteps(config, model.schedule);
-  options.noise = {config.train.noise_offset, config.train.pyramid_levels,
-                   config.train.pyramid_discount};
-  options.threads = static_cast<int>(config.data.threads);
-  options.prefetch = static_cast<size_t>(config.data.prefetch);
+  options.noise = config.train.noise;
   if (config.data.on_bad_row == "skip") {
     options.on_bad_row = [](const std::string& problem) {
       fmt::print(stderr, "warning: {}; other images take its draws\n", problem);

@@ -59,7 +59,8 @@ Loader::Impl::Impl(const Store& store, Sampler the_sampler, const LoaderOptions&
       sampler.global_batch() / (options.micro_batch * static_cast<uint64_t>(options.ranks));
   tickets = (options.last_step - options.first_step) * accumulation;
   ring.resize(std::max<size_t>(options.prefetch, 1));
-  for (int i = 0; i < std::max(options.threads, 1); ++i) threads.emplace_back([this] { work(); });
+  for (int64_t i = 0; i < std::max<int64_t>(options.threads, 1); ++i)
+    threads.emplace_back([this] { work(); });
 }
 
 Loader::Impl::~Impl() {

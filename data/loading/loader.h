@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/loading/loader_settings.h"
 #include "data/loading/mask.h"
 #include "data/loading/noise.h"
 #include "data/sampling/sampler.h"
@@ -32,8 +33,8 @@ struct Batch {
   at::Tensor input_ids;   ///< (B, 77·n) int64, if `encode_caption` is given
 };
 
-struct LoaderOptions {
-  uint64_t seed = 555;
+struct LoaderOptions : LoaderSettings {
+  uint64_t seed = 0;
   uint64_t first_step = 0;
   uint64_t last_step = 0;    ///< one past the last
   uint64_t micro_batch = 4;  ///< B
@@ -41,16 +42,9 @@ struct LoaderOptions {
   int ranks = 1;
   bool images = false;               ///< images for training the VAE; else latents
   std::optional<MaskOptions> masks;  ///< images and masks too, for training an inpainting model
-  double caption_dropout = 0;        ///< the dataset may override it
-  double flip = 0;  ///< needs images; the dataset may override it. Latents are never flipped
-  bool shuffle_tags = false;  ///< of all captions; else where the dataset asks for it
-  int64_t keep_tags = 0;      ///< tags behind the main prompt that are not shuffled
-  std::vector<std::pair<std::string, std::string>> caption_rename;  ///< whole words, in order
-  int64_t first_timestep = 0;  ///< timesteps are drawn evenly from this one …
-  int64_t timesteps = 1000;    ///< … to before this one
+  int64_t first_timestep = 0;        ///< timesteps are drawn evenly from this one …
+  int64_t timesteps = 1000;          ///< … to before this one
   NoiseOptions noise;
-  int threads = 1;      ///< that read ahead
-  size_t prefetch = 4;  ///< batches ready at most
   bool pinned = false;  ///< batches lie in page-locked memory; needs a GPU
   /// Whether the dataset's own settings of dropout, flip, tag order and loss scale count.
   bool use_settings = true;

@@ -17,7 +17,7 @@ struct Draw {
 };
 
 struct SamplerOptions {
-  uint64_t seed = 555;
+  uint64_t seed = 0;
   uint64_t global_batch = 4;  ///< G
   uint64_t pass_draws = 0;    ///< 0 = so long that the rarest image is drawn once
 };

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "model/pipeline/generation_defaults.h"
 #include "model/pipeline/prompt_encoding.h"
 
 namespace kessoku::model {
@@ -17,9 +18,9 @@ struct GenerationRequest {
   at::Tensor noise;     ///< unit normal (C, h, w) to begin with, instead of the seed's; optional
   int64_t width = 512;  ///< pixels; a multiple of the VAE's downscale
   int64_t height = 512;
-  int64_t steps = 28;
-  double cfg = 7.5;  ///< guidance scale; 1 = no guidance
-  std::string solver = "dpmpp_2m";
+  int64_t steps = GenerationDefaults().steps;
+  double cfg = GenerationDefaults().cfg;  ///< guidance scale; 1 = no guidance
+  std::string solver{GenerationDefaults().solver};
   double eta = 0;       ///< of the solver ddim
   int64_t tile = 0;     ///< pixels a side of the VAE's tiles; 0 = the whole image at once
   at::Tensor init;      ///< image to begin with, (3, H, W) f32 in −1…1; undefined = noise

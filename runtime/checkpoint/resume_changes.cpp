@@ -1,7 +1,6 @@
 #include "runtime/checkpoint/resume_changes.h"
 
 #include <ATen/ops/empty.h>
-#include <fnmatch.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
@@ -11,8 +10,10 @@
 #include "data/captions/caption_edit.h"
 #include "model/weights/safetensors.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
-#include "runtime/config/config_fields.h"
 #include "runtime/config/config_writer.h"
+#include "runtime/config/key.h"
+#include "runtime/config/unknown_key.h"
+#include "runtime/training/update_rule.h"
 
 namespace kessoku::runtime {
 
@@ -21,77 +22,43 @@ namespace {
 namespace fs = std::filesystem;
 using metrics::RunChange;
 
-enum class Change {
-  kFree,      ///< makes no difference to what is trained
-  kRecorded,  ///< what one may well want to change in between
-  kRefused,   ///< most often a mistake
-};
-
-/// The last pattern that matches a key decides; what none matches is refused.
-constexpr std::pair<const char*, Change> kRules[] = {
-    {"name", Change::kFree},
-    {"data.*", Change::kRecorded},
-    {"data.store", Change::kFree},  // its contents are compared
-    {"data.threads", Change::kFree},
-    {"data.prefetch", Change::kFree},
-    {"data.on_bad_row", Change::kFree},
-    {"data.max_token_length", Change::kRefused},
-    {"data.front_end", Change::kRefused},
-    {"mixture*", Change::kRecorded},
-    {"train.steps", Change::kRecorded},
-    {"train.stop_after_hours", Change::kFree},
-    {"train.micro_batch", Change::kFree},
-    {"train.gradient_checkpointing", Change::kFree},
-    {"train.device", Change::kFree},
-    {"train.threads", Change::kFree},
-    {"optimizer.*", Change::kRecorded},
-    {"optimizer.name", Change::kRefused},
-    {"optimizer.betas", Change::kRefused},
-    {"optimizer.eps", Change::kRefused},
-    {"optimizer.freeze", Change::kRefused},
-    {"optimizer.shard", Change::kFree},
-    {"ema.*", Change::kRecorded},
-    {"communication.*", Change::kFree},
-    {"communication.wire", Change::kRecorded},
-    {"checkpoint.*", Change::kFree},
-    {"sample.*", Change::kRecorded},
-    {"validation.every_steps", Change::kFree},
-    {"metrics.*", Change::kFree},
-    {"audit.*", Change::kFree},
-};
-
-Change kind_of(const std::string& key) {
-  Change kind = Change::kRefused;
-  for (const auto& [pattern, one] : kRules) {
-    if (::fnmatch(pattern, key.c_str(), 0) == 0) kind = one;
-  }
-  return kind;
+/// A value as it is recorded.
+std::string recorded(const Key& key, const RunConfig& config) {
+  RunConfig copy = config;
+  if (!key.name.empty()) return value_text(key.field(copy));
+  std::vector<std::string> rules;
+  for (auto& [glob, weight] : copy.mixture.rules)
+    rules.push_back(fmt::format("{} = {}", toml_string(glob), value_text(&weight)));
+  return fmt::format("{}", fmt::join(rules, ","));
 }
 
-/// A visitor of `visit_fields`: all keys with their values as text.
-class Values {
- public:
-  template <typename Field>
-  void operator()(const char* section, const char* key, const Field& field) {
-    const std::string_view of = section, name = key;
-    ConfigWriter writer;
-    writer("", key, field);
-    std::string text = writer.text();
-    if (!name.empty()) text.erase(0, name.size() + 3);  // "key = "
-    while (text.ends_with('\n')) text.pop_back();
-    std::ranges::replace(text, '\n', ',');  // the rules of [mixture]
-    values_[fmt::format("{}{}{}", of, of.empty() || name.empty() ? "" : ".", name)] = text;
-  }
-  const std::map<std::string, std::string>& values() const { return values_; }
+/// Whether the other optimizer kept all that the new one needs, so that it can be allowed.
+bool can_take_over(const RunConfig::Optimizer& before, const RunConfig::Optimizer& after) {
+  const std::vector<std::string> kept = make_update_rule(before)->moments();
+  return std::ranges::all_of(make_update_rule(after)->moments(), [&](const std::string& moment) {
+    return std::ranges::find(kept, moment) != kept.end();
+  });
+}
 
- private:
-  std::map<std::string, std::string> values_;
-};
+bool is_fixed(const Key& key, const RunConfig& before, const RunConfig& after) {
+  if (key.full_name() == "optimizer.name") return !can_take_over(before.optimizer, after.optimizer);
+  return key.is_fixed(before) || key.is_fixed(after);
+}
 
-std::map<std::string, std::string> values_of(const RunConfig& config) {
-  Values fields;
-  visit_fields(config, fields);
-  return fields.values();
+/// Throws UsageError if the change of `key` is a mistake; its advice is one that helps.
+void require_permitted(const Key& key, const RunConfig& before, const RunConfig& after,
+                       const fs::path& checkpoint, bool allowed) {
+  const std::string name = key.full_name();
+  const bool fixed = is_fixed(key, before, after);
+  if (key.on_resume < OnResume::kRefused || (allowed && !fixed)) return;
+  const std::string what =
+      fmt::format("{} is {} now and was {} up to {}: change it back", name, recorded(key, after),
+                  recorded(key, before), checkpoint.string());
+  throw UsageError(fixed
+                       ? fmt::format("{}, or start a new run from that checkpoint: --out NEW --set "
+                                     "model.path={}; a run cannot change it",
+                                     what, checkpoint.string())
+                       : fmt::format("{}, or give --allow-change {}", what, name));
 }
 
 bool is_allowed(const std::string& key, const std::vector<std::string>& allowed) {
@@ -207,6 +174,18 @@ model::Parameters store_ledger(const data::Store& store) {
   return {{"images", images}, {"captions", captions}};
 }
 
+void check_allowed_changes(const std::vector<std::string>& allowed) {
+  for (const std::string& name : allowed) {
+    const auto key = std::ranges::find(all_keys(), name, &Key::full_name);
+    if (key == all_keys().end())
+      throw UsageError(fmt::format("--allow-change: {}", explain_unknown_key(name)));
+    if (key->on_resume == OnResume::kFixed) {
+      throw UsageError(fmt::format(
+          "--allow-change: {} cannot change within a run: start a new one with --out", name));
+    }
+  }
+}
+
 std::vector<RunChange> changes_since(const fs::path& checkpoint, const RunConfig& config,
                                      const std::vector<std::string>& allowed,
                                      const data::Store& store) {
@@ -216,20 +195,16 @@ std::vector<RunChange> changes_since(const fs::path& checkpoint, const RunConfig
   try {
     const RunConfig old =
         parse_config(manifest.at("config").get<std::string>(), checkpoint / "state/run.json");
-    const std::map<std::string, std::string> before = values_of(old);
-    for (const auto& [key, value] : values_of(config)) {
-      const Change kind = kind_of(key);
-      if (before.at(key) == value || kind == Change::kFree) continue;
-      if (kind == Change::kRefused && !is_allowed(key, allowed)) {
-        throw UsageError(fmt::format(
-            "{} is {} now and was {} up to {}: change it back, or give --allow-change {}", key,
-            value, before.at(key), checkpoint.string(), key));
-      }
+    for (const Key& key : all_keys()) {
+      if (key.on_resume == OnResume::kFree || key.same(old, config)) continue;
+      const std::string name = key.full_name();
+      require_permitted(key, old, config, checkpoint, is_allowed(name, allowed));
       changes.push_back(common);
-      changes.back().key = key;
-      changes.back().before = before.at(key);
-      changes.back().after = value;
-      if (key == "data.caption_rename") changes.back().captions = count_renamed(old, config, store);
+      changes.back().key = name;
+      changes.back().before = recorded(key, old);
+      changes.back().after = recorded(key, config);
+      if (name == "data.caption_rename")
+        changes.back().captions = count_renamed(old, config, store);
     }
     add_store_changes(checkpoint, manifest.value("store", nlohmann::json::object()), config, store,
                       allowed, common, changes);

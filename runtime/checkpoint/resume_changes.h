@@ -20,6 +20,10 @@ nlohmann::json digests_json(const data::StoreDigests& digests);
 model::Parameters store_ledger(const data::Store& store);
 inline constexpr const char* kLedgerFile = "state/store.safetensors";
 
+/// Throws UsageError for a key that --allow-change cannot help with: there is none of that name, or
+/// no run can change it.
+void check_allowed_changes(const std::vector<std::string>& allowed);
+
 /// How a run differs from what it was up to `checkpoint`: keys of the run file that make a
 /// difference to what is trained, and images, captions and weights of the store. Throws UsageError
 /// naming the key (data.store if its images differ) where that is most often a mistake and

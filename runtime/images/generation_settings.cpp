@@ -7,6 +7,7 @@
 #include "base/version.h"
 #include "data/images/png.h"
 #include "model/diffusion/solver.h"
+#include "model/pipeline/generation_limits.h"
 
 namespace kessoku::runtime {
 
@@ -86,9 +87,9 @@ void visit_settings(Settings& s, const Visit& visit) {
   visit("prompt", s.request.prompt, kAny);
   visit("negative", s.request.negative, kAny);
   visit("seed", s.request.seed, kAny);
-  visit("size", Size{s.request.width, s.request.height}, Range{1, 32768});
-  visit("steps", s.request.steps, Range{1, 999});
-  visit("cfg", s.request.cfg, Range{0, 100});
+  visit("size", Size{s.request.width, s.request.height}, Range{1, model::kMostPixels});
+  visit("steps", s.request.steps, Range{1, model::kMostSteps});
+  visit("cfg", s.request.cfg, Range{0, model::kMostCfg});
   visit("solver", s.request.solver, kAny);
   visit("eta", s.request.eta, Range{0, 1});
   visit("clip_skip", s.request.text.clip_skip, Range{0, 100});
@@ -102,7 +103,7 @@ void visit_settings(Settings& s, const Visit& visit) {
   visit("strength", s.strength, Range{0, 1});
   visit("keep_original", s.keep_original, kAny);
   visit("feather", s.feather, Range{0, 1024});
-  visit("tile", s.tile, Range{0, 32768});
+  visit("tile", s.tile, Range{0, model::kMostPixels});
   visit("latents", s.latents, kAny);
   visit("latents_row", s.latents_row, Range{0, 1e9});
   visit("latents_digest", s.latents_digest, kAny);

@@ -5,6 +5,8 @@
 
 #include <map>
 
+#include "base/error.h"
+
 namespace kessoku::runtime {
 
 namespace {
@@ -66,7 +68,10 @@ std::vector<std::string> update_rule_names() {
 }
 
 std::unique_ptr<UpdateRule> make_update_rule(const RunConfig::Optimizer& config) {
-  return kRules.at(config.name)(config);
+  const auto rule = kRules.find(config.name);
+  if (rule == kRules.end())
+    throw UsageError(fmt::format("optimizer.name: there is no \"{}\"", config.name));
+  return rule->second(config);
 }
 
 }  // namespace kessoku::runtime

@@ -26,6 +26,7 @@ class UpdateRule {
 /// optimizer.name takes.
 std::vector<std::string> update_rule_names();
 
+/// Throws UsageError for a name that there is not.
 std::unique_ptr<UpdateRule> make_update_rule(const RunConfig::Optimizer& config);
 
 }  // namespace kessoku::runtime

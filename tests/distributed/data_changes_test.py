@@ -3,6 +3,7 @@
     data_changes_test.py KESSOKU WORK_FOLDER
 """
 import json
+import re
 import shutil
 import unittest
 
@@ -98,11 +99,17 @@ class DataChanges(unittest.TestCase):
 
     def test_what_is_most_often_a_mistake_is_refused_by_name(self):
         run, _ = self.train("refused", "train.steps=2")
-        for setting in ("train.precision=bf16", "train.noise_offset=0.1", "train.target=['unet']", "optimizer.betas=[0.8, 0.9]"):
+        for setting in ("train.precision=bf16", "train.noise_offset=0.1", "optimizer.betas=[0.8, 0.9]", "optimizer.name=lion"):
             key = setting.split("=")[0]
             errors = self.train("refused", "train.steps=3", setting, expect=64)[1]
             self.assertIn(f"--allow-change {key}", errors)
             self.assertEqual(len(log_of(run)), 2)
+            copy = WORK / "refused-copy"
+            shutil.copytree(run, copy, symlinks=True)
+            kessoku("train", self.run_file, "--out", copy, "--set", "train.steps=3", "--set", setting, "--allow-change", key,
+                    *(["--allow-change", "optimizer.betas"] if "lion" in setting else []))
+            self.assertEqual(len(log_of(copy)), 3)
+            shutil.rmtree(copy)
         kessoku("train", self.run_file, "--out", run, "--set", "train.steps=3", "--set", "train.noise_offset=0.1",
                 "--allow-change", "train.noise_offset")
         self.train("refused", "train.steps=4", "train.noise_offset=0.1", "optimizer.lr=1e-4", "train.micro_batch=2", ranks=2)
@@ -110,6 +117,23 @@ class DataChanges(unittest.TestCase):
         self.assertEqual(changes, {(3, "train.noise_offset"): ("0.0", "0.1"), (4, "optimizer.lr"): ("0.001", "0.0001")})
         steps = [c for record in log_of(run) for c in record.get("changes", []) if c["key"] == "train.steps"]
         self.assertEqual([(c["before"], c["after"]) for c in steps], [("2", "3"), ("3", "4")])
+
+    def test_what_cannot_change_is_refused_with_advice_that_works(self):
+        run, _ = self.train("fixed", "train.steps=2")
+        for setting in ("seed=1", "train.global_batch=2", "train.target=['unet']", "train.clip_skip=1",
+                        "optimizer.freeze=['unet.conv_in.*']"):
+            with self.subTest(setting):
+                key = setting.split("=")[0]
+                errors = self.train("fixed", "train.steps=3", setting, expect=64)[1]
+                self.assertNotIn("--allow-change", errors)
+                self.assertIn(f"{key} is ", errors)
+                advice = re.search(r"--set (model\.path=\S+);", errors)[1]
+                arguments = ("train", self.run_file, "--out", run, "--set", "train.steps=3", "--set", setting)
+                self.assertIn("cannot change", kessoku(*arguments, "--allow-change", key, expect=64).stderr)
+                self.train("fixed-" + key, "train.steps=1", setting, advice)
+        self.assertEqual(len(log_of(run)), 2)
+        for name, words in (("nonsense", "nonsense is not a key"), ("train.lr", "did you mean optimizer.lr?")):
+            self.assertIn(words, kessoku("train", self.run_file, "--out", run, "--allow-change", name, expect=64).stderr)
 
     def test_a_damaged_row_stops_the_run_or_is_passed_over_alike_for_all_ranks(self):
         store = WORK / "damaged-store"

@@ -123,8 +123,8 @@ class Train(unittest.TestCase):
             np.testing.assert_array_equal(losses_of(halves)[:6], losses_of(whole))
         other = ("train", self.run_file, "--out", halves, "--set", "train.precision=bf16", "--set", "train.steps=9",
                  "--set", "optimizer.betas=[0.9, 0.99]")
-        self.assertIn("--allow-change optimizer.name", kessoku(*other, expect=64).stderr)
-        self.assertIn("kept no exp_avg_sq", kessoku(*other, "--allow-change", "optimizer.name", expect=64).stderr)
+        for advice in ((), ("--allow-change", "optimizer.name")):
+            self.assertIn("start a new run from that checkpoint", kessoku(*other, *advice, expect=64).stderr)
 
     def test_resume_at_another_number_of_ranks_goes_on_with_the_same_losses(self):
         run = self.train("elastic", "--set", "train.steps=3", ranks=4)
