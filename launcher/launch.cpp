@@ -1,3 +1,4 @@
+#include "launcher/check_run.h"
 #include "launcher/commands.h"
 #include "launcher/run_options.h"
 #include "runtime/supervision/supervisor.h"
@@ -37,12 +38,19 @@ void add_launch_command(CLI::App& app, ExitCode& result) {
       ->take_all()
       ->expected(1)
       ->allow_extra_args(false);
-  command->add_flag("--dry-run", options->dry_run, "only say what would be started");
+  command->add_flag("--dry-run", options->dry_run,
+                    "check the run file, and only say what would be started");
   command->footer(
       "Example: kessoku launch -n 4 configs/cluster.toml --hosts node1:2,node2:2\n"
       "SIGINT, SIGTERM and SIGUSR1 stop the training with a checkpoint (exit code 75).");
-  command->callback(
-      [options, &result] { result = static_cast<ExitCode>(runtime::supervise(*options)); });
+  command->callback([options, &result] {
+    std::vector<std::string> warnings;
+    if (options->dry_run)
+      warnings = check_run(runtime::load_config(options->run_file, options->overrides));
+    result = static_cast<ExitCode>(runtime::supervise(*options));
+    for (const std::string& warning : warnings)
+      fmt::print(stderr, "launch: warning: {}\n", warning);
+  });
 }
 
 }  // namespace kessoku::launcher

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "data/sampling/validation_split.h"
+#include "launcher/check_run.h"
 #include "launcher/commands.h"
 #include "launcher/describe_plan.h"
 #include "launcher/describe_scaling.h"
@@ -13,6 +14,9 @@
 #include "launcher/run_options.h"
 #include "runtime/config/config.h"
 #include "runtime/run/caption_lengths.h"
+#include "runtime/run/compatibility.h"
+#include "runtime/run/run_warnings.h"
+#include "runtime/training/training_schedule.h"
 
 namespace kessoku::launcher {
 
@@ -84,7 +88,7 @@ void warn_of_long_captions(const runtime::RunConfig& config, const data::Store& 
 }
 
 void run_plan(const PlanArguments& arguments) {
-  const runtime::RunConfig config = runtime::load_config(arguments.run_file, arguments.overrides);
+  runtime::RunConfig config = runtime::load_config(arguments.run_file, arguments.overrides);
   const data::Store store(config.data.store);
   const data::StoreManifest& manifest = store.manifest();
   const data::Examples examples =
@@ -93,6 +97,10 @@ void run_plan(const PlanArguments& arguments) {
       data::resolve_mixture(manifest.categories, examples, config.mixture.rules);
   const uint64_t global_batch = config.train.global_batch;
   data::Sampler sampler(examples, mixture, {config.seed, global_batch, config.mixture.pass_draws});
+  runtime::resolve_steps(config, sampler.pass_draws());
+  runtime::require_store(config, store);
+  const bool model_is_there = fs::exists(config.model.path);
+  if (model_is_there) check_model(config, store);
   std::optional<ScheduleFile> schedule;
   if (!arguments.schedule.empty()) schedule.emplace(arguments.schedule, store);
   const uint64_t draws = arguments.draws > 0 ? arguments.draws : config.train.steps * global_batch;
@@ -102,7 +110,13 @@ void run_plan(const PlanArguments& arguments) {
                                                   });
   if (schedule) schedule->finish();
   json description = describe_plan(manifest, mixture, sampler, plan);
+  for (const std::string& warning : runtime::run_warnings(config, store))
+    description["warnings"].push_back(warning);
   warn_of_long_captions(config, store, description["warnings"]);
+  if (!model_is_there) {
+    description["warnings"].push_back(fmt::format(
+        "model.path = {}: is not there; whether it fits has not been checked", config.model.path));
+  }
   if (!arguments.scaling.ranks.empty())
     description["scaling"] = plan_scaling(config, store, arguments.scaling);
   if (arguments.json) {

@@ -65,7 +65,8 @@ void use_threads(const RunConfig& config, const runtime::Communicator& communica
 ExitCode train(const TrainOptions& options) {
   const runtime::StopSignal stop;
   const Stopwatch since_start;
-  const RunConfig config = runtime::load_config(options.run_file, options.overrides);
+  RunConfig config = runtime::load_config(options.run_file, options.overrides);
+  runtime::check_allowed_changes(options.allowed_changes);
   std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
   const bool first = communicator->rank() == 0;
   use_threads(config, *communicator);
@@ -85,11 +86,13 @@ ExitCode train(const TrainOptions& options) {
       data::resolve_mixture(store.manifest().categories, examples, config.mixture.rules);
   data::Sampler sampler(examples, mixture,
                         {config.seed, config.train.global_batch, config.mixture.pass_draws});
+  runtime::resolve_steps(config, sampler.pass_draws());
   model::StableDiffusion model = model::load_model(resolve_model(model_options(config)));
   if (config.train.inpainting) model::widen_for_inpainting(model);
   runtime::move_model(model, device);
   runtime::set_training_schedule(config, model.schedule);
   runtime::require_fit(config, store, model);
+  runtime::check_sample_prompts(config, model);
   use_gradient_checkpointing(config.train.gradient_checkpointing, model);
   const model::Parameters trained = runtime::trained_parameters(config, model);
   round_untrained(config, trained, model);

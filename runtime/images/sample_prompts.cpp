@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "data/images/grid.h"
 #include "data/images/image.h"
@@ -19,27 +20,36 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<GenerationSettings> images_of(const RunConfig& config,
-                                          const model::StableDiffusion& model) {
+/// What is asked of the model for prompt `index`.
+model::GenerationRequest request_of(const RunConfig& config, const model::StableDiffusion& model,
+                                    size_t index) {
   const auto [height, width] = model.unet.config().sample_size;
   const int64_t downscale = model.vae.config().downscale();
+  const std::vector<int64_t>& size = config.sample.size;
+  model::GenerationRequest request;
+  request.prompt = config.sample.prompts[index];
+  request.negative = config.sample.negative;
+  request.text = {.clip_skip = config.train.clip_skip,
+                  .chunks = config.data.caption_chunks(),
+                  .fill = true};  // as captions are trained
+  request.seed = config.seed + index;
+  request.width = size.empty() ? width * downscale : size[0];
+  request.height = size.empty() ? height * downscale : size[1];
+  request.steps = config.sample.steps;
+  request.cfg = config.sample.cfg;
+  request.solver = config.sample.solver;
+  return request;
+}
+
+std::vector<GenerationSettings> images_of(const RunConfig& config,
+                                          const model::StableDiffusion& model) {
   std::vector<GenerationSettings> images;
-  for (const std::string& prompt : config.sample.prompts) {
+  for (size_t i = 0; i < config.sample.prompts.size(); ++i) {
     GenerationSettings& settings = images.emplace_back();
     model::GenerationRequest& request = settings.request;
-    request.prompt = prompt;
-    request.negative = config.sample.negative;
-    request.text = {.clip_skip = config.train.clip_skip,
-                    .chunks = config.data.caption_chunks(),
-                    .fill = true};  // as captions are trained
-    settings.front_end = config.data.front_end;
-    request.seed = config.seed + images.size() - 1;
-    request.width = config.sample.size.empty() ? width * downscale : config.sample.size[0];
-    request.height = config.sample.size.empty() ? height * downscale : config.sample.size[1];
-    request.steps = config.sample.steps;
-    request.cfg = config.sample.cfg;
-    request.solver = config.sample.solver;
+    request = request_of(config, model, i);
     request.tile = model::default_tile(model.vae, request.width, request.height);
+    settings.front_end = config.data.front_end;
     settings.tile = request.tile;
     settings.batch = usual_batch(model, request);
     settings.threads = at::get_num_threads();
@@ -98,6 +108,18 @@ void try_to_write(const fs::path& folder, const Work& work) {
 }
 
 }  // namespace
+
+void check_sample_prompts(const RunConfig& config, const model::StableDiffusion& model) {
+  if (!config.draws_samples()) return;
+  try {
+    // Prompts differ in nothing that could be impossible.
+    const model::GenerationRequest request = request_of(config, model, 0);
+    model::check_image_size(model, request.width, request.height);
+    model::count_steps(model, request);
+  } catch (const UsageError& error) {
+    throw UsageError(fmt::format("[sample]: {}", error.what()));
+  }
+}
 
 void write_preview(const fs::path& run, uint64_t step, const RunConfig& config,
                    const model::StableDiffusion& model, Communicator& communicator) {

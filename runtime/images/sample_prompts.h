@@ -8,6 +8,10 @@
 
 namespace kessoku::runtime {
 
+/// Throws UsageError if the model cannot make the images that [sample] asks for: a size, solver or
+/// number of steps. To be called before the first step.
+void check_sample_prompts(const RunConfig& config, const model::StableDiffusion& model);
+
 /// Makes the run file's sample prompts with the model as it is now: samples/step-NNNNNNNN/00000.png
 /// …, grid.png, prompts.txt. The ranks share the prompts. Collective.
 void write_preview(const std::filesystem::path& run, uint64_t step, const RunConfig& config,

@@ -1,6 +1,7 @@
 #include "runtime/run/compatibility.h"
 
 #include "base/error.h"
+#include "data/loading/draw_augmentation.h"
 #include "model/pipeline/inpainting.h"
 #include "model/stable_diffusion/model_digest.h"
 
@@ -18,9 +19,11 @@ std::string prepare_options(const RunConfig& config) {
 
 }  // namespace
 
-void require_fit(const RunConfig& config, const data::Store& store,
-                 const model::StableDiffusion& model) {
+void require_store(const RunConfig& config, const data::Store& store) {
   const std::string& path = config.data.store;
+  data::LoaderOptions options{config.data};
+  options.images = config.trains("vae");
+  data::DrawChoices(store, options);  // throws early
   if (config.trains("vae")) {
     if (!store.keeps(data::Kind::kImages)) {
       throw UsageError(
@@ -41,6 +44,12 @@ void require_fit(const RunConfig& config, const data::Store& store,
                     "prepare it with --keep moments,images {}",
                     path, prepare_options(config)));
   }
+}
+
+void require_fit(const RunConfig& config, const data::Store& store,
+                 const model::StableDiffusion& model) {
+  require_store(config, store);
+  if (config.trains("vae")) return;
   if (!config.train.inpainting && model::is_inpainting_model(model)) {
     throw UsageError(
         fmt::format("{} is an inpainting model, whose UNet sees a mask too: set train.inpainting = "
@@ -55,8 +64,8 @@ void require_fit(const RunConfig& config, const data::Store& store,
   const std::string digest = model::vae_digest(model.vae);
   if (store.manifest().encoder.digest != digest) {
     throw UsageError(fmt::format(
-        "{}: was encoded by another VAE ({}) than the model's ({}): prepare it again with {}", path,
-        store.manifest().encoder.digest, digest, prepare_options(config)));
+        "{}: was encoded by another VAE ({}) than the model's ({}): prepare it again with {}",
+        config.data.store, store.manifest().encoder.digest, digest, prepare_options(config)));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "runtime/run/caption_lengths.h"
+#include "runtime/run/run_warnings.h"
 
 namespace kessoku::runtime {
 
@@ -37,6 +38,8 @@ void print_run_summary(const RunConfig& config, const RunFolder& folder, const d
                             ? ": that was the last step, nothing is to be done"
                             : "");
   }
+  for (const std::string& warning : run_warnings(config, store))
+    text += "warning: " + warning + "\n";
   for (const std::string& warning : mixture.warnings) text += "warning: " + warning + "\n";
   for (const std::string& warning : sampler.warnings(config.train.steps, store.manifest()))
     text += "warning: " + warning + "\n";

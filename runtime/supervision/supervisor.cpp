@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "runtime/checkpoint/resume_changes.h"
 #include "runtime/config/config.h"
 #include "runtime/run/run_folder.h"
 #include "runtime/supervision/child_process.h"
@@ -92,7 +93,9 @@ class Supervisor {
       : options_(options),
         config_(load_config(options.run_file, options.overrides)),
         run_(run_path(config_, options.out)),
-        hosts_(all_hosts()) {}
+        hosts_(all_hosts()) {
+    check_allowed_changes(options.allowed_changes);
+  }
 
   int run() {
     adopt_orphans();
@@ -147,13 +150,14 @@ class Supervisor {
     if (::geteuid() == 0) add({"--allow-run-as-root"});
     int ranks = options_.ranks;
     if (!hosts_.empty()) {
-      const std::vector<Host> present = options_.dry_run ? hosts_ : present_hosts();
+      const std::vector<Host> present = present_hosts();
       ranks = ranks_on(present);
       add({"--host", to_string(present)});
       if (options_.agent != "ssh") add({"--mca", "plm_rsh_agent", options_.agent});
     } else if (ranks == 0 && std::getenv("SLURM_JOB_ID") == nullptr) {
       ranks = 1;
     }
+    require_even_share(ranks);
     // In a Slurm job mpirun itself knows hosts and slots.
     if (ranks > 0) add({"-n", std::to_string(ranks)});
     // Ranks share a host's cores by their thread counts; the kernel places threads well on one NUMA
@@ -195,6 +199,18 @@ class Supervisor {
                       config_.train.global_batch));
     }
     return ranks;
+  }
+
+  /// Throws UsageError where the ranks would only find out when they have started. 0 ranks: not
+  /// known here.
+  void require_even_share(int ranks) const {
+    const uint64_t draws = config_.train.global_batch;
+    const int most = ranks_that_divide(draws, ranks);
+    if (most == ranks) return;
+    throw UsageError(
+        fmt::format("{} ranks cannot share train.global_batch = {} draws evenly: use -n {}, or a "
+                    "global batch that is a multiple of {}",
+                    ranks, draws, most, ranks));
   }
 
   /// The exit code of mpirun, whose ranks are gone by then.

@@ -1,5 +1,7 @@
 #include "runtime/training/training_schedule.h"
 
+#include <cmath>
+
 #include "base/error.h"
 
 namespace kessoku::runtime {
@@ -20,6 +22,18 @@ void set_training_schedule(const RunConfig& config, model::NoiseScheduleConfig& 
         "nothing to learn from predicting the noise");
   }
   trained_timesteps(config, schedule);  // throws early
+}
+
+void resolve_steps(RunConfig& config, uint64_t pass_draws) {
+  const double passes = config.train.passes;
+  if (passes == 0) return;
+  const double steps = std::ceil(passes * static_cast<double>(pass_draws) /
+                                 static_cast<double>(config.train.global_batch));
+  if (steps > 1e9) {
+    throw UsageError(fmt::format("train.passes = {}: {} draws a pass make {} steps; at most 10⁹",
+                                 passes, pass_draws, steps));
+  }
+  config.train.steps = static_cast<uint64_t>(steps);
 }
 
 std::pair<int64_t, int64_t> trained_timesteps(const RunConfig& config,

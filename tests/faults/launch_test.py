@@ -167,16 +167,18 @@ class Launch(unittest.TestCase):
         self.assertIn("2 ranks instead of 4", done.stderr)
         self.require_equal(WORK / "hosts")
         (WORK / "down-localhost").touch()  # is not asked: this machine always answers
-        said = subprocess.run([str(w) for w in [*command, "--dry-run"]], capture_output=True, text=True, env=ENVIRONMENT).stderr
-        self.assertIn("--host localhost:2,kessoku-b:2", said)
-        self.assertIn("-n 4", said)
+        for hosts, ranks in (("localhost:2", 2), ("localhost:2,kessoku-b:2", 4)):
+            said = subprocess.run([str(w) for w in [*command, "--dry-run"]], capture_output=True, text=True, env=ENVIRONMENT).stderr
+            self.assertIn(f"--host {hosts} ", said)
+            self.assertIn(f"-n {ranks} ", said)
+            (WORK / "down-kessoku-b").unlink(missing_ok=True)
 
     def test_ranks_are_spread_over_numa_nodes_in_order(self):
         """What it would start on a machine of two nodes, looked at by mpirun with a made-up topology."""
         nodes = WORK / "nodes"
         for name in ("node0", "node1"):
             (nodes / name).mkdir(parents=True)
-        dry = f"mount --bind {nodes} /sys/devices/system/node && exec {PROGRAM} launch -n 5 {self.run_file} --out {WORK}/x --dry-run"
+        dry = f"mount --bind {nodes} /sys/devices/system/node && exec {PROGRAM} launch -n 5 {self.run_file} --out {WORK}/x --dry-run --set train.global_batch=5"
         done = subprocess.run(["unshare", "--mount", "--user", "--map-root-user", "sh", "-c", dry], capture_output=True, text=True,
                               env=ENVIRONMENT)
         if "Operation not permitted" in done.stderr or "permission denied" in done.stderr:
@@ -190,7 +192,10 @@ class Launch(unittest.TestCase):
     def test_wrong_use_is_64(self):
         for arguments, words in ((["--hosts", "a:0"], "slots"), (["--hosts", "-oProxyCommand=x"], "no host's name"),
                                  (["--hostfile", "nowhere"], "nowhere"), (["--hosts", "a", "--hostfile", "b"], "one of them"),
-                                 (["--mpirun", "no-such-mpirun"], "no-such-mpirun"), (["--set", "train.stepz=1"], "train.steps")):
+                                 (["--mpirun", "no-such-mpirun"], "no-such-mpirun"), (["--set", "train.stepz=1"], "train.steps"),
+                                 (["--dry-run", "-n", "3"], "use -n 2"), (["--dry-run", "--set", "sample.steps=-3"], "sample.steps"),
+                                 (["--dry-run", "--allow-change", "nonsense"], "nonsense is not a key"),
+                                 (["--dry-run", "--hosts", "a.invalid", "--agent", "false"], "answers to")):
             with self.subTest(arguments):
                 done = subprocess.run([str(PROGRAM), "launch", str(self.run_file), "--out", str(WORK / "x"), *arguments],
                                       capture_output=True, text=True, env=ENVIRONMENT, timeout=DEADLINE)

@@ -23,7 +23,7 @@ OWN_SHARES = SHARES | {"screenshots": 0.1875}
 STEPS, G = 60, 8
 RUN_FILE = f"""
 [model]
-path = "{WORK}"
+path = "{WORK}/model-that-is-elsewhere"
 [data]
 store = "{WORK}/store"
 [mixture]

@@ -91,7 +91,7 @@ def write_tree(root):
 def plan_of(store):
     run_file = WORK / "run.toml"
     mixture = "\n".join(f'"{key}" = {weight}' for key, weight in WEIGHTS.items())
-    run_file.write_text(f'seed = 555\n[model]\npath = "{WORK}"\n[data]\nstore = "{store}"\n[mixture]\n{mixture}\n'
+    run_file.write_text(f'seed = 555\n[model]\npath = "{WORK}/none"\n[data]\nstore = "{store}"\n[mixture]\n{mixture}\n'
                         f'[train]\ntarget = ["vae"]\nsteps = {STEPS}\nglobal_batch = {GLOBAL_BATCH}\nmicro_batch = {GLOBAL_BATCH}\n')
     plan = json.loads(kessoku("plan", run_file, "--json", "--schedule", WORK / "schedule.csv").stdout)
     with open(WORK / "schedule.csv", newline="") as file:
