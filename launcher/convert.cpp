@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "launcher/commands.h"
+#include "launcher/dtype_option.h"
 #include "launcher/model_folder.h"
 #include "metrics/progress.h"
 #include "model/stable_diffusion/model_writer.h"
@@ -23,7 +24,7 @@ struct ConvertOptions {
 
 std::optional<at::ScalarType> parse_dtype(const std::string& name) {
   if (name.empty()) return std::nullopt;
-  return name == "f32" ? at::kFloat : name == "bf16" ? at::kBFloat16 : at::kHalf;
+  return name == "fp32" ? at::kFloat : name == "bf16" ? at::kBFloat16 : at::kHalf;
 }
 
 /// The format of a lone file, told by its name; none: a folder.
@@ -150,8 +151,8 @@ void add_convert_command(CLI::App& app) {
       ->add_option("DST", options->destination,
                    "NAME.safetensors or NAME.ckpt: one file as most tools take it; else a folder")
       ->required();
-  command->add_option("--dtype", options->dtype, "f16, bf16 or f32 (default: as stored)")
-      ->check(CLI::IsMember({"f16", "bf16", "f32"}));
+  add_dtype_option(*command, options->dtype, {"fp16", "bf16", "fp32"},
+                   "fp16, bf16 or fp32 (default: as stored)");
   command->add_option("--part", options->part, "Only this network: unet, text_encoder or vae")
       ->check(CLI::IsMember({"unet", "text_encoder", "vae"}));
   add_model_options(*command, options->source);
@@ -159,7 +160,7 @@ void add_convert_command(CLI::App& app) {
                     "Write a folder's weights as PyTorch's .bin, not as .safetensors");
   command->add_flag("--force", options->force, "Replace DST if it is there");
   command->footer(
-      "Example: kessoku convert runs/mine mine.safetensors --dtype f16\n"
+      "Example: kessoku convert runs/mine mine.safetensors --dtype fp16\n"
       "         kessoku convert v1-5-pruned.ckpt models/sd15 --vae vae-ft-mse.safetensors");
   command->callback([options] { run_convert(*options); });
 }

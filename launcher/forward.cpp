@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "launcher/commands.h"
+#include "launcher/dtype_option.h"
 #include "launcher/model_folder.h"
 #include "model/networks/text_conditioning.h"
 #include "model/stable_diffusion/stable_diffusion.h"
@@ -15,7 +16,7 @@ namespace {
 struct ForwardOptions {
   std::string module, input, output;
   ModelOptions model;
-  std::string dtype = "f32";
+  std::string dtype = "fp32";
   int64_t clip_skip = 0;
 };
 
@@ -126,9 +127,8 @@ void add_forward_command(CLI::App& app) {
       ->add_option("--clip-skip", options->clip_skip,
                    "Last layers of the text encoder to leave out, as in diffusers")
       ->check(CLI::NonNegativeNumber);
-  command
-      ->add_option("--dtype", options->dtype, "f32 or bf16: of weights, activations and the output")
-      ->check(CLI::IsMember({"f32", "bf16"}))
+  add_dtype_option(*command, options->dtype, {"fp32", "bf16"},
+                   "fp32 or bf16: of weights, activations and the output")
       ->capture_default_str();
   command->footer(
       "Inputs and outputs:\n"

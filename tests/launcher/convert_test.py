@@ -82,7 +82,7 @@ class Convert(unittest.TestCase):
         self.assert_same_folders(self.model / "vae", WORK / "vae")
 
     def test_half_precision_rounds_as_torch_does(self):
-        kessoku("convert", self.model, WORK / "half.ckpt", "--dtype", "f16")
+        kessoku("convert", self.model, WORK / "half.ckpt", "--dtype", "f16")  # the old spelling of fp16
         half = torch.load(WORK / "half.ckpt", weights_only=True)["state_dict"]
         for name, value in self.ldm.items():
             wanted = value.half() if value.is_floating_point() else value
