@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "base/error.h"
@@ -36,14 +35,11 @@ class Descriptor {
 
 Descriptor open_for_reading(const std::filesystem::path& path, size_t& size) {
   Descriptor file(path, O_RDONLY);
-  if (!file.valid()) {
-    if (errno == ENOENT) throw UsageError(fmt::format("{}: no such file", path.string()));
-    throw DataError(fmt::format("{}: cannot open: {}", path.string(), std::strerror(errno)));
-  }
+  if (!file.valid()) throw_cannot_open(path);
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+  if (::fstat(file.get(), &status) != 0) throw_system("look at it", path);
+  if (!S_ISREG(status.st_mode))
     throw DataError(fmt::format("{}: not a regular file", path.string()));
-  }
   size = static_cast<size_t>(status.st_size);
   return file;
 }
@@ -62,7 +58,9 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
   while (done < size) {
     const ssize_t got = ::read(file.get(), content.data() + done, size - done);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) throw DataError(fmt::format("{}: cannot read it whole", path.string()));
+    if (got < 0) throw_system("read", path);
+    if (got == 0)
+      throw DataError(fmt::format("{}: became shorter while it was read", path.string()));
     done += static_cast<size_t>(got);
   }
   return content;
@@ -120,9 +118,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const Descriptor file = open_for_reading(path, size_);
   if (size_ == 0) return;
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (address == MAP_FAILED) {
-    throw DataError(fmt::format("{}: cannot map: {}", path.string(), std::strerror(errno)));
-  }
+  if (address == MAP_FAILED) throw_system("map", path);
   data_ = static_cast<const std::byte*>(address);
 }
 

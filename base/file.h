@@ -10,7 +10,7 @@
 namespace kessoku {
 
 /// The whole file as bytes. Throws UsageError if it is not there, DataError if it is larger than
-/// `max_bytes` or cannot be read.
+/// `max_bytes` or no regular file, SystemError if the machine cannot read it.
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = 64u << 20);
 
 /// Writes beside `path`, fsyncs, renames over it and fsyncs the folder: a reader sees the old file
@@ -27,7 +27,7 @@ void fsync_path(const std::filesystem::path& path);
 /// A file mapped read-only into memory for as long as this lives. Move-only.
 class MappedFile {
  public:
-  /// Throws UsageError if the file is not there, DataError if it cannot be mapped.
+  /// Throws UsageError if the file is not there, SystemError if it cannot be mapped.
   explicit MappedFile(const std::filesystem::path& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&&) = delete;

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "base/error.h"
 #include "base/system_error.h"
@@ -15,11 +14,17 @@ namespace kessoku {
 
 RandomAccessFile::RandomAccessFile(const std::filesystem::path& path, Mode mode) : path_(path) {
   descriptor_ = ::open(path.c_str(), (mode == Mode::kRead ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+  if (descriptor_ < 0 && errno == ENOENT)
+    throw DataError(fmt::format("{}: cannot be opened: no such file", path.string()));
+  if (descriptor_ < 0) throw_cannot_open(path);
   struct stat status {};
-  if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-    const std::string reason = descriptor_ < 0 ? std::strerror(errno) : "not a regular file";
-    if (descriptor_ >= 0) ::close(descriptor_);
-    throw DataError(fmt::format("{}: cannot be opened: {}", path.string(), reason));
+  const bool known = ::fstat(descriptor_, &status) == 0;
+  if (!known || !S_ISREG(status.st_mode)) {
+    const int reason = errno;
+    ::close(descriptor_);
+    errno = reason;
+    if (!known) throw_system("look at it", path);
+    throw DataError(fmt::format("{}: cannot be opened: not a regular file", path.string()));
   }
   size_ = static_cast<uint64_t>(status.st_size);
 }
@@ -30,9 +35,10 @@ void RandomAccessFile::read(uint64_t at, std::span<std::byte> out) const {
   while (!out.empty()) {
     const ssize_t got = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(at));
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) {
-      throw DataError(fmt::format("{}: cannot be read at byte {}: {}", path_.string(), at,
-                                  got == 0 ? "the file has become shorter" : std::strerror(errno)));
+    if (got < 0) throw_system(fmt::format("read at byte {}", at).c_str(), path_);
+    if (got == 0) {
+      throw DataError(fmt::format("{}: cannot be read at byte {}: the file has become shorter",
+                                  path_.string(), at));
     }
     out = out.subspan(static_cast<size_t>(got));
     at += static_cast<uint64_t>(got);

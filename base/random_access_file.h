@@ -11,7 +11,8 @@ namespace kessoku {
 class RandomAccessFile {
  public:
   enum class Mode { kRead, kWrite };
-  /// Opens a file that is there. Throws DataError naming it and the system's reason.
+  /// Opens a file that is there. Throws DataError if it is gone or no regular file, SystemError
+  /// naming it and the system's reason.
   RandomAccessFile(const std::filesystem::path& path, Mode mode);
   RandomAccessFile(const RandomAccessFile&) = delete;
   RandomAccessFile& operator=(const RandomAccessFile&) = delete;
@@ -20,7 +21,7 @@ class RandomAccessFile {
   const std::filesystem::path& path() const { return path_; }
   /// Bytes, as they were when it was opened.
   uint64_t size() const { return size_; }
-  /// Throws DataError if the file is shorter than that.
+  /// Throws DataError if the file is shorter than that, SystemError if the machine fails.
   void read(uint64_t at, std::span<std::byte> out) const;
   /// Throws Error (kCannotWrite).
   void write(uint64_t at, std::span<const std::byte> bytes) const;

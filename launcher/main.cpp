@@ -9,8 +9,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/error.h"
@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
     return fail(ExitCode::kUsage, fmt::format("{} (see kessoku --help)", error.what()));
   } catch (const kessoku::Error& error) {
     return fail(error.exit_code(), error.what());
-  } catch (const std::filesystem::filesystem_error& error) {
+  } catch (const std::system_error& error) {  // of a file, or a thread that cannot be started
     return fail(ExitCode::kCannotWrite, error.what());
   } catch (const c10::OutOfMemoryError& error) {
     return fail(ExitCode::kUsage,

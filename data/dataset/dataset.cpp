@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/folder.h"
 #include "data/captions/caption.h"
 #include "data/dataset/dialect.h"
 
@@ -57,10 +58,9 @@ Dataset scan_dataset(const fs::path& root, const DatasetOptions& options) {
     throw UsageError(fmt::format("{}: the dialect {} does not read weights from a file",
                                  options.weights.string(), to_string(options.dialect)));
   }
-  std::error_code gone;
-  if (!fs::exists(root, gone))
+  const bool folder = is_folder(root);
+  if (!folder && !is_file(root))
     throw UsageError(fmt::format("{}: no such folder of images", root.string()));
-  const bool folder = fs::is_directory(root, gone);
   DatasetBuilder builder(folder ? root : root.has_parent_path() ? root.parent_path() : ".");
   if (folder) {
     readers.folders(builder, options);

@@ -81,6 +81,7 @@ void read_everydream1(DatasetBuilder& builder, const DatasetOptions& /*options*/
   const Reader reader(builder);
   FolderLister(builder).walk(".", true,
                              [&](const Folder& folder, bool) { return reader.read(folder); });
+  warn_of_kohya_folders(builder);
 }
 
 }  // namespace kessoku::data

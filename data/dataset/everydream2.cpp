@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/folder.h"
 #include "data/captions/caption.h"
 #include "data/dataset/dialect.h"
 
@@ -108,6 +109,7 @@ void read_everydream2_tree(DatasetBuilder& builder, const EveryDream2Options& op
 
 void read_everydream2(DatasetBuilder& builder, const DatasetOptions& /*options*/) {
   read_everydream2_tree(builder, {});
+  warn_of_kohya_folders(builder);
 }
 
 void read_everydream2_manifest(DatasetBuilder& builder, const fs::path& manifest) {

@@ -7,7 +7,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/folder.h"
 #include "data/captions/caption.h"
 
 namespace kessoku::data {
@@ -173,11 +173,10 @@ class ImageConfigReader {
     static const std::set<std::string> kExtensions{".txt", ".caption", ".yaml", ".yml", ".json"};
     if (source_.root.empty() || text.size() > 1000 || !kExtensions.contains(extension_of(text)))
       return std::nullopt;
-    std::error_code gone;
-    const fs::path path = fs::canonical(source_.root / text, gone);
-    if (gone || !fs::is_regular_file(path, gone)) return std::nullopt;
-    const fs::path within = path.lexically_relative(fs::canonical(source_.root, gone));
-    if (gone || within.empty() || *within.begin() == "..") return std::nullopt;
+    if (text.find('\0') != text.npos || !is_file(source_.root / text)) return std::nullopt;
+    const fs::path path = fs::canonical(source_.root / text);
+    const fs::path within = path.lexically_relative(fs::canonical(source_.root));
+    if (within.empty() || *within.begin() == "..") return std::nullopt;
     return path;
   }
 

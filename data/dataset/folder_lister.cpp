@@ -5,7 +5,8 @@
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "base/folder.h"
+#include "base/system_error.h"
 #include "data/captions/caption.h"
 
 namespace kessoku::data {
@@ -23,7 +24,7 @@ void add_entry(const fs::directory_entry& entry, Folder& folder) {
   std::error_code broken_link;
   if (entry.is_directory(broken_link)) {
     folder.folders.push_back(std::move(name));
-  } else if (entry.is_regular_file(broken_link)) {
+  } else if (entry.is_regular_file(unknown) || (unknown && is_file(entry.path()))) {
     folder.files.push_back(std::move(name));
   } else {
     folder.broken.push_back(std::move(name));
@@ -49,22 +50,14 @@ std::optional<Folder> FolderLister::list(const std::string& relative) {
   const fs::path root = builder_.root();
   Folder folder{.path = relative == "." ? root : root / relative, .relative = relative};
   struct stat status {};
-  if (::stat(folder.path.c_str(), &status) == 0 &&
-      !visited_.emplace(status.st_dev, status.st_ino).second) {
+  if (::stat(folder.path.c_str(), &status) != 0) throw_system("read the folder", folder.path);
+  if (!visited_.emplace(status.st_dev, status.st_ino).second) {
     builder_.warn(relative, "a link to a folder that is read already, not followed");
     return std::nullopt;
   }
-  std::error_code error;
-  fs::directory_iterator entries(folder.path, error);
-  for (; !error && entries != fs::directory_iterator(); entries.increment(error))
-    add_entry(*entries, folder);
-  if (error) {
-    if (relative == ".")
-      throw DataError(
-          fmt::format("{}: cannot read the folder: {}", root.string(), error.message()));
-    builder_.skip(relative, "cannot read the folder: " + error.message());
-    return std::nullopt;
-  }
+  for (const fs::directory_entry& entry : list_folder(folder.path)) add_entry(entry, folder);
+  for (const std::string& name : folder.left_out)
+    builder_.warn(folder.below(name), "made by a system or NAS for itself, not read");
   std::ranges::sort(folder.files);
   std::ranges::sort(folder.folders);
   return folder;

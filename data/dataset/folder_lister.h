@@ -29,12 +29,12 @@ bool is_image_name(const std::string& name);
 bool is_new_format(const std::string& name);
 
 /// Lists folders below a root, each once: links among them do not multiply them. Names that begin
-/// with a dot are left out. A folder that cannot be read is listed among the skipped.
+/// with a dot are left out. Throws SystemError for a folder that cannot be read.
 class FolderLister {
  public:
   explicit FolderLister(DatasetBuilder& builder) : builder_(builder) {}
 
-  /// Nothing if the folder cannot be read or has been listed before.
+  /// Nothing if the folder has been listed before.
   std::optional<Folder> list(const std::string& relative);
 
   /// Visits the tree below `relative`. `visit(folder, context)` gives the context of its

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/system_error.h"
 #include "data/captions/caption.h"
 #include "data/documents/npz.h"
 
@@ -67,9 +68,7 @@ void add_kohya_latents(DatasetBuilder& builder, const std::vector<std::string>& 
     return;
   }
   const fs::path path = builder.root() / latents;
-  std::error_code error;
-  const auto made = fs::last_write_time(path, error);
-  if (!error && made < fs::last_write_time(builder.root() / image, error)) {
+  if (fs::last_write_time(path) < fs::last_write_time(builder.root() / image)) {
     builder.warn(latents.string(), "latents older than their image, not used");
     return;
   }
@@ -77,6 +76,8 @@ void add_kohya_latents(DatasetBuilder& builder, const std::vector<std::string>& 
     const auto [height, width] = check_shape(path, NpzFile(path).shape("latents"));
     example.latents = latents.string();
     example.size = Bucket{width * kKohyaDownscale, height * kKohyaDownscale};
+  } catch (const SystemError&) {
+    throw;
   } catch (const Error& problem) {
     std::string what = problem.what();
     if (what.starts_with(path.string())) what.erase(0, path.string().size() + 2);

@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/folder.h"
 #include "data/captions/caption.h"
 #include "data/dataset/dialect.h"
 #include "data/dataset/kohya_latents.h"
@@ -76,11 +76,10 @@ class Reader {
   /// The key is a path, or (in older files) one without its extension.
   std::optional<std::string> find_image(const std::string& key) const {
     const std::string path = source_of(builder_, key);
-    std::error_code gone;
-    if (is_image_name(path) && fs::is_regular_file(builder_.root() / path, gone)) return path;
+    if (is_image_name(path) && is_file(builder_.root() / path)) return path;
     for (const char* extension : {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".PNG", ".JPG", ".JPEG",
                                   ".WEBP", ".BMP", ".avif", ".AVIF"}) {
-      if (fs::is_regular_file(builder_.root() / (path + extension), gone)) return path + extension;
+      if (is_file(builder_.root() / (path + extension))) return path + extension;
     }
     return std::nullopt;
   }
@@ -91,10 +90,8 @@ class Reader {
     if (folder == listed_) return files_;
     listed_ = folder;
     files_.clear();
-    std::error_code error;
-    for (fs::directory_iterator entries(folder, error);
-         !error && entries != fs::directory_iterator(); entries.increment(error)) {
-      std::string name = entries->path().filename().string();
+    for (const fs::directory_entry& entry : list_folder(folder)) {
+      std::string name = entry.path().filename().string();
       if (extension_of(name) == ".npz") files_.push_back(std::move(name));
     }
     std::ranges::sort(files_);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/folder.h"
 #include "data/captions/caption.h"
 #include "data/dataset/dialect.h"
 #include "data/dataset/screenshot_metadata.h"
@@ -18,9 +19,8 @@ std::optional<ImageConfig> caption_from_sidecars(DatasetBuilder& builder, const 
   const std::string stem = stem_of(image);
   std::string caption;
   const std::string hidden = fmt::format(".{}_meta.json", stem);
-  std::error_code gone;
   for (const auto& name : {std::optional(hidden), sidecars.find(stem, ".json")}) {
-    if (!name || !caption.empty() || !fs::is_regular_file(folder.path / *name, gone)) continue;
+    if (!name || !caption.empty() || !is_file(folder.path / *name)) continue;
     const fs::path path = folder.path / *name;
     caption = caption_from_metadata(path.string(), read_json(path));
   }
@@ -55,8 +55,7 @@ void weigh(DatasetBuilder& builder, const fs::path& csv) {
 
 void read_screenshot_pipeline(DatasetBuilder& builder, const DatasetOptions& options) {
   const fs::path& weights = options.weights;
-  if (fs::is_directory(builder.root() / "training") &&
-      fs::is_directory(builder.root() / "intermediate")) {
+  if (is_folder(builder.root() / "training") && is_folder(builder.root() / "intermediate")) {
     builder.warn(builder.root().string(),
                  "holds the pipeline's intermediate images, too; what is meant to be trained is "
                  "in its folder 'training'");

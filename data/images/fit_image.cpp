@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/system_error.h"
 
 namespace kessoku::data {
 
@@ -48,6 +49,8 @@ at::Tensor resize(const at::Tensor& pixels, int64_t width, int64_t height) {
       .squeeze(0)
       .contiguous();
 }
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 Image mirrored(const Image& image) {
   Image result = image;
@@ -121,8 +124,11 @@ FittedImage fit_image(std::string_view encoded, const std::string& name, const F
   const c10::ParallelGuard serial(true);  // each image has a thread already
   try {
     return Fitter(encoded, options).fit(seed, bucket);
-  } catch (const Error& error) {
+  } catch (const DataError& error) {
     throw DataError(fmt::format("{}: {}", name, error.what()));
+  } catch (const std::exception& error) {
+    if (!is_machine_failure(error)) throw;
+    throw SystemError(fmt::format("{}: cannot be decoded: {}", name, first_line(error.what())));
   }
 }
 

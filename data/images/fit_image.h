@@ -35,7 +35,8 @@ struct FittedImage {
 /// to sRGB, puts alpha on the background, crops it to the aspect of the nearest bucket (or of
 /// `bucket`, an index into the table) and scales with a Lanczos filter. `seed` decides the crops of
 /// variants from 2 on. `name` is what errors call the file. Throws DataError naming the file and
-/// the decoder's reason. Safe for concurrent use after `initialize_images`.
+/// the decoder's reason, SystemError where memory or threads ran out. Safe for concurrent use after
+/// `initialize_images`.
 FittedImage fit_image(std::string_view encoded, const std::string& name, const FitOptions& options,
                       uint64_t seed = 0, std::optional<size_t> bucket = {});
 

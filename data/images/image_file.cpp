@@ -5,7 +5,7 @@
 
 #include <vips/vips8>
 
-#include "base/error.h"
+#include "base/system_error.h"
 #include "data/images/jpeg.h"
 
 namespace kessoku::data {
@@ -30,7 +30,9 @@ auto guarded(const Work& work) {
   try {
     return work();
   } catch (const vips::VError& error) {
-    throw DataError(reason(error));
+    const std::string why = reason(error);
+    if (is_machine_failure(why)) throw SystemError(why);
+    throw DataError(why);
   }
 }
 

@@ -12,7 +12,7 @@
 #include <array>
 #include <string>
 
-#include "base/error.h"
+#include "base/system_error.h"
 
 namespace kessoku::data {
 
@@ -98,20 +98,24 @@ struct Decoder {
     return true;
   }
 
-  std::string reason() const { return failure.message.data(); }
+  [[noreturn]] void give_up() const {
+    const std::string reason = failure.message.data();
+    if (is_machine_failure(reason)) throw SystemError(reason);
+    throw DataError(reason);
+  }
 };
 
 }  // namespace
 
 at::Tensor decode_jpeg(std::string_view bytes, int64_t width, int64_t height, int shrink) {
   Decoder decoder;
-  if (!decoder.begin(bytes, shrink)) throw DataError(decoder.reason());
+  if (!decoder.begin(bytes, shrink)) decoder.give_up();
   if (decoder.info.image_width != width || decoder.info.image_height != height) {
     throw DataError("its headers contradict each other");
   }
   at::Tensor pixels =
       at::empty({decoder.info.output_height, decoder.info.output_width, 3}, at::kByte);
-  if (!decoder.read(pixels.mutable_data_ptr<uint8_t>())) throw DataError(decoder.reason());
+  if (!decoder.read(pixels.mutable_data_ptr<uint8_t>())) decoder.give_up();
   return pixels;
 }
 

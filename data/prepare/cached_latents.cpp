@@ -7,6 +7,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "data/dataset/kohya_latents.h"
 
 namespace kessoku::data {
@@ -69,10 +70,8 @@ void warn_of_flips(Dataset& dataset, const PrepareOptions& options) {
 uint64_t content_hash(const Dataset& dataset, const Example& example, std::string_view encoded) {
   Checksummer sum;
   sum.add(std::as_bytes(std::span(encoded)));
-  std::error_code unreadable;
   const fs::path latents = dataset.root / example.latents;
-  if (!example.latents.empty() && fs::is_regular_file(latents, unreadable))
-    sum.add(read_file(latents, kMostBytes));
+  if (!example.latents.empty() && is_file(latents)) sum.add(read_file(latents, kMostBytes));
   return sum.value();
 }
 

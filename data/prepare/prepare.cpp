@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/folder.h"
 #include "base/text.h"
 #include "data/prepare/cached_latents.h"
 #include "data/prepare/rank_exchange.h"
@@ -37,7 +38,7 @@ void check_options(const PrepareOptions& options) {
 KnownRows find_known_rows(const PrepareOptions& options, const std::string& settings,
                           std::vector<std::string>& warnings) {
   std::unique_ptr<Store> store;
-  if (fs::exists(options.store / "store.json")) {
+  if (is_file(options.store / "store.json")) {
     try {
       if (reusable(StoreManifest::read(options.store), options, settings)) {
         std::vector<std::string> problems;
@@ -45,7 +46,7 @@ KnownRows find_known_rows(const PrepareOptions& options, const std::string& sett
         for (const std::string& problem : problems)
           warnings.push_back(fmt::format("its rows are made again: {}", problem));
       }
-    } catch (const Error& error) {
+    } catch (const DataError& error) {
       if (claimed_version(options.store) > kStoreVersion) throw;
       warnings.push_back(fmt::format("the store is made anew: {}", error.what()));
     }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/system_error.h"
 #include "data/store/store_manifest.h"
 
 namespace kessoku::data {
@@ -48,6 +49,10 @@ Part run(const std::function<Part()>& work) {
   } catch (const Error& error) {
     return failed(error.exit_code(), error.what());
   } catch (const std::exception& error) {
+    const std::string what = error.what();
+    if (is_machine_failure(error))
+      return failed(ExitCode::kCannotWrite,
+                    fmt::format("preparing the store: {}", what.substr(0, what.find('\n'))));
     return failed(ExitCode::kInternal, fmt::format("preparing the store: {}", error.what()));
   }
 }

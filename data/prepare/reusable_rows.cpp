@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/folder.h"
 
 namespace kessoku::data {
 
@@ -18,8 +19,7 @@ constexpr std::string_view kJournal = ".journal";
 /// The part, or what `finish` made of it before the work was interrupted.
 std::unique_ptr<RandomAccessFile> open_part(const fs::path& shard) {
   for (const fs::path& path : {fs::path(shard.string() + ".part"), shard}) {
-    std::error_code gone;
-    if (fs::exists(path, gone))
+    if (is_file(path))
       return std::make_unique<RandomAccessFile>(path, RandomAccessFile::Mode::kRead);
   }
   return nullptr;
@@ -114,7 +114,7 @@ std::vector<InterruptedWork> find_interrupted_works(const fs::path& store,
                                                     const std::string& settings,
                                                     const std::vector<Kind>& keep) {
   std::vector<std::string> journals;
-  for (const auto& entry : fs::directory_iterator(store)) {
+  for (const auto& entry : list_folder(store)) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with("shard-") && name.ends_with(kJournal)) journals.push_back(name);
   }

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/system_error.h"
 #include "data/prepare/cached_latents.h"
 
 namespace kessoku::data {
@@ -41,6 +42,8 @@ std::optional<MadeRow> RowMaker::make(const Planned& row) const {
     content = content_hash(dataset_, example, encoded);
     fitted = fit_image(encoded, example.source, options_.fit, content,
                        example.size ? std::optional<size_t>(row.bucket) : std::nullopt);
+  } catch (const SystemError&) {
+    throw;
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -72,10 +75,12 @@ Skipped RowMaker::explain(const Planned& row) const {
   const std::string& source = dataset_.examples[row.example].source;
   try {
     fit_image(read_image_file(dataset_.root / source), source, options_.fit);
-    return skipped(dataset_, row.example, "changed while it was read");
+  } catch (const SystemError&) {
+    throw;
   } catch (const Error& error) {
     return skipped(dataset_, row.example, error.what());
   }
+  throw_readable_again(dataset_, row.example);
 }
 
 /// The latents that the dataset brings along, if they are sound: the image need not be encoded.
@@ -84,6 +89,8 @@ std::optional<at::Tensor> RowMaker::ready_latents(const Example& example,
   if (example.latents.empty()) return std::nullopt;
   try {
     return read_ready_latents(dataset_, example);
+  } catch (const SystemError&) {
+    throw;
   } catch (const Error& error) {
     warning = fmt::format("latents not used, the image is encoded: {}", error.what());
     return std::nullopt;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
+#include "base/system_error.h"
 #include "data/prepare/cached_latents.h"
 
 namespace kessoku::data {
@@ -67,8 +68,8 @@ class Planner {
       file.read(0, std::as_writable_bytes(std::span(head)));
       try {
         return bucket_of(head);
-      } catch (const Error&) {  // of a format, or with so much before its size, that all is needed
-      }
+      } catch (const DataError&) {  // of a format, or with so much before its size, that all is
+      }                             // needed
     }
     return bucket_of(read_image_file(path));
   }
@@ -85,10 +86,12 @@ class Planner {
 Skipped explain(const Planner& planner, const Dataset& dataset, uint32_t example) {
   try {
     planner.plan(example);
-    return skipped(dataset, example, "changed while it was read");
+  } catch (const SystemError&) {
+    throw;
   } catch (const Error& error) {
     return skipped(dataset, example, error.what());
   }
+  throw_readable_again(dataset, example);
 }
 
 /// The share of `rank`: every ranks-th example.
@@ -109,6 +112,13 @@ bool all_in(const Store& old, const RowPlan& plan, const Dataset& dataset) {
 }
 
 }  // namespace
+
+void throw_readable_again(const Dataset& dataset, uint32_t example) {
+  throw SystemError(fmt::format(
+      "{}: could not be read, and then could: the disk, memory or threads run short; run the same "
+      "command again",
+      (dataset.root / dataset.examples[example].source).string()));
+}
 
 Skipped skipped(const Dataset& dataset, uint32_t example, const std::string& reason) {
   const std::string& source = dataset.examples[example].source;
@@ -135,6 +145,8 @@ RowPlan plan_rows(const Dataset& dataset, const PrepareOptions& options, const K
     parallel_for(count, options.threads, [&](size_t i) {
       try {
         planned[i] = planner.plan(own[begin + i]);
+      } catch (const SystemError&) {
+        throw;
       } catch (const Error&) {  // explained below
       }
     });

@@ -32,6 +32,10 @@ RowPlan plan_rows(const Dataset& dataset, const PrepareOptions& options, const K
 bool known_rows_are_sound(const RowPlan& plan, const PrepareOptions& options,
                           const KnownRows& known);
 
+/// For an image that was bad and, looked at again, is not: the machine is at fault. Throws
+/// SystemError.
+[[noreturn]] void throw_readable_again(const Dataset& dataset, uint32_t example);
+
 /// Why an image is skipped, without the path that the list names anyway.
 Skipped skipped(const Dataset& dataset, uint32_t example, const std::string& reason);
 

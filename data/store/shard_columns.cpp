@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "base/error.h"
+#include "base/system_error.h"
 
 namespace kessoku::data {
 
@@ -71,8 +71,7 @@ class ColumnWriter {
 }  // namespace
 
 void throw_hdf5_write_error(const std::string& where) {
-  throw Error(ExitCode::kCannotWrite,
-              fmt::format("{}: cannot be written; is the disk full?", where));
+  throw SystemError(fmt::format("{}: cannot be written; is the disk full?", where));
 }
 
 std::string write_columns(hid_t group, const std::vector<RowInfo>& rows,

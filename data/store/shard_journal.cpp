@@ -12,6 +12,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/system_error.h"
 #include "data/store/store_layout.h"
@@ -215,8 +216,7 @@ void drop_superseded(std::vector<WorkEntry>& entries) {
 }  // namespace
 
 std::optional<InterruptedWork> read_journal(const fs::path& shard) {
-  std::error_code gone;
-  if (!fs::exists(journal_path(shard), gone)) return std::nullopt;
+  if (!is_file(journal_path(shard))) return std::nullopt;
   InterruptedWork work{.shard = shard};
   try {
     const std::string content = read_file(journal_path(shard), kMostBytes);
@@ -236,6 +236,8 @@ std::optional<InterruptedWork> read_journal(const fs::path& shard) {
     drop_superseded(work.entries);
   } catch (const json::exception&) {
     return std::nullopt;
+  } catch (const SystemError&) {  // what is done is still there
+    throw;
   } catch (const Error&) {
     return std::nullopt;
   }

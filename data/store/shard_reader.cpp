@@ -117,7 +117,7 @@ void ShardReader::read_by_library(const Payload& payload, uint64_t row, int64_t 
   if (H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr) <
           0 ||
       H5Dread(dataset, element_type(payload.kind), memory, space, H5P_DEFAULT, out) < 0) {
-    throw DataError(fmt::format("{}: row {} cannot be read", where, row));
+    throw_hdf5_read_error(fmt::format("{}: row {} cannot be read", where, row));
   }
 }
 

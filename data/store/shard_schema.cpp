@@ -73,8 +73,8 @@ class ColumnReader {
       column = Column(file_, *dataset.offset, dataset.bytes);
     } else if (dataset.bytes > 0) {
       std::vector<std::byte> values(dataset.bytes);
-      expect(H5Dread(dataset.id, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) >= 0,
-             dataset.where, "cannot be read");
+      if (H5Dread(dataset.id, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
+        throw_hdf5_read_error(fmt::format("{}: cannot be read; {}", dataset.where, kPrepareAgain));
       column = Column(std::move(values));
     }
     digest_.add(name, column.bytes(), sum_up(column));

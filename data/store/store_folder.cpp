@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/folder.h"
 #include "base/system_error.h"
 
 namespace kessoku::data {
@@ -68,10 +69,9 @@ StoreLock::~StoreLock() {
 }
 
 void open_store_folder(const fs::path& store) {
-  std::error_code error;
-  if (fs::exists(store, error)) {
-    if (!fs::is_directory(store)) throw UsageError(fmt::format("{}: not a folder", store.string()));
-    for (const auto& entry : fs::directory_iterator(store)) {
+  if (is_file(store)) throw UsageError(fmt::format("{}: not a folder", store.string()));
+  if (is_folder(store)) {
+    for (const auto& entry : list_folder(store)) {
       const std::string name = entry.path().filename().string();
       if (is_store_file(name)) continue;
       throw UsageError(fmt::format("{}: holds other files ({}); give --out a new folder or a store",
@@ -79,6 +79,7 @@ void open_store_folder(const fs::path& store) {
     }
     return;
   }
+  std::error_code error;
   fs::create_directories(store, error);
   if (error) {
     errno = error.value();
@@ -93,7 +94,7 @@ void remove_leftovers(const fs::path& store, const StoreManifest& manifest, bool
     used.insert(shard.rows_file);
   }
   std::vector<fs::path> leftovers;
-  for (const auto& entry : fs::directory_iterator(store)) {
+  for (const auto& entry : list_folder(store)) {
     const std::string name = entry.path().filename().string();
     const std::string shard = name.substr(0, name.find(".h5") + 3);
     const bool unnamed =

@@ -1,13 +1,40 @@
 #include "data/store/store_layout.h"
 
+#include <fmt/format.h>
+
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 
 #include "base/error.h"
+#include "base/system_error.h"
 
 namespace kessoku::data {
 
+namespace {
+
+/// HDF5's drivers put it only into the text of an error: "..., errno = 5, error message = ...".
+herr_t find_errno(unsigned, const H5E_error2_t* error, void* found) {
+  constexpr std::string_view kName = "errno = ";
+  const std::string_view text = error->desc == nullptr ? "" : error->desc;
+  const size_t at = text.find(kName);
+  if (at != text.npos)
+    std::from_chars(text.data() + at + kName.size(), text.data() + text.size(),
+                    *static_cast<int*>(found));
+  return 0;
+}
+
+}  // namespace
+
+void throw_hdf5_read_error(const std::string& what) {
+  int reason = 0;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, find_errno, &reason);
+  if (reason == 0 || reason == ENOENT) throw DataError(what);
+  throw SystemError(fmt::format("{}: {}", what.substr(0, what.find(": ")), std::strerror(reason)));
+}
+
 Hdf5Id::Hdf5Id(hid_t id, herr_t (*close)(hid_t), const std::string& what) : id_(id), close_(close) {
-  if (id < 0) throw DataError(what);
+  if (id < 0) throw_hdf5_read_error(what);
 }
 
 Hdf5Id& Hdf5Id::operator=(Hdf5Id&& other) noexcept {

@@ -38,6 +38,10 @@ class Hdf5Quiet {
   void* data_ = nullptr;
 };
 
+/// For a call of HDF5's on this thread that has just failed to read. Throws SystemError if the
+/// system told HDF5 why, else DataError(what): then the file is damaged.
+[[noreturn]] void throw_hdf5_read_error(const std::string& what);
+
 /// Access properties for H5Fopen and H5Fcreate: without HDF5's own file locks, which file systems
 /// of clusters may lack. A store's files never change once the manifest names them.
 Hdf5Id file_access();

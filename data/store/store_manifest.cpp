@@ -8,7 +8,9 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
+#include "base/system_error.h"
 #include "data/store/store_layout.h"
 
 namespace kessoku::data {
@@ -205,6 +207,8 @@ int claimed_version(const std::filesystem::path& store) {
     return kessoku::parse_json(read_file(store / "store.json", kMostBytes), "")
         .at("version")
         .get<int>();
+  } catch (const SystemError&) {
+    throw;
   } catch (const std::exception&) {
     return 0;
   }
@@ -216,8 +220,7 @@ std::string dump(const json& document) {
 
 StoreManifest StoreManifest::read(const std::filesystem::path& store) {
   const std::filesystem::path path = store / "store.json";
-  std::error_code gone;
-  if (!std::filesystem::exists(path, gone)) {
+  if (!is_file(path)) {
     throw UsageError(fmt::format("{}: no store here (no store.json); make one with kessoku prepare",
                                  store.string()));
   }

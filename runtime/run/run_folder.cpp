@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/system_error.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
 
 namespace kessoku::runtime {
@@ -19,6 +20,8 @@ std::optional<fs::path> newest_whole_checkpoint(const fs::path& run) {
     try {
       verify_checkpoint(checkpoint);
       return checkpoint;
+    } catch (const SystemError&) {  // which says nothing about the checkpoint
+      throw;
     } catch (const Error& error) {
       fmt::print(stderr, "warning: {}; trying the checkpoint before it\n", error.what());
     }

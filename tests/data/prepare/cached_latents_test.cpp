@@ -31,6 +31,7 @@ class ReadyLatents : public ::testing::Test {
                     "original_size=[64, 64], "
                     "crop_ltrb=[0, 0, 64, 64])",
                     folder().string()));
+    for (const char* caption : {"0.txt", "1.txt"}) write_text(folder() / caption, "x");
     options_.dataset = work_.path() / "set";
     options_.reading.dialect = Dialect::kKohya;
     options_.store = work_.path() / "store";

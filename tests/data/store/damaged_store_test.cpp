@@ -26,7 +26,9 @@ class DamagedStore : public ::testing::Test {
     fs::create_directories(set);
     for (const char* name : {"exact.png", "wide.jpg", "gray.png"})
       fs::copy_file(images / name, set / name);
-    PrepareOptions options{.dataset = set, .store = store()};
+    PrepareOptions options;
+    options.dataset = set;
+    options.store = store();
     options.resolution = 64;
     options.keep = {Kind::kImages};
     prepare_store(options);
