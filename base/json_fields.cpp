@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/text_file.h"
 
 namespace kessoku {
 
@@ -129,7 +129,7 @@ std::string in_quotes(std::string_view text) {
 }
 
 json read_json_file(const std::string& path, uint64_t max_bytes) {
-  json parsed = parse_json(read_file(path, max_bytes), path);
+  json parsed = parse_json(read_utf8_file(path, max_bytes), path);
   if (!parsed.is_object()) throw DataError(fmt::format("{}: not a JSON object", path));
   return parsed;
 }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/version.h"
 #include "data/images/grid.h"
 #include "launcher/commands.h"
@@ -116,7 +117,7 @@ void report(const SampleOptions& options, const std::vector<GeneratedImage>& mad
   }
   nlohmann::json document{{"pictures", std::move(images)}, {"grid", nullptr}};
   if (!grid.empty()) document["grid"] = grid.string();
-  fmt::print("{}\n", document.dump(1));
+  fmt::print("{}\n", to_text(document, 1));
 }
 
 /// One model makes all images.

@@ -4,8 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/text_file.h"
 #include "data/store/store.h"
+#include "launcher/argument_text.h"
 #include "launcher/commands.h"
 #include "launcher/describe_words.h"
 #include "launcher/model_folder.h"
@@ -50,15 +51,15 @@ model::Tokenizer load_tokenizer(const ModelOptions& options) {
 
 /// The lines of --file, empty ones too: one result a line.
 std::vector<std::string> read_texts(const TokensOptions& options) {
-  std::vector<std::string> texts = options.texts;
+  std::vector<std::string> texts;
+  for (const std::string& text : options.texts) texts.push_back(argument_text(text));
   if (options.file.empty()) return texts;
-  const std::string content = read_file(options.file, kLargestFile);
-  for (std::string_view rest = content; !rest.empty();) {
+  const Text content = read_text_file(options.file, kLargestFile);
+  if (!content.warning.empty()) spdlog::warn("{}: {}", options.file, content.warning);
+  for (std::string_view rest = content.text; !rest.empty();) {
     const size_t length = std::min(rest.find('\n'), rest.size());
-    std::string_view line = rest.substr(0, length);
+    texts.emplace_back(rest.substr(0, length));
     rest.remove_prefix(std::min(length + 1, rest.size()));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    texts.emplace_back(line);
   }
   return texts;
 }

@@ -2,13 +2,9 @@
 
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
-#include <unicode/unistr.h>
 
 #include <algorithm>
 #include <stdexcept>
-
-#include "base/error.h"
-#include "base/file.h"
 
 namespace kessoku::data {
 
@@ -16,25 +12,6 @@ namespace {
 
 /// No caption that a person wrote is longer; a mistaken file is not read into memory.
 constexpr uint64_t kLongest = 1 << 20;
-
-bool is_continuation(unsigned char byte) { return (byte & 0xC0) == 0x80; }
-
-/// Length of the well-formed sequence at the start of `bytes`, 0 if it is none (Unicode 15, table
-/// 3-7).
-size_t sequence_length(std::string_view bytes) {
-  const auto at = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
-  const unsigned char lead = at(0);
-  if (lead < 0x80) return 1;
-  const size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || bytes.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if (!is_continuation(at(i))) return 0;
-  }
-  const bool overlong = (lead == 0xE0 && at(1) < 0xA0) || (lead == 0xF0 && at(1) < 0x90);
-  const bool surrogate = lead == 0xED && at(1) > 0x9F;
-  const bool beyond = lead == 0xF4 && at(1) > 0x8F;
-  return overlong || surrogate || beyond ? 0 : length;
-}
 
 /// White space of more than one byte in UTF-8, as Python strips it.
 constexpr std::string_view kWideSpaces[] = {
@@ -64,43 +41,7 @@ size_t trailing_space(std::string_view text) {
   return 0;
 }
 
-/// Halves of pairs that stand alone become U+FFFD.
-std::string utf16_to_utf8(std::string_view bytes, bool little_endian) {
-  std::u16string units;
-  for (size_t i = 0; i + 1 < bytes.size(); i += 2) {
-    const auto low = static_cast<unsigned char>(bytes[i + (little_endian ? 0 : 1)]);
-    const auto high = static_cast<unsigned char>(bytes[i + (little_endian ? 1 : 0)]);
-    units += static_cast<char16_t>(high << 8 | low);
-  }
-  std::string text;
-  icu::UnicodeString(units.data(), static_cast<int32_t>(units.size())).toUTF8String(text);
-  return text;
-}
-
 }  // namespace
-
-bool is_utf8(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const size_t length = sequence_length(bytes);
-    if (length == 0) return false;
-    bytes.remove_prefix(length);
-  }
-  return true;
-}
-
-std::string latin1_to_utf8(std::string_view bytes) {
-  std::string text;
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x80) {
-      text += c;
-    } else {
-      text += static_cast<char>(0xC0 | byte >> 6);
-      text += static_cast<char>(0x80 | (byte & 0x3F));
-    }
-  }
-  return text;
-}
 
 std::string strip(std::string_view text) {
   constexpr std::string_view kMark = "\xEF\xBB\xBF";
@@ -112,30 +53,10 @@ std::string strip(std::string_view text) {
   return std::string(text);
 }
 
-Text decode_text(std::string_view bytes) {
-  Text result;
-  if (bytes.starts_with("\xFF\xFE") || bytes.starts_with("\xFE\xFF")) {
-    result.text = utf16_to_utf8(bytes.substr(2), bytes[0] == '\xFF');
-  } else if (is_utf8(bytes)) {
-    result.text = bytes.starts_with("\xEF\xBB\xBF") ? bytes.substr(3) : bytes;
-  } else {
-    result.text = latin1_to_utf8(bytes);
-    result.warning = "not UTF-8, read as Latin-1";
-  }
-  size_t kept = 0;
-  for (size_t i = 0; i < result.text.size(); ++i) {
-    if (result.text.compare(i, 2, "\r\n") != 0) result.text[kept++] = result.text[i];
-  }
-  result.text.resize(kept);
-  return result;
-}
-
-Text read_text_file(const std::filesystem::path& path) {
-  return decode_text(read_file(path, kLongest));
-}
+Text read_caption_file(const std::filesystem::path& path) { return read_text_file(path, kLongest); }
 
 NameCaption file_name_caption(const std::string& file_name) {
-  const std::string stem = strip(decode_text(stem_of(file_name)).text);
+  const std::string stem = strip(to_utf8(stem_of(file_name)));
   const size_t underscore = stem.find('_');
   if (underscore == std::string::npos) return {stem, false};
   const auto is_word = [](char c) { return (c | 0x20) >= 'a' && (c | 0x20) <= 'z'; };
@@ -148,7 +69,7 @@ NameCaption file_name_caption(const std::string& file_name) {
 std::string compose(const std::string& text) {
   if (std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
     return text;
-  if (!is_utf8(text)) return latin1_to_utf8(text);
+  if (!is_utf8(text)) return to_utf8(text);
   UErrorCode status = U_ZERO_ERROR;
   const icu::Normalizer2* nfc = icu::Normalizer2::getNFCInstance(status);
   if (U_FAILURE(status)) throw std::logic_error("ICU has no NFC");

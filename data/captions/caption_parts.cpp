@@ -59,7 +59,7 @@ std::string encode_parts(const std::vector<CaptionPart>& parts) {
   for (const CaptionPart& part : parts) {
     encoded.push_back(part.weight == 1 ? json(part.text) : json::array({part.text, part.weight}));
   }
-  return encoded.dump();
+  return to_text(encoded);
 }
 
 std::vector<CaptionPart> caption_parts(const std::string& caption, const std::string& encoded) {

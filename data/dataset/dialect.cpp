@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/text_file.h"
 #include "data/captions/caption.h"
 
 namespace kessoku::data {
@@ -60,7 +60,7 @@ void report_odd_files(DatasetBuilder& builder, const Folder& folder) {
 }
 
 double read_number_file(const std::filesystem::path& path, double least, double most) {
-  const std::string text = strip(decode_text(read_file(path, 4096)).text);
+  const std::string text = strip(read_text_file(path, 4096).text);
   const std::optional<double> number = parse_number(text);
   if (number && *number >= least && *number <= most) return *number;
   const std::string range = most == 1           ? "a number from 0 to 1"

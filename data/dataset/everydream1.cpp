@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/text_file.h"
 #include "data/captions/caption.h"
 #include "data/dataset/dialect.h"
 
@@ -36,7 +36,7 @@ class Reader {
   double read_multiply(const Folder& folder, const Sidecars& sidecars) const {
     const auto name = sidecars.find("multiply", ".txt");
     if (!name) return 1;
-    const std::string text = strip(decode_text(read_file(folder.path / *name, 4096)).text);
+    const std::string text = strip(read_text_file(folder.path / *name, 4096).text);
     const std::optional<double> number = parse_number(text);
     if (!number) {
       builder_.warn(folder.below(*name), "not a number, so 1, as in EveryDream1");

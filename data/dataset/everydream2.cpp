@@ -61,8 +61,11 @@ class Reader {
     number("cond_dropout", config.caption_dropout, 0, 1);
     number("flip_p", config.flip, 0, 1);
     overlay_files(config, folder, sidecars, "local", {".yaml", ".yml"});
-    if (const auto name = sidecars.find("batch_id", ".txt"))
-      config.batch_id = strip(read_text_file(folder.path / *name).text);
+    if (const auto name = sidecars.find("batch_id", ".txt")) {
+      const Text text = read_caption_file(folder.path / *name);
+      if (!text.warning.empty()) builder_.warn(folder.below(*name), text.warning);
+      config.batch_id = strip(text.text);
+    }
     number("loss_scale", config.loss_scale, -HUGE_VAL, HUGE_VAL);
     if (sidecars.find("shuffle_tags", ".txt")) config.shuffle_tags = true;
   }
@@ -115,27 +118,30 @@ void read_everydream2(DatasetBuilder& builder, const DatasetOptions& /*options*/
 void read_everydream2_manifest(DatasetBuilder& builder, const fs::path& manifest) {
   const std::string file = manifest.string(), name = manifest.filename().string();
   const ConfigSource source = config_source(builder, manifest, name);
-  read_json_entries(manifest, Value::Kind::kList, [&](const std::string&, const Value& entry) {
-    const Value* image = entry.find("image");
-    if (image == nullptr || image->is_null()) {
-      builder.warn(fmt::format("{}:{}", name, entry.line), "an entry without 'image', left out");
-      return;
-    }
-    const std::string path = source_of(builder, Located{file, *image}.text("image"));
-    ImageConfig config = config_from_document(entry, source);
-    std::error_code gone;
-    if (!fs::is_regular_file(builder.root() / path, gone)) {
-      builder.skip(path, fmt::format("there is no such file ({}:{}; paths are relative to that "
-                                     "list's folder)",
-                                     name, entry.line));
-      return;
-    }
-    if (config.multiply == 0.0)
-      builder.warn(path, "multiply 0, so it is never drawn (EveryDream2 would read 1)");
-    if (config.main_prompts.empty())
-      overlay(config, config_from_text(caption_from_name(builder, path)));
-    add_image(builder, path, config);
-  });
+  read_json_entries(
+      manifest, Value::Kind::kList,
+      [&](const std::string&, const Value& entry) {
+        const Value* image = entry.find("image");
+        if (image == nullptr || image->is_null()) {
+          builder.warn(fmt::format("{}:{}", name, entry.line),
+                       "an entry without 'image', left out");
+          return;
+        }
+        const std::string path = source_of(builder, Located{file, *image}.text("image"));
+        ImageConfig config = config_from_document(entry, source);
+        if (!is_file(builder.root() / path)) {
+          builder.skip(path, fmt::format("there is no such file ({}:{}; paths are relative to that "
+                                         "list's folder)",
+                                         name, entry.line));
+          return;
+        }
+        if (config.multiply == 0.0)
+          builder.warn(path, "multiply 0, so it is never drawn (EveryDream2 would read 1)");
+        if (config.main_prompts.empty())
+          overlay(config, config_from_text(caption_from_name(builder, path)));
+        add_image(builder, path, config);
+      },
+      [&](const std::string& what) { builder.warn(name, what); });
 }
 
 }  // namespace kessoku::data

@@ -159,13 +159,14 @@ class ImageConfigReader {
                           }};
       if (extension_of(name) == ".txt" || extension_of(name) == ".caption")
         return config_from_file(*path, source).value_or(ImageConfig{});
-      return ImageConfigReader(source).read(read_document(*path), depth + 1);
+      return ImageConfigReader(source).read(read_document(*path, source), depth + 1);
     }
     return config_from_text(text);
   }
 
-  static Value read_document(const fs::path& path) {
-    return extension_of(path.string()) == ".json" ? read_json(path) : read_yaml(path);
+  static Value read_document(const fs::path& path, const ConfigSource& source) {
+    const auto warn = [&](const std::string& what) { source.warn(0, what); };
+    return extension_of(path.string()) == ".json" ? read_json(path, warn) : read_yaml(path, warn);
   }
 
   /// The file that a caption names, if it does: relative to the dataset's root, and within it.
@@ -222,10 +223,12 @@ ImageConfig config_from_document(const Value& value, const ConfigSource& source)
 
 std::optional<ImageConfig> config_from_file(const fs::path& path, const ConfigSource& source) {
   const std::string extension = extension_of(path.filename().string());
-  if (extension == ".yaml" || extension == ".yml")
-    return config_from_document(read_yaml(path), source);
+  if (extension == ".yaml" || extension == ".yml") {
+    const auto warn = [&](const std::string& what) { source.warn(0, what); };
+    return config_from_document(read_yaml(path, warn), source);
+  }
   try {
-    const Text text = read_text_file(path);
+    const Text text = read_caption_file(path);
     if (!text.warning.empty()) source.warn(0, text.warning);
     return config_from_text(text.text);
   } catch (const Error&) {

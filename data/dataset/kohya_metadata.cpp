@@ -20,18 +20,20 @@ class Reader {
       : builder_(builder), file_(metadata.string()), name_(metadata.filename().string()) {}
 
   void read() {
+    const OnTextWarning warn = [&](const std::string& what) { builder_.warn(name_, what); };
     if (extension_of(name_) == ".jsonl") {
-      read_lines();
+      read_lines(warn);
     } else {
-      read_json_entries(file_, Value::Kind::kMap,
-                        [&](const std::string& key, const Value& entry) { add(key, entry); });
+      read_json_entries(
+          file_, Value::Kind::kMap,
+          [&](const std::string& key, const Value& entry) { add(key, entry); }, warn);
     }
   }
 
  private:
   /// A document a line, of which the last one of a path counts.
-  void read_lines() {
-    const std::string text = read_file(file_, kMostBytes);
+  void read_lines(const OnTextWarning& warn) {
+    const std::string text = read_document_text(file_, kMostBytes, warn);
     uint64_t number = 0;
     for (size_t begin = 0; begin < text.size();) {
       const size_t end = std::min(text.find('\n', begin), text.size());

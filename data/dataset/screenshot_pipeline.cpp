@@ -22,10 +22,11 @@ std::optional<ImageConfig> caption_from_sidecars(DatasetBuilder& builder, const 
   for (const auto& name : {std::optional(hidden), sidecars.find(stem, ".json")}) {
     if (!name || !caption.empty() || !is_file(folder.path / *name)) continue;
     const fs::path path = folder.path / *name;
-    caption = caption_from_metadata(path.string(), read_json(path));
+    const auto warn = [&](const std::string& what) { builder.warn(folder.below(*name), what); };
+    caption = caption_from_metadata(path.string(), read_json(path, warn));
   }
   if (const auto tags = sidecars.find(image, ".tags"); tags && caption.empty()) {
-    const Text text = read_text_file(folder.path / *tags);
+    const Text text = read_caption_file(folder.path / *tags);
     if (!text.warning.empty()) builder.warn(folder.below(*tags), text.warning);
     caption = strip(text.text);
     std::ranges::replace(caption, '_', ' ');
@@ -37,6 +38,7 @@ std::optional<ImageConfig> caption_from_sidecars(DatasetBuilder& builder, const 
 /// The weights hold for folders with images in them, so folders are weighed once all are known.
 void weigh(DatasetBuilder& builder, const fs::path& csv) {
   WeightCsv table(csv);
+  if (!table.warning().empty()) builder.warn(csv.string(), table.warning());
   // The pipeline matches the path as its command line has it.
   std::string root = builder.root().string();
   while (root.size() > 1 && root.ends_with('/')) root.pop_back();

@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/text_file.h"
 #include "data/captions/caption.h"
 #include "data/documents/node.h"
 
@@ -94,7 +94,8 @@ bool fnmatch(const std::string& pattern_text, const std::string& text_text) {
 }
 
 WeightCsv::WeightCsv(const std::filesystem::path& path) {
-  const std::string text = decode_text(read_file(path, kMostBytes)).text;
+  auto [text, warning] = read_text_file(path, kMostBytes);
+  warning_ = std::move(warning);
   std::unordered_map<std::string, size_t> places;
   size_t line_number = 0;
   for (size_t begin = 0; begin < text.size();) {

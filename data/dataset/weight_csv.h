@@ -20,6 +20,9 @@ class WeightCsv {
   /// The patterns that no folder has used yet.
   std::vector<std::string> unused() const;
 
+  /// About the file's text; most often empty.
+  const std::string& warning() const { return warning_; }
+
  private:
   struct Entry {
     std::string pattern;
@@ -27,6 +30,7 @@ class WeightCsv {
     bool used = false;
   };
   std::vector<Entry> entries_;
+  std::string warning_;
 };
 
 /// Python's fnmatch: `*`, `?`, `[abc]`, `[a-z]`, `[!abc]`; case counts. Both are UTF-8.

@@ -3,7 +3,6 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "base/file.h"
 #include "data/documents/node_builder.h"
 
 namespace kessoku::data {
@@ -110,19 +109,19 @@ Value parse(DocumentBuilder builder, std::string_view text, uint64_t line) {
 
 }  // namespace
 
-Value read_json(const std::filesystem::path& path) {
-  return parse_json(path.string(), read_file(path, kMostBytes), 1);
+Value read_json(const std::filesystem::path& path, const OnTextWarning& warn) {
+  return parse_json(path.string(), read_document_text(path, kMostBytes, warn), 1);
 }
 
 Value parse_json(const std::string& file, std::string_view text, uint64_t line) {
   return parse(DocumentBuilder(file), text, line);
 }
 
-void read_json_entries(const std::filesystem::path& path, Value::Kind root,
-                       const OnEntry& on_entry) {
+void read_json_entries(const std::filesystem::path& path, Value::Kind root, const OnEntry& on_entry,
+                       const OnTextWarning& warn) {
   DocumentBuilder builder(path.string(), on_entry);
   builder.expect(root);
-  parse(std::move(builder), read_file(path, kMostManifestBytes), 1);
+  parse(std::move(builder), read_document_text(path, kMostManifestBytes, warn), 1);
 }
 
 }  // namespace kessoku::data

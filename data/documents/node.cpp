@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/text_file.h"
 
 namespace kessoku::data {
 
@@ -25,6 +26,13 @@ bool among(const std::string& text, const std::string_view (&words)[N]) {
 }
 
 }  // namespace
+
+std::string read_document_text(const std::filesystem::path& path, uint64_t max_bytes,
+                               const OnTextWarning& warn) {
+  Text text = read_text_file(path, max_bytes);
+  if (!text.warning.empty() && warn) warn(text.warning);
+  return std::move(text.text);
+}
 
 bool Value::is_null() const { return kind == Kind::kScalar && plain && among(text, kNull); }
 

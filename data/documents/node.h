@@ -41,19 +41,26 @@ struct Located {
 /// A number with nothing else about it, or nothing. Never infinite.
 std::optional<double> parse_number(std::string_view text);
 
+/// Is told what had to be guessed about a file's text, see base/text_file.h.
+using OnTextWarning = std::function<void(const std::string&)>;
+
 /// A whole YAML 1.1 document; an empty file is a null scalar. Aliases are copies and `<<` merges,
 /// within a bound on what all comes to, so that no file swells. Tags of programs are refused.
 /// Throws DataError naming file and line.
-Value read_yaml(const std::filesystem::path& path);
+Value read_yaml(const std::filesystem::path& path, const OnTextWarning& warn = {});
 
 /// A whole JSON document. Throws DataError naming file and line.
-Value read_json(const std::filesystem::path& path);
+Value read_json(const std::filesystem::path& path, const OnTextWarning& warn = {});
 
 /// Gives the entries of the list or map (`root`) that the file holds, one by one; `key` is empty in
 /// a list. So memory holds one entry beside the file. Throws DataError naming file and line.
 using OnEntry = std::function<void(const std::string& key, const Value& entry)>;
-void read_json_entries(const std::filesystem::path& path, Value::Kind root,
-                       const OnEntry& on_entry);
+void read_json_entries(const std::filesystem::path& path, Value::Kind root, const OnEntry& on_entry,
+                       const OnTextWarning& warn = {});
+
+/// The text of such a file, at most so many bytes.
+std::string read_document_text(const std::filesystem::path& path, uint64_t max_bytes,
+                               const OnTextWarning& warn);
 
 /// The same of a text of JSON that begins at `line` of `file`, for formats with a document a line.
 Value parse_json(const std::string& file, std::string_view text, uint64_t line);

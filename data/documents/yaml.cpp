@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <yaml.h>
 
-#include "base/file.h"
 #include "data/documents/node_builder.h"
 
 namespace kessoku::data {
@@ -101,8 +100,8 @@ class YamlReader {
 
 }  // namespace
 
-Value read_yaml(const std::filesystem::path& path) {
-  const std::string text = read_file(path, kMostBytes);
+Value read_yaml(const std::filesystem::path& path, const OnTextWarning& warn) {
+  const std::string text = read_document_text(path, kMostBytes, warn);
   return YamlReader(path, text).read();
 }
 

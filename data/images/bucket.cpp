@@ -6,7 +6,8 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/folder.h"
+#include "base/text_file.h"
 
 namespace kessoku::data {
 
@@ -231,9 +232,8 @@ std::vector<Bucket> parse_buckets(const std::string& text, int64_t resolution) {
   if (text == "everydream" || text == "everydream2") return bucket_table(resolution);
   if (text == "everydream1") return everydream1_buckets(resolution);
   if (text == "kohya") return kohya_buckets(resolution);
-  std::error_code gone;
-  const bool in_file = std::filesystem::is_regular_file(text, gone);
-  const std::string list = in_file ? read_file(text, kMostListBytes) : text;
+  const bool in_file = is_file(text);
+  const std::string list = in_file ? read_utf8_file(text, kMostListBytes) : text;
   const std::string ends = in_file ? ",\n" : ",";
   Table table;
   for (size_t begin = 0; begin <= list.size();) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text_file.h"
 #include "data/images/png_chunk.h"
 
 namespace kessoku::data {
@@ -21,7 +22,9 @@ std::string text_chunk(const std::string& key, const std::string& text) {
   if (key.empty() || key.size() > 79 || text.size() > (16u << 20)) {
     throw std::invalid_argument("write_png: keys have 1 to 79 characters, texts at most 16 MiB");
   }
-  return png_chunk("iTXt" + key + std::string(5, '\0') + text);  // uncompressed, no language
+  std::string valid = to_utf8(text);
+  std::erase(valid, '\0');  // which other readers take for an end
+  return png_chunk("iTXt" + key + std::string(5, '\0') + valid);  // uncompressed, no language
 }
 
 std::string encode(const Image& image) {

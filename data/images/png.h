@@ -6,7 +6,8 @@
 
 namespace kessoku::data {
 
-/// Key → text, UTF-8.
+/// Key → text, UTF-8. Bytes that are not (names of files may hold any) are written as to_utf8 reads
+/// them.
 using PngText = std::map<std::string, std::string>;
 
 /// A PNG file's content, with `text` as its metadata (iTXt). Keys have 1 to 79 characters of

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text_file.h"
 #include "data/images/png.h"
 #include "data/images/png_chunk.h"
 
@@ -34,6 +35,7 @@ void append_big_endian(std::string& out, uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift & 0xFF);
 }
 
+/// What a tEXt chunk holds; neither UTF-8 nor Windows-1252.
 std::string latin1_to_utf8(std::string_view text) {
   std::string utf8;
   for (const char c : text) {
@@ -67,7 +69,7 @@ void add_text(std::string_view type, std::string_view data, PngText& text) {
   }
   if (data.size() < 2 || data[0] != 0) return;  // compressed
   data.remove_prefix(2);
-  if (take_field(data) && take_field(data)) text.emplace(latin1_to_utf8(*key), data);
+  if (take_field(data) && take_field(data)) text.emplace(latin1_to_utf8(*key), to_utf8(data));
 }
 
 PngText parse(std::string_view png) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/checksum.h"
+#include "base/json.h"
 #include "data/store/store_manifest.h"
 
 namespace kessoku::data {
@@ -85,8 +86,8 @@ StoreDigests sum_up(const StoreManifest& manifest, const std::vector<Row>& rows,
       });
   // Two lists may name the same settings in another order.
   std::vector<std::string> settings;
-  for (const Settings& entry : manifest.settings) settings.push_back(to_json(entry).dump());
-  for (const Category& category : manifest.categories) of_weights.text(to_json(category).dump());
+  for (const Settings& entry : manifest.settings) settings.push_back(to_text(to_json(entry)));
+  for (const Category& category : manifest.categories) of_weights.text(to_text(to_json(category)));
   for (const Row& row : rows) {
     of_weights.number(row.category);
     of_weights.text(settings[row.settings]);

@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/text_file.h"
 #include "runtime/config/config_writer.h"
 #include "runtime/config/unknown_key.h"
 
@@ -95,7 +95,9 @@ struct Reader {
 
 /// The lines of a file but empty ones and those that begin with #.
 std::vector<std::string> lines_of(const std::string& file) {
-  std::istringstream text(read_file(file, 1 << 20));
+  const Text content = read_text_file(file, 1 << 20);
+  if (!content.warning.empty()) fmt::print(stderr, "warning: {}: {}\n", file, content.warning);
+  std::istringstream text(content.text);
   std::vector<std::string> lines;
   for (std::string line; std::getline(text, line);) {
     line.erase(0, std::min(line.find_first_not_of(" \t"), line.size()));
@@ -110,7 +112,8 @@ std::vector<std::string> lines_of(const std::string& file) {
 ConfigReader::ConfigReader(const std::string& text, const std::filesystem::path& where)
     : where_(where), root_(parse(text, where)) {}
 
-void ConfigReader::override_with(const std::string& assignment) {
+void ConfigReader::override_with(const std::string& given) {
+  const std::string assignment = to_utf8(given);  // TOML is
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0) {
     throw UsageError(fmt::format("--set {}: write --set section.key=value", assignment));

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/text_file.h"
 #include "runtime/supervision/child_process.h"
 
 namespace kessoku::runtime {
@@ -61,7 +61,7 @@ std::vector<Host> parse_hosts(const std::string& list) {
 
 std::vector<Host> read_hostfile(const std::filesystem::path& file) {
   std::vector<Host> hosts;
-  std::istringstream lines(read_file(file, 1 << 20));
+  std::istringstream lines(read_utf8_file(file, 1 << 20));
   int number = 0;
   for (std::string line; std::getline(lines, line);) {
     const std::string where = fmt::format("{}, line {}", file.string(), ++number);

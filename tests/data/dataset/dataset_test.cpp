@@ -6,7 +6,7 @@
 #include <ctime>
 #include <fstream>
 
-#include "data/captions/caption.h"
+#include "base/text_file.h"
 #include "tests/data/dataset/dataset_fixture.h"
 
 namespace kessoku::data {

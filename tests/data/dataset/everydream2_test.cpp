@@ -56,7 +56,7 @@ TEST_F(EveryDream2, ReadsCaptionsOfOtherEncodings) {
   put("a.png");
   put("a.txt", "caf\xE9");
   EXPECT_EQ(caption("a.png"), "café");
-  EXPECT_THAT(warnings(), ElementsAre("a.txt: not UTF-8, read as Latin-1"));
+  EXPECT_THAT(warnings(), ElementsAre("a.txt: not UTF-8, read as Windows-1252; save it as UTF-8"));
   put("a.txt", std::string("\xFF\xFE\x50\x7D,\0 \0x\0", 10));
   EXPECT_EQ(caption("a.png"), "結, x");
 }

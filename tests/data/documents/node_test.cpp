@@ -85,7 +85,7 @@ TEST_F(Document, RefusesYamlThatWouldSwellNestOrRun) {
   expect_refused([&] { yaml("a: 1\n---\nb: 2"); }, "x.yaml:2: a second document");
   expect_refused([&] { yaml("? [a]\n: b"); }, "cannot be a key");
   expect_refused([&] { yaml("a: 1\nb: \"c"); }, "x.yaml:2: not YAML");
-  expect_refused([&] { yaml("a: 1\nb: \xFF"); }, "x.yaml:2: not YAML");
+  expect_refused([&] { yaml("a: 1\nb: \x01"); }, "x.yaml:2: not YAML");
   expect_refused([&] { yaml("a: 1\n\tb: 2"); }, "not YAML");
   expect_refused([&] { yaml(std::string((1 << 20) + 1, 'x')); }, "bytes, more than");
   EXPECT_THROW(read_yaml(folder_.path() / "none.yaml"), UsageError);
@@ -98,7 +98,7 @@ TEST_F(Document, ReadsJsonAndKnowsItsLines) {
   EXPECT_EQ(value.find("b")->line, 3u);
   EXPECT_FALSE(value.find("a")->items[4].plain);
   expect_refused([&] { json("{\"a\":\n1,,}"); }, "x.json:2: not JSON");
-  expect_refused([&] { json("[\"\xFF\"]"); }, "x.json:1: not JSON");
+  EXPECT_EQ(json("[\"caf\xE9\"]").items[0].text, "café");
   expect_refused([&] { json(""); }, "x.json:1: not JSON");
   expect_refused([&] { json("1 2"); }, "not JSON");
   expect_refused([&] { json(std::string(100'000, '[')); }, "nested deeper");

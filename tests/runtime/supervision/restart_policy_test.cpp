@@ -55,6 +55,9 @@ TEST(Hosts, AreReadFromListsAndHostfiles) {
   const std::string file = testing::TempDir() + "hostfile";
   std::ofstream(file) << "# our machines\na slots=4 max_slots=8\n\nb\n";
   EXPECT_EQ(read_hostfile(file), (std::vector<Host>{{"a", 4}, {"b", 1}}));
+  std::ofstream(file) << "\xEF\xBB\xBF"
+                         "a slots=2\r\nb\r\n";  // as Windows' editors save it
+  EXPECT_EQ(read_hostfile(file), (std::vector<Host>{{"a", 2}, {"b", 1}}));
   std::ofstream(file) << "a slots=many\n";
   EXPECT_THROW(read_hostfile(file), UsageError);
   for (const char* list : {"a:", "a:x", "a:0", ":2", "-oProxyCommand=x", "a b"})
