@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
+#include <cmath>
 #include <vips/vips8>
 
 #include "base/system_error.h"
@@ -72,9 +73,59 @@ VImage open_image(std::string_view bytes) {
                                 : "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIF file");
 }
 
-bool has_profile(const VImage& image) { return image.get_typeof(VIPS_META_ICC_NAME) != 0; }
+/// Whether there is a color profile, and it is one of numbers like these: by its header
+/// (ICC.1:2022, 7.2), a device's, of the image's color space. libvips takes any of as many
+/// channels.
+bool has_profile(const VImage& image) {
+  if (image.get_typeof(VIPS_META_ICC_NAME) == 0) return false;
+  size_t size = 0;
+  const auto* profile = static_cast<const char*>(image.get_blob(VIPS_META_ICC_NAME, &size));
+  if (size < 128) return false;
+  const std::string_view device(profile + 12, 4), space(profile + 16, 4);
+  if (device == "link" || device == "abst" || device == "nmcl") return false;
+  if (image.interpretation() == VIPS_INTERPRETATION_LAB ||
+      image.interpretation() == VIPS_INTERPRETATION_LABS)
+    return false;  // says itself what its numbers are
+  const int colors = image.bands() - (image.has_alpha() ? 1 : 0);
+  return space == (colors == 1 ? "GRAY" : colors == 4 ? "CMYK" : "RGB ");
+}
 
-/// By the embedded profile if there is one.
+/// Numbers of a TIFF that are no whole ones, as 16 bits: 0…1 is what programs write, or 0…255.
+/// Throws DataError for others, which nobody could guess the white of.
+VImage from_floats(const VImage& image) {
+  const double least = image.min(), most = image.max();
+  constexpr double kOvershoot = 1;  // of a filter that sharpened it
+  if (!std::isfinite(least) || !std::isfinite(most) || least < -kOvershoot ||
+      most > 255 + kOvershoot)
+    throw DataError(
+        fmt::format("holds numbers from {:.4g} to {:.4g}, not 0 to 1 or 0 to 255; save "
+                    "it with 8 or 16 bits a channel",
+                    least, most));
+  const double white = most <= 1 + kOvershoot ? 1 : 255;
+  const VImage scaled = image.linear(65535 / white, 0.5).cast(VIPS_FORMAT_USHORT);
+  const int colors = image.bands() - (image.has_alpha() ? 1 : 0);
+  return scaled.copy(VImage::option()->set(
+      "interpretation", colors == 1 ? VIPS_INTERPRETATION_GREY16 : VIPS_INTERPRETATION_RGB16));
+}
+
+/// 8 or 16 bits a channel, whatever the file has.
+VImage in_whole_numbers(const VImage& image) {
+  switch (image.format()) {
+    case VIPS_FORMAT_UCHAR:
+    case VIPS_FORMAT_USHORT:
+      return image;
+    case VIPS_FORMAT_FLOAT:
+    case VIPS_FORMAT_DOUBLE:
+      if (image.interpretation() == VIPS_INTERPRETATION_LAB) return image;
+      return from_floats(image);
+    default:
+      if (image.interpretation() == VIPS_INTERPRETATION_LABS) return image;
+      throw DataError(fmt::format("channels of {} bits, or with a sign; save it with 8 or 16 bits",
+                                  8 * vips_format_sizeof(image.format())));
+  }
+}
+
+/// By the embedded profile if there is one that fits.
 VImage to_srgb_bytes(VImage image) {
   if (has_profile(image)) {
     try {
@@ -92,7 +143,8 @@ VImage to_srgb_bytes(VImage image) {
   return image.cast(VIPS_FORMAT_UCHAR);
 }
 
-VImage flatten(const VImage& image, const Color& background) {
+VImage flatten(const VImage& stored, const Color& background) {
+  const VImage image = in_whole_numbers(stored);
   if (!image.has_alpha()) return to_srgb_bytes(image);
   const int last = image.bands() - 1;
   VImage alpha = image.extract_band(last);

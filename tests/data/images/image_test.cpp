@@ -173,6 +173,29 @@ TEST_F(Images, SmallerThanTheBucketAreScaledUp) {
             0.5);
 }
 
+TEST_F(Images, AreNotConvertedByProfilesOfOtherNumbersThanTheirs) {
+  const std::string expected = pillow("exact.png", "");
+  for (const char* name : {"lab_profile", "gray_in_color"}) {
+    EXPECT_EQ(mean_difference(image(fmt::format("{}.png", name)), expected), 0) << name;
+    const std::string jpeg = fmt::format("{}.jpg", name);
+    EXPECT_LT(mean_difference(image(jpeg), pillow(jpeg, "")), 0.5) << name;
+  }
+}
+
+TEST_F(Images, OfFloatsFrom0To1Or0To255AreTheSame) {
+  const std::string expected = pillow("exact.png", "");
+  EXPECT_EQ(mean_difference(image("float.tiff"), expected), 0);
+  EXPECT_EQ(mean_difference(image("float_255.tiff"), expected), 0);
+  EXPECT_EQ(mean_difference(image("float_gray.tif"), pillow("exact.png", "i = i.getchannel(0)")),
+            0);
+  EXPECT_EQ(mean_difference(image("float_alpha.tiff"),
+                            pillow("exact.png", "i.paste((255, 255, 255), (32, 0, 64, 64))")),
+            0);
+  expect_bad("float_beyond.tiff", "not 0 to 1 or 0 to 255");
+  expect_bad("float_nan.tiff", "not 0 to 1 or 0 to 255");
+  expect_bad("int.tiff", "channels of 32 bits");
+}
+
 TEST_F(Images, AreConvertedByTheirProfiles) {
   const std::vector<std::string> names{"wide_profile.jpg", "wide_profile.png", "wide_profile.webp",
                                        "gray_profile.jpg", "cmyk_profile.jpg", "cmyk_profile.tiff"};

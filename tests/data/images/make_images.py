@@ -85,6 +85,33 @@ def cmyk_profile():
     return icc(b"CMYK", b"Lab ", text_tags(b"inks") | {b"wtpt": white, b"A2B0": lut})
 
 
+def lab_profile():
+    """Of Lab numbers, as ImageCms makes it: none that an image of RGB can have."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+def float_tiff(pixels):
+    """A TIFF of 32-bit floats, (H, W, C), without compression. Pillow writes them of one channel only."""
+    height, width, channels = pixels.shape
+    data = pixels.astype("<f4").tobytes()
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, channels, 0), (259, 3, 1, 1), (262, 3, 1, 2 if channels > 2 else 1),
+               (273, 4, 1, 0), (277, 3, 1, channels), (278, 4, 1, height), (279, 4, 1, len(data)), (339, 3, channels, 0)]
+    if channels == 4:
+        entries.insert(9, (338, 3, 1, 2))  # the fourth is alpha
+    after = 8 + 2 + 12 * len(entries) + 4
+    table = b""
+    for tag, kind, count, value in entries:
+        if tag in (258, 339):  # bits and format of each channel
+            value = after + (0 if tag == 258 else 2 * channels)
+            if channels == 1:
+                value = 32 if tag == 258 else 3
+        if tag == 273:
+            value = after + 4 * channels
+        table += struct.pack("<HHII", tag, kind, count, value)
+    lists = struct.pack(f"<{2 * channels}H", *[32] * channels, *[3] * channels)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4) + lists + data
+
+
 def with_damage(data):
     """Zeroes, and the mark that ends a JPEG, in the middle."""
     middle = len(data) // 2
@@ -131,6 +158,20 @@ def write_profiles(out):
     image.convert("L").save(out / "gray_profile.jpg", quality=97, icc_profile=gray_profile())
     image.convert("CMYK").save(out / "cmyk_profile.jpg", quality=97, icc_profile=cmyk_profile())
     image.convert("CMYK").save(out / "cmyk_profile.tiff", icc_profile=cmyk_profile())
+    for name in ("jpg", "png"):
+        smooth(64, 64).save(out / f"lab_profile.{name}", quality=97, subsampling=0, icc_profile=lab_profile())
+        smooth(64, 64).save(out / f"gray_in_color.{name}", quality=97, subsampling=0, icc_profile=gray_profile())
+
+
+def write_floats(out):
+    image = np.asarray(smooth(64, 64)).astype(np.float32)
+    (out / "float.tiff").write_bytes(float_tiff(image / 255))
+    (out / "float_255.tiff").write_bytes(float_tiff(image))
+    (out / "float_gray.tif").write_bytes(float_tiff(image[..., :1] / 255))
+    (out / "float_alpha.tiff").write_bytes(float_tiff(np.dstack([image, np.where(np.arange(64) < 32, 255.0, 0.0) + 0 * image[..., 0]]) / 255))
+    (out / "float_beyond.tiff").write_bytes(float_tiff(image * 100))
+    (out / "float_nan.tiff").write_bytes(float_tiff(np.where(image > 250, np.inf, image)))
+    Image.fromarray((image[..., 0] * 65536).astype(np.int32)).save(out / "int.tiff")
 
 
 def write_damaged(out):
@@ -185,5 +226,5 @@ def main(out):
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
     if sys.argv[2:] == ["all"]:
-        for write in (write_formats, write_turned, write_profiles, write_damaged):
+        for write in (write_formats, write_turned, write_profiles, write_floats, write_damaged):
             write(Path(sys.argv[1]))
