@@ -30,7 +30,7 @@ struct PrepareArguments {
   int64_t resolution = 512, variants = 1;
   uint64_t most_pixels = data::kMostPixels;
   int threads = 0;
-  bool strict = false, captions_only = false, json = false;
+  bool strict = false, captions_only = false, replace = false, json = false;
   ModelOptions model;
 };
 
@@ -157,6 +157,7 @@ data::PrepareOptions prepare_options(const PrepareArguments& arguments,
   options.keep = parse_keep(arguments.keep);
   options.strict = arguments.strict;
   options.captions_only = arguments.captions_only;
+  options.replace = arguments.replace;
   if (needs_vae(options.keep) && !options.captions_only)
     use_vae(arguments.model, communicator, options);
   return options;
@@ -259,6 +260,9 @@ void add_prepare_command(CLI::App& app) {
                     "Write nothing, after listing all, when an image is bad");
   command->add_flag("--captions-only", arguments->captions_only,
                     "Refresh captions, weights and settings of the store; no image is looked at");
+  command->add_flag("--replace", arguments->replace,
+                    "Let the store lose images: all, if it was made with other settings, and those "
+                    "that cannot be used any more");
   command->add_flag("--json", arguments->json, "Print the summary as JSON");
   command->footer(
       "Under mpirun the work is shared among the ranks. Interrupted work goes on where it was.\n"

@@ -34,13 +34,41 @@ void check_options(const PrepareOptions& options) {
   if (options.fit.variants < 1) throw UsageError("variants: at least 1");
 }
 
+/// What of the old store's rows the new one would not have; empty if nothing is lost.
+std::string lost_with(const StoreManifest& old, const PrepareOptions& options,
+                      const std::string& settings) {
+  if (old.resolution != options.resolution)
+    return fmt::format("resolution {}, not {}", old.resolution, options.resolution);
+  if (old.row_settings != settings)
+    return "other buckets, variants or background, or by another version of kessoku";
+  if (options.encode && !old.encoder.digest.empty() && old.encoder.digest != options.encoder.digest)
+    return "another VAE";
+  for (const Kind kind : old.kept) {
+    if (std::ranges::find(options.keep, kind) == options.keep.end())
+      return fmt::format("{}, which --keep leaves out", to_string(kind));
+  }
+  return {};
+}
+
+void require_asked_for(const StoreManifest& old, const PrepareOptions& options,
+                       const std::string& settings) {
+  const std::string lost = options.replace ? "" : lost_with(old, options, settings);
+  if (lost.empty()) return;
+  throw UsageError(
+      fmt::format("{}: holds images prepared with {}; all of them would be replaced: give another "
+                  "--out, or --replace if you mean it",
+                  options.store.string(), lost));
+}
+
 /// Rows that need not be made again. A store that is damaged gives what is sound of it.
 KnownRows find_known_rows(const PrepareOptions& options, const std::string& settings,
                           std::vector<std::string>& warnings) {
   std::unique_ptr<Store> store;
   if (is_file(options.store / "store.json")) {
     try {
-      if (reusable(StoreManifest::read(options.store), options, settings)) {
+      const StoreManifest old = StoreManifest::read(options.store);
+      require_asked_for(old, options, settings);
+      if (reusable(old, options, settings)) {
         std::vector<std::string> problems;
         store = std::make_unique<Store>(options.store, problems);
         for (const std::string& problem : problems)
@@ -53,6 +81,18 @@ KnownRows find_known_rows(const PrepareOptions& options, const std::string& sett
   }
   return {std::move(store),
           find_interrupted_works(options.store, settings + options.encoder.digest, options.keep)};
+}
+
+/// The store as it was, of which no row can be used (it lacks a kind); null if there is none, or it
+/// cannot be read.
+std::unique_ptr<Store> open_other_store(const PrepareOptions& options) {
+  if (options.replace || !is_file(options.store / "store.json")) return nullptr;
+  try {
+    std::vector<std::string> problems;
+    return std::make_unique<Store>(options.store, problems);
+  } catch (const DataError&) {
+    return nullptr;
+  }
 }
 
 /// Without shards and buckets.
@@ -121,6 +161,36 @@ std::vector<std::string> describe_difference(const Refresh& refresh) {
   return warnings;
 }
 
+/// Rows of the old store that the plan takes from there for a file of another name.
+uint64_t count_moved(const RowPlan& plan, const Dataset& dataset, const Store* old) {
+  return static_cast<uint64_t>(std::ranges::count_if(plan.rows, [&](const Planned& row) {
+    return row.known && row.known->from_store() &&
+           old->source(row.known->row) != dataset.examples[row.example].source;
+  }));
+}
+
+/// Images of the old store that the dataset has no more, and those that cannot be used any more.
+struct Losses {
+  uint64_t gone = 0;
+  std::vector<Skipped> spoiled{};
+};
+
+Losses find_losses(const Store& old, const Dataset& dataset, const std::vector<Skipped>& skipped) {
+  Losses losses;
+  auto next = dataset.examples.begin();  // both are sorted by source, and `skipped` too
+  for (size_t i = 0; i < old.size(); ++i) {
+    const std::string source = old.source(i);
+    const auto bad = std::ranges::lower_bound(skipped, source, {}, &Skipped::source);
+    if (bad != skipped.end() && bad->source == source) {
+      losses.spoiled.push_back(*bad);
+      continue;
+    }
+    while (next != dataset.examples.end() && next->source < source) ++next;
+    losses.gone += next == dataset.examples.end() || next->source != source;
+  }
+  return losses;
+}
+
 uint64_t count_rows(const std::vector<Part>& parts) {
   uint64_t rows = 0;
   for (const Part& part : parts) rows += part.rows;
@@ -147,15 +217,24 @@ class Preparation {
       }
       return Part{};
     });
-    dataset_ = scan_dataset(options_.dataset, options_.reading);
+    exchange(options_, [&] {
+      dataset_ = scan_dataset(options_.dataset, options_.reading);
+      return Part{};
+    });
     if (!options_.captions_only) {
       keep_ready_latents(dataset_, options_);
       warn_of_flips(dataset_, options_);
     }
     summary_.skipped = dataset_.skipped;
     summary_.warnings = dataset_.warnings;
-    options_.captions_only ? refresh(nullptr) : prepare();
-    exchange(options_, [] { return Part{}; });  // no rank returns before the manifest is there
+    try {
+      options_.captions_only ? refresh(nullptr) : prepare();
+      exchange(options_, [] { return Part{}; });  // no rank returns before the manifest is there
+      if (options_.rank == 0) add_size_warnings();
+    } catch (const Error&) {
+      if (options_.reading.on_failure) options_.reading.on_failure(summary_.warnings);
+      throw;
+    }
     return summary_;
   }
 
@@ -170,12 +249,16 @@ class Preparation {
       if (options_.rank != 0) warnings.clear();  // all ranks see the same
       return Part{.all_known = plan.all_known,
                   .rows = plan.rows.size(),
+                  .moved = count_moved(plan, dataset_, known->store()),
                   .skipped = plan.skipped,
                   .warnings = warnings};
     });
     add(summary_, planned);
     summary_.examples = count_rows(planned);
     stop_at_bad_images();
+    const std::unique_ptr<Store> other = known->store() ? nullptr : open_other_store(options_);
+    const Store* old = known->store() ? known->store() : other.get();
+    stop_at_losses(old, planned);
     if (nothing_to_write(planned, plan, *known)) return refresh(known->store());
     const std::vector<Part> written = exchange(options_, [&] {
       return write_shard(dataset_, options_, *known, settings_ + options_.encoder.digest, plan);
@@ -183,6 +266,7 @@ class Preparation {
     add(summary_, written);
     summary_.examples = count_rows(written);
     stop_at_bad_images();
+    stop_at_losses(old, planned);
     if (options_.rank == 0)
       publish(describe(options_, dataset_, summary_.skipped, settings_), options_, written);
   }
@@ -190,6 +274,21 @@ class Preparation {
   void stop_at_bad_images() const {
     if (summary_.examples == 0 || (options_.strict && !summary_.skipped.empty()))
       throw BadImages(summary_.skipped);
+  }
+
+  /// A store never shrinks by more than was asked for.
+  void stop_at_losses(const Store* old, const std::vector<Part>& planned) const {
+    if (old == nullptr || options_.replace) return;
+    const Losses losses = find_losses(*old, dataset_, summary_.skipped);
+    if (!losses.spoiled.empty()) throw BadImages(losses.spoiled, options_.store);
+    uint64_t moved = 0;
+    for (const Part& part : planned) moved += part.moved;
+    const uint64_t gone = losses.gone - std::min(losses.gone, moved);
+    if (2 * gone <= old->size()) return;
+    throw UsageError(fmt::format(
+        "{}: {} of its {} images are not in {} any more; is all of the dataset there? Give another "
+        "--out, or --replace if the store is to lose them",
+        options_.store.string(), gone, old->size(), options_.dataset.string()));
   }
 
   /// Whether the old store has all rows that are wanted and no other, and they are sound.
@@ -243,6 +342,13 @@ class Preparation {
 
 BadImages::BadImages(std::vector<Skipped> images)
     : DataError(summarize(images)), images_(std::move(images)) {}
+
+BadImages::BadImages(std::vector<Skipped> images, const fs::path& store)
+    : DataError(fmt::format(
+          "{}: {}; the store holds what they were and is left so: mend or remove them, or give "
+          "--replace to leave them out",
+          store.string(), summarize(images))),
+      images_(std::move(images)) {}
 
 PrepareSummary prepare_store(const PrepareOptions& options) { return Preparation(options).run(); }
 

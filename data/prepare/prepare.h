@@ -12,15 +12,16 @@ namespace kessoku::data {
 
 struct PrepareOptions {
   std::filesystem::path dataset;
-  DatasetOptions reading;
+  DatasetOptions reading{};
   std::filesystem::path store;
   int64_t resolution = 512;
   FitOptions fit;  ///< an empty table stands for bucket_table(resolution)
   std::vector<Kind> keep{Kind::kMoments};
   bool strict = false;  ///< stop when an image is bad, after listing all
   bool captions_only =
-      false;     ///< refresh a store's captions and settings; images are not looked at
-  int rank = 0;  ///< this process prepares shard `rank` of `ranks`
+      false;             ///< refresh a store's captions and settings; images are not looked at
+  bool replace = false;  ///< the store may lose rows that nobody removed from the dataset
+  int rank = 0;          ///< this process prepares shard `rank` of `ranks`
   int ranks = 1;
   int threads = 0;  ///< decoding threads; 0 = all cores
   EncoderInfo encoder;
@@ -42,6 +43,8 @@ struct PrepareOptions {
 class BadImages : public DataError {
  public:
   explicit BadImages(std::vector<Skipped> images);
+  /// Of images that `store` holds as they once were.
+  BadImages(std::vector<Skipped> images, const std::filesystem::path& store);
   const std::vector<Skipped>& images() const { return images_; }
 
  private:
@@ -67,7 +70,11 @@ struct PrepareSummary {
 /// some hundred bytes each.
 ///
 /// Throws UsageError/DataError; BadImages with all of them if there are any and `strict` is set, or
-/// if no image is left. UsageError if another process prepares this store.
+/// if no image is left. UsageError if another process prepares this store. SystemError where the
+/// machine fails: that an image could not be read says nothing about it. Without `replace`
+/// UsageError if all rows would be replaced for other settings, or more than half of them are gone
+/// from the dataset, and BadImages if images of the store cannot be used any more. The store is
+/// then as it was. `reading.on_failure` gets the warnings collected so far.
 PrepareSummary prepare_store(const PrepareOptions& options);
 
 }  // namespace kessoku::data

@@ -19,7 +19,7 @@ std::string to_text(const Part& part) {
   return dump({{"error", part.error},
                {"exit_code", part.exit_code},
                {"all_known", part.all_known},
-               {"counts", {part.rows, part.encoded, part.reused, part.refreshed}},
+               {"counts", {part.rows, part.encoded, part.reused, part.refreshed, part.moved}},
                {"skipped", skipped},
                {"warnings", part.warnings},
                {"shard", to_json(part.shard)}});
@@ -33,6 +33,7 @@ Part from_text(const std::string& text) {
   part.encoded = document.at("counts").at(1);
   part.reused = document.at("counts").at(2);
   part.refreshed = document.at("counts").at(3);
+  part.moved = document.at("counts").at(4);
   for (const json& entry : document.at("skipped")) part.skipped.push_back(skipped_from_json(entry));
   part.warnings = document.at("warnings").get<std::vector<std::string>>();
   part.shard = shard_from_json(document.at("shard"));

@@ -10,6 +10,7 @@ struct Part {
   int exit_code = 0;
   bool all_known = false;  ///< as in RowPlan
   uint64_t rows = 0, encoded = 0, reused = 0, refreshed = 0;
+  uint64_t moved = 0;  ///< rows that are known from the old store, of a file of another name
   std::vector<Skipped> skipped{};
   std::vector<std::string> warnings{};
   StoreManifest::Shard shard{};

@@ -131,7 +131,8 @@ class PrepareCommand(unittest.TestCase):
             self.assert_variants(content(store))
         unchanged = kessoku(*prepare, *color, "--variants", 4, "--out", store, "--buckets", "96x64,64x64")
         self.assertTrue(json.loads(unchanged.stdout)["unchanged"])
-        other = kessoku("prepare", root, *SMALL, "--json", *color, "--out", store, "--buckets", "96x64,64x64")
+        other = kessoku("prepare", root, *SMALL, "--json", *color, "--out", store, "--buckets", "96x64,64x64",
+                        "--replace")
         self.assertEqual(json.loads(other.stdout)["encoded"], 3)
         self.assertEqual(content(store)["96x64"]["images"].shape[1], 1)
         kessoku("inspect", store, "--verify")

@@ -269,6 +269,8 @@ TEST_F(PrepareStore, EncodesAllAgainForAnotherVae) {
   prepare();
   encoded_ = 0;
   options.encoder.digest = "4567";
+  EXPECT_THROW(prepare(), Error) << "all rows would be replaced";
+  options.replace = true;
   EXPECT_EQ(prepare().encoded, 6u);
   EXPECT_EQ(encoded_, 6);
 }
@@ -300,6 +302,7 @@ TEST_F(PrepareStore, LeavesNothingButTheStore) {
   prepare(3);
   prepare(2);
   options.encoder.digest = "other";
+  options.replace = true;
   prepare(2);
   size_t files = 0;
   for ([[maybe_unused]] const auto& entry : fs::directory_iterator(store())) ++files;
