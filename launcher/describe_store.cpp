@@ -10,6 +10,7 @@
 #include "data/store/store.h"
 #include "data/store/store_manifest.h"
 #include "data/store/store_verify.h"
+#include "data/store/store_warnings.h"
 #include "metrics/progress.h"
 
 namespace kessoku::launcher {
@@ -103,7 +104,23 @@ json describe_store(const std::filesystem::path& path) {
   for (const data::Skipped& entry : manifest.skipped) {
     result["skipped"].push_back({{"source", entry.source}, {"reason", entry.reason}});
   }
+  result["warnings"] = data::store_warnings(store);
   return result;
+}
+
+void print_captions(const std::filesystem::path& path, bool as_json) {
+  const data::Store store(path);
+  json list = json::array();
+  for (size_t i = 0; i < store.size(); ++i) {
+    std::string caption = store.caption(i);
+    if (as_json) {
+      list.push_back({{"source", store.source(i)}, {"caption", std::move(caption)}});
+    } else {
+      std::ranges::replace(caption, '\n', ' ');
+      fmt::print("{}\t{}\n", store.source(i), caption);
+    }
+  }
+  if (as_json) fmt::print("{}\n", dump(list));
 }
 
 void print_store(const json& store, size_t most) {

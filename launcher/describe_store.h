@@ -6,9 +6,13 @@
 namespace kessoku::launcher {
 
 /// What `inspect STORE --json` prints: {"examples", "buckets": {"WxH": count}, "categories":
-/// [{"path", "examples", "multiply"}], "skipped": [{"source", "reason"}]}; `examples` counts a
-/// category's whole subtree.
+/// [{"path", "examples", "multiply"}], "skipped": [{"source", "reason"}], "warnings": []};
+/// `examples` counts a category's whole subtree.
 nlohmann::json describe_store(const std::filesystem::path& path);
+
+/// Prints what the store would train on: a line "SOURCE<tab>CAPTION" for each image, or JSON,
+/// [{"source", "caption"}].
+void print_captions(const std::filesystem::path& path, bool json);
 
 /// The same for a person: buckets, and the `most` largest top-level categories.
 void print_store(const nlohmann::json& store, size_t most);

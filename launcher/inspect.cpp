@@ -51,7 +51,7 @@ struct Inspection {
 
 struct InspectArguments {
   std::string path, config;
-  bool json = false, tensors = false, verify = false;
+  bool json = false, tensors = false, verify = false, captions = false;
   int threads = 0;
 };
 
@@ -75,6 +75,8 @@ Inspection inspect(const InspectArguments& arguments) {
               for (const json& entry : store["skipped"])
                 fmt::print("  skipped: {}: {}\n", entry["source"].get<std::string>(),
                            entry["reason"].get<std::string>());
+              for (const json& warning : store["warnings"])
+                fmt::print("  warning: {}\n", warning.get<std::string>());
             }};
   }
   if (fs::exists(path / "model_index.json") || fs::exists(path / "config.json"))
@@ -106,6 +108,8 @@ void add_inspect_command(CLI::App& app) {
   command->add_flag("--verify", arguments->verify,
                     "Read a whole store, compare every row with its checksum, and name what is "
                     "damaged");
+  command->add_flag("--captions", arguments->captions,
+                    "List a store's images with the captions that it would train on");
   command->add_option("--threads", arguments->threads, "Threads of --verify (0: all cores)")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", arguments->json, "Print JSON");
@@ -113,6 +117,10 @@ void add_inspect_command(CLI::App& app) {
   command->callback([arguments] {
     if (arguments->verify) {
       verify_store(arguments->path, arguments->threads, arguments->json);
+      return;
+    }
+    if (arguments->captions) {
+      print_captions(arguments->path, arguments->json);
       return;
     }
     const Inspection found = inspect(*arguments);

@@ -46,6 +46,15 @@ bool needs_vae(const std::vector<data::Kind>& keep) {
   return std::ranges::any_of(keep, [](data::Kind kind) { return kind != data::Kind::kImages; });
 }
 
+/// VAEs serve well beyond the size that they were made for, but not everywhere.
+void warn_of_other_size(const model::Vae& vae, int64_t resolution) {
+  constexpr int64_t kFar = 4;
+  const int64_t side = std::max(vae.config().sample_size[0], vae.config().sample_size[1]);
+  if (resolution >= kFar * side)
+    spdlog::warn("the model is made for images of about {} pixels a side, and --resolution is {}",
+                 side, resolution);
+}
+
 /// data/ knows no models: it gets the VAE as a function.
 void use_vae(ModelOptions source, const runtime::Communicator& communicator,
              data::PrepareOptions& options) {
@@ -64,6 +73,7 @@ void use_vae(ModelOptions source, const runtime::Communicator& communicator,
                       source.path, granularity, to_string(bucket)));
     }
   }
+  if (communicator.rank() == 0) warn_of_other_size(*vae, options.resolution);
   options.encoder = {model::vae_digest(*vae), vae->config().scaling_factor};
   options.latent_channels = vae->config().latent_channels;
   options.downscale = granularity;
@@ -183,6 +193,10 @@ void run_prepare(const PrepareArguments& arguments) {
   options.gather = [&](const std::string& text) { return communicator->all_gather_text(text); };
   options.threads = runtime::use_cores(arguments.threads, communicator->local_size());
   const bool first = options.rank == 0;
+  options.reading.on_failure = [first](const std::vector<std::string>& warnings) {
+    for (const std::string& warning : warnings)
+      if (first) spdlog::warn("{}", warning);
+  };
   StageProgress progress(!first, options.ranks);
   options.on_progress = [&](const char* stage, uint64_t done, uint64_t total) {
     progress.show(stage, done, total);

@@ -62,10 +62,15 @@ Dataset scan_dataset(const fs::path& root, const DatasetOptions& options) {
   if (!folder && !is_file(root))
     throw UsageError(fmt::format("{}: no such folder of images", root.string()));
   DatasetBuilder builder(folder ? root : root.has_parent_path() ? root.parent_path() : ".");
-  if (folder) {
-    readers.folders(builder, options);
-  } else {
-    read_list(builder, root, readers);
+  try {
+    if (folder) {
+      readers.folders(builder, options);
+    } else {
+      read_list(builder, root, readers);
+    }
+  } catch (const Error&) {
+    if (options.on_failure) options.on_failure(builder.warnings());
+    throw;
   }
   Dataset dataset = builder.finish();
   if (dataset.examples.empty()) {
@@ -73,6 +78,7 @@ Dataset scan_dataset(const fs::path& root, const DatasetOptions& options) {
                                 ? "holds no images"
                                 : fmt::format("holds no image that can be used; {}: {}",
                                               dataset.skipped[0].source, dataset.skipped[0].reason);
+    if (options.on_failure) options.on_failure(dataset.warnings);
     throw UsageError(fmt::format("{}: {}", root.string(), why));
   }
   return dataset;

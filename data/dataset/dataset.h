@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -73,6 +74,8 @@ struct Dataset {
 struct DatasetOptions {
   Dialect dialect = Dialect::kEveryDream2;
   std::filesystem::path weights{};  ///< weight CSV (screenshot-pipeline); empty: none
+  /// Given what was warned of before an error, just before that is thrown: it often says why.
+  std::function<void(const std::vector<std::string>& warnings)> on_failure{};
 };
 
 /// Reads a folder tree (or, for EveryDream2 and kohya, a JSON manifest of images): images, captions

@@ -74,6 +74,20 @@ void DatasetBuilder::skip(const std::string& source, const std::string& reason) 
   dataset_.skipped.push_back({source, reason});
 }
 
+void DatasetBuilder::note_captionless(const std::string& source, const std::string& caption) {
+  if (captionless_++ == 0) first_captionless_ = fmt::format("\"{}\" of {}", caption, source);
+}
+
+std::vector<std::string> DatasetBuilder::warnings() const {
+  std::vector<std::string> lines = warnings_.list();
+  if (captionless_ == 0) return lines;
+  lines.insert(lines.begin(),
+               fmt::format("images without a caption: {} of {}; theirs is the name of the file or "
+                           "folder, such as {}",
+                           captionless_, examples(), first_captionless_));
+  return lines;
+}
+
 Dataset DatasetBuilder::finish() {
   std::vector<uint32_t> order(dataset_.categories.size());
   for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -91,7 +105,7 @@ Dataset DatasetBuilder::finish() {
   std::ranges::stable_sort(dataset_.examples, {}, &Example::source);
   std::ranges::sort(dataset_.skipped, {}, &Skipped::source);
   if (dataset_.settings.empty()) dataset_.settings.push_back({});
-  dataset_.warnings = warnings_.list();
+  dataset_.warnings = warnings();
   return std::move(dataset_);
 }
 

@@ -24,6 +24,10 @@ class DatasetBuilder {
   void add(Example example, const Settings& settings);
   void skip(const std::string& source, const std::string& reason);
   void warn(const std::string& where, const std::string& what) { warnings_.add(where, what); }
+  /// An image that no file gives a caption: it is `caption` for want of another.
+  void note_captionless(const std::string& source, const std::string& caption);
+  /// What was warned of so far.
+  std::vector<std::string> warnings() const;
   size_t examples() const { return dataset_.examples.size(); }
   /// Sorted: categories by path, the root first, examples by source.
   Dataset finish();
@@ -35,6 +39,8 @@ class DatasetBuilder {
 
   Dataset dataset_;
   DatasetWarnings warnings_;
+  size_t captionless_ = 0;
+  std::string first_captionless_;                         ///< "CAPTION" of SOURCE
   std::unordered_map<std::string, uint32_t> categories_;  ///< by raw path
   std::unordered_map<std::string, uint32_t> names_;       ///< by Category::path
   std::map<std::string, uint32_t> settings_;              ///< by all that they say

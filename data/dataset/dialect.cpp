@@ -19,6 +19,7 @@ std::string caption_from_name(DatasetBuilder& builder, const std::string& source
                  "the caption is the file name up to its first underscore, which cuts words off; "
                  "write it into a .txt file beside the image");
   }
+  builder.note_captionless(source, name.text);
   return name.text;
 }
 
@@ -44,19 +45,6 @@ void add_image(DatasetBuilder& builder, const std::string& source, const ImageCo
   Example example{.source = source, .caption = join_parts(parts)};
   example.caption_parts = encode_parts(parts);
   builder.add(std::move(example), settings_of(config));
-}
-
-void report_odd_files(DatasetBuilder& builder, const Folder& folder) {
-  for (const std::string& name : folder.broken) {
-    if (is_image_name(name))
-      builder.skip(folder.below(name), "not a regular file, nor a link to one");
-  }
-  for (const std::string& name : folder.files) {
-    if (is_new_format(name))
-      builder.warn(folder.below(name), "an image that other trainers would not read; it is used");
-    if (extension_of(name) == ".zip")
-      builder.warn(folder.below(name), "not unpacked; unpack it if it holds images");
-  }
 }
 
 double read_number_file(const std::filesystem::path& path, double least, double most) {

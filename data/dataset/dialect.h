@@ -20,10 +20,22 @@ struct EveryDream2Options {
 };
 void read_everydream2_tree(DatasetBuilder& builder, const EveryDream2Options& options);
 
+/// "10_name of it", as kohya's scripts name folders: repeats and class tokens. Nothing if the name
+/// is no such, or the number is below 1.
+struct KohyaFolder {
+  uint32_t repeats;
+  std::string class_tokens;
+};
+std::optional<KohyaFolder> parse_kohya_folder(const std::string& name);
+
+/// Warns of folders named so in a dialect in which their numbers mean nothing.
+void warn_of_kohya_folders(DatasetBuilder& builder);
+
 /// The path of an image in a list: relative to the root where it lies below it.
 std::string source_of(const DatasetBuilder& builder, const std::string& path);
 
-/// What an image's name says, with a warning if an underscore cuts it.
+/// What an image's name says, with a warning if an underscore cuts it. Counts the image among those
+/// without a caption.
 std::string caption_from_name(DatasetBuilder& builder, const std::string& source);
 
 /// A source of configs whose warnings go to the builder; `relative` is how they call the file.
@@ -32,10 +44,6 @@ ConfigSource config_source(DatasetBuilder& builder, const std::filesystem::path&
 
 /// Adds the image with what `config` says about it.
 void add_image(DatasetBuilder& builder, const std::string& source, const ImageConfig& config);
-
-/// Lists the folder's broken images among the skipped, and warns of formats that the dialect's own
-/// trainer would not read.
-void report_odd_files(DatasetBuilder& builder, const Folder& folder);
 
 /// A file of one number, such as multiply.txt. A weight that is silently 1 would spoil the mixture,
 /// so for what is no number from `least` to `most` DataError is thrown.

@@ -6,6 +6,7 @@
 #include "base/text_file.h"
 #include "data/captions/caption.h"
 #include "data/dataset/dialect.h"
+#include "data/dataset/odd_files.h"
 
 namespace kessoku::data {
 
@@ -19,7 +20,6 @@ class Reader {
     const Sidecars sidecars(folder);
     const double multiply = read_multiply(folder, sidecars);
     builder_.category(folder.relative).multiply = multiply;
-    report_odd_files(builder_, folder);
     for (const std::string& name : folder.files) {
       if (!is_image_name(name)) continue;
       const std::string source = folder.below(name);
@@ -28,6 +28,7 @@ class Reader {
       builder_.add({.source = source, .caption = read_caption(folder, sidecars, name)},
                    {.multiply = multiply});
     }
+    report_odd_files(builder_, folder, sidecars);
     return true;
   }
 
@@ -60,8 +61,12 @@ class Reader {
       const auto name = sidecars.find(stem_of(image), extension);
       if (!name) continue;
       try {
-        const Text text = read_text_file(folder.path / *name);
-        if (text.warning.empty()) return strip(text.text);
+        const Text text = read_caption_file(folder.path / *name);
+        if (text.warning.empty()) {
+          std::string caption = strip(text.text);
+          if (caption.empty()) builder_.warn(folder.below(*name), "empty, and so is the caption");
+          return caption;
+        }
         builder_.warn(folder.below(*name),
                       "not UTF-8, so the file name is the caption, as in EveryDream1");
       } catch (const DataError&) {

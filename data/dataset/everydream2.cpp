@@ -5,6 +5,7 @@
 #include "base/folder.h"
 #include "data/captions/caption.h"
 #include "data/dataset/dialect.h"
+#include "data/dataset/odd_files.h"
 
 namespace kessoku::data {
 
@@ -25,10 +26,10 @@ class Reader {
     ImageConfig config = inherited;
     overlay_local(config, folder, sidecars);
     describe_category(folder, config);
-    report_odd_files(builder_, folder);
     for (const std::string& name : folder.files) {
       if (is_image_name(name)) read_image(folder, sidecars, name, config);
     }
+    report_odd_files(builder_, folder, sidecars);
     return inherited;
   }
 

@@ -230,9 +230,11 @@ std::optional<ImageConfig> config_from_file(const fs::path& path, const ConfigSo
   try {
     const Text text = read_caption_file(path);
     if (!text.warning.empty()) source.warn(0, text.warning);
-    return config_from_text(text.text);
-  } catch (const Error&) {
-    source.warn(0, "cannot be read, or is too large for a caption; ignored");
+    ImageConfig config = config_from_text(text.text);
+    if (config.main_prompts.empty()) source.warn(0, "empty, so another file or the name counts");
+    return config;
+  } catch (const DataError&) {
+    source.warn(0, "no file of text, or too large for a caption; ignored");
     return std::nullopt;
   }
 }

@@ -18,11 +18,18 @@ namespace {
 constexpr std::string_view kImageExtensions[] = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".jfif"};
 constexpr std::string_view kNewExtensions[] = {".gif", ".avif", ".heif", ".heic", ".tif", ".tiff"};
 
+/// Made by systems and NAS devices, not by people; some cannot be read by anyone.
+constexpr std::string_view kSystemFolders[] = {
+    "@eaDir",       "@Recycle",   "@Recently-Snapshot",       "#recycle", "#snapshot", "__MACOSX",
+    "$RECYCLE.BIN", "lost+found", "System Volume Information"};
+
 void add_entry(const fs::directory_entry& entry, Folder& folder) {
   std::string name = entry.path().filename().string();
   if (name.starts_with('.')) return;
-  std::error_code broken_link;
-  if (entry.is_directory(broken_link)) {
+  std::error_code unknown;  // the file system need not say it with the name
+  if (std::ranges::find(kSystemFolders, name) != std::end(kSystemFolders)) {
+    folder.left_out.push_back(std::move(name));
+  } else if (entry.is_directory(unknown) || (unknown && is_folder(entry.path()))) {
     folder.folders.push_back(std::move(name));
   } else if (entry.is_regular_file(unknown) || (unknown && is_file(entry.path()))) {
     folder.files.push_back(std::move(name));
@@ -76,11 +83,14 @@ Sidecars::Sidecars(const Folder& folder) {
   }
 }
 
+bool Sidecars::used(const std::string& name) const { return used_.contains(name); }
+
 std::optional<std::string> Sidecars::find(const std::string& stem,
                                           const std::string& extension) const {
   if (names_.empty()) return std::nullopt;
   const auto found = names_.find(compose(stem + extension));
   if (found == names_.end()) return std::nullopt;
+  used_.insert(found->second);
   return found->second;
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "data/dataset/dataset_builder.h"
@@ -17,7 +18,8 @@ struct Folder {
   std::string relative;              ///< to the root; "." for the root
   std::vector<std::string> files{};  ///< that can be read as files, links followed
   std::vector<std::string> folders{};
-  std::vector<std::string> broken{};  ///< links that lead nowhere, sockets, ...
+  std::vector<std::string> broken{};    ///< links that lead nowhere, sockets, ...
+  std::vector<std::string> left_out{};  ///< folders of thumbnails and the like
 
   /// `name` relative to the root.
   std::string below(const std::string& name) const;
@@ -60,9 +62,12 @@ class Sidecars {
   explicit Sidecars(const Folder& folder);
   /// The file's name, or nothing. `extension` is in lower case, with its dot.
   std::optional<std::string> find(const std::string& stem, const std::string& extension) const;
+  /// Whether `find` has given this name to somebody.
+  bool used(const std::string& name) const;
 
  private:
   std::unordered_map<std::string, std::string> names_;  ///< by composed name, extension lower
+  mutable std::unordered_set<std::string> used_;
 };
 
 }  // namespace kessoku::data

@@ -58,6 +58,7 @@ class Reader {
                                      name_, entry.line));
       return;
     }
+    if (caption.empty()) builder_.note_captionless(*source, caption);
     Example example{.source = *source, .caption = caption};
     add_kohya_latents(builder_, files_beside(*source), example);
     builder_.add(std::move(example), {});

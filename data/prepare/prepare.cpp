@@ -16,6 +16,7 @@
 #include "data/prepare/write_shard.h"
 #include "data/store/store_folder.h"
 #include "data/store/store_manifest.h"
+#include "data/store/store_warnings.h"
 
 namespace kessoku::data {
 
@@ -107,6 +108,7 @@ StoreManifest describe(const PrepareOptions& options, const Dataset& dataset,
   manifest.categories = dataset.categories;
   manifest.settings = dataset.settings;
   manifest.skipped = skipped;
+  manifest.warnings = dataset.warnings;
   manifest.row_settings = settings;
   return manifest;
 }
@@ -271,6 +273,12 @@ class Preparation {
       publish(describe(options_, dataset_, summary_.skipped, settings_), options_, written);
   }
 
+  void add_size_warnings() {
+    std::vector<std::string> sizes = store_warnings(Store(options_.store));
+    sizes.resize(sizes.size() - dataset_.warnings.size());
+    summary_.warnings.insert(summary_.warnings.begin(), sizes.begin(), sizes.end());
+  }
+
   void stop_at_bad_images() const {
     if (summary_.examples == 0 || (options_.strict && !summary_.skipped.empty()))
       throw BadImages(summary_.skipped);
@@ -316,6 +324,7 @@ class Preparation {
       Refresh refresh = refresh_columns(options_.store, *old, dataset_);
       StoreManifest& manifest = refresh.manifest;
       manifest.dialect = options_.reading.dialect;
+      manifest.warnings = dataset_.warnings;
       if (!options_.captions_only) manifest.skipped = summary_.skipped;
       if (options_.encode) manifest.encoder = options_.encoder;
       manifest.write(options_.store);

@@ -56,6 +56,7 @@ struct StoreManifest {
   /// Digest of what else decides about rows: bucket table, background, variants …; for preparing.
   std::string row_settings{};
   std::vector<Skipped> skipped;
+  std::vector<std::string> warnings{};  ///< about the dataset; for people
 
   /// Throws UsageError if the folder holds no store.json, DataError naming the key if that is
   /// damaged.

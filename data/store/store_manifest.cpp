@@ -135,6 +135,7 @@ StoreManifest from_json(const json& document) {
     manifest.settings.push_back(settings_from_json(entry));
   for (const json& entry : document.at("skipped"))
     manifest.skipped.push_back(skipped_from_json(entry));
+  manifest.warnings = document.value("warnings", manifest.warnings);
   return manifest;
 }
 
@@ -247,7 +248,8 @@ void StoreManifest::write(const std::filesystem::path& store) const {
       {"buckets", json::array()},
       {"categories", json::array()},
       {"settings", json::array()},
-      {"skipped", json::array()}};
+      {"skipped", json::array()},
+      {"warnings", warnings}};
   for (const Kind kind : kept) document["kept"].push_back(to_string(kind));
   for (const Shard& shard : shards) document["shards"].push_back(to_json(shard));
   for (const Bucket& bucket : buckets) document["buckets"].push_back(to_string(bucket));

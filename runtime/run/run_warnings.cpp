@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "data/captions/caption_edit.h"
+#include "data/store/store_warnings.h"
 
 namespace kessoku::runtime {
 
@@ -54,6 +56,9 @@ std::vector<std::string> run_warnings(const RunConfig& config, const data::Store
                     config.data.keep_tags));
   }
   warn_of_idle_renames(config, store, warnings);
+  for (std::string& warning :
+       shortened(data::store_warnings(store), "about the dataset, see kessoku inspect"))
+    warnings.push_back(std::move(warning));
   return warnings;
 }
 

@@ -44,11 +44,15 @@ class DatasetCommand(unittest.TestCase):
         with self.subTest(words):
             done = kessoku("prepare", dataset, "--out", WORK / "refused", "--keep", "images", *more, expect=code)
             self.assertIn(words, done.stderr)
-            self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+            *before, error = done.stderr.strip().splitlines()
+            self.assertIn(words, error)
+            self.assertTrue(all(line.startswith("warning: ") for line in before), done.stderr)
 
     def make_everydream(self):
         image(self.root / "a/1.png")
         image(self.root / "a/b/2.png")
+        write(self.root / "a/1.txt", "one")
+        write(self.root / "a/b/2.txt", "two")
         write(self.root / "a/multiply.txt", "0.5")
         write(self.root / "a/global.yaml", "cond_dropout: 0.25\nbatch_id: night\n")
 
@@ -100,8 +104,9 @@ class DatasetCommand(unittest.TestCase):
         summary, categories = self.prepare(self.root, *kohya)
         self.assertEqual(categories, {".": {"examples": 1, "multiply": 1.0},
                                       "10_bocchi": {"examples": 1, "multiply": 10.0}})
-        self.assertEqual(len(summary["warnings"]), 1, summary)
-        self.assertIn("other", summary["warnings"][0])
+        self.assertEqual(len(summary["warnings"]), 2, summary)
+        self.assertIn("images without a caption: 1 of 1", summary["warnings"][0])
+        self.assertIn("other (1 image)", summary["warnings"][1])
         write(self.root / "meta.jsonl", '{"image_path": "other/2.png", "caption": "two"}\n{"image_path": ')
         self.assert_refused(65, "meta.jsonl:2: not JSON", self.root / "meta.jsonl", *kohya)
         self.assert_refused(64, "10_name", self.root / "other", *kohya)

@@ -6,7 +6,6 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 class EveryDream1 : public DatasetTest {
  protected:
@@ -49,7 +48,11 @@ TEST_F(EveryDream1, KnowsNothingOfLaterFiles) {
   put("a/cond_dropout.txt", "0.5");
   EXPECT_EQ(settings("a/1.png"), Settings{});
   EXPECT_EQ(caption("a/1.png"), "1");
-  EXPECT_THAT(warnings(), IsEmpty());
+  EXPECT_THAT(warnings(),
+              ElementsAre(HasSubstr("a/1.yaml: beside an image, but not used"),
+                          HasSubstr("a/cond_dropout.txt: a setting of EveryDream2's, which"),
+                          HasSubstr("a/flip_p.txt: a setting of EveryDream2's, which"),
+                          HasSubstr("a/local.yaml: a setting of EveryDream2's, which")));
 }
 
 TEST_F(EveryDream1, TakesExtensionsInCapitalsAndSaysSo) {

@@ -83,7 +83,7 @@ TEST_F(EveryDream2, PerFolderFilesHoldForTheirOwnFolderOnly) {
   EXPECT_EQ(dataset.categories[1].caption_dropout, 0.0);
   EXPECT_EQ(dataset.categories[1].flip, 0.5);
   EXPECT_EQ(dataset.categories[2].caption_dropout, std::nullopt);
-  EXPECT_THAT(dataset.warnings, IsEmpty());
+  EXPECT_THAT(warnings(), IsEmpty());
 }
 
 TEST_F(EveryDream2, NearerSourcesWin) {
