@@ -69,14 +69,17 @@ class Tree {
   bool mark_living(size_t folder);
   void warn_of_multipliers(bool rules);
   void warn_of_weights();
+  bool named_by_shares(size_t folder) const;
+  void warn_of_unnamed();
 
   const std::vector<Category>& categories_;
   std::vector<Tally> tallies_;
   std::vector<std::vector<size_t>> children_;
   std::vector<size_t> top_down_;  // parents before their children
   std::vector<size_t> parent_;
-  std::vector<double> weight_;      // of the folder among its siblings
-  std::vector<double> own_weight_;  // of its own images among its sub-folders
+  std::vector<double> weight_;           // of the folder among its siblings
+  std::vector<double> own_weight_;       // of its own images among its sub-folders
+  std::vector<bool> named_, own_named_;  // by a rule, or by the dataset
   Mixture mixture_;
 };
 
@@ -90,8 +93,12 @@ Tree::Tree(const std::vector<Category>& categories, const Examples& examples)
     throw DataError(
         "the store's categories do not begin with the root folder \".\"; prepare the store again");
   }
-  for (size_t i = 0; i < size(); ++i) weight_[i] = categories[i].weight.value_or(1);
+  for (size_t i = 0; i < size(); ++i) {
+    weight_[i] = categories[i].weight.value_or(1);
+    named_.push_back(categories[i].weight.has_value());
+  }
   own_weight_ = weight_;
+  own_named_ = named_;
   mixture_.category_share.resize(size());
   mixture_.own_share.resize(size());
   mixture_.own_examples.resize(size());
@@ -180,6 +187,33 @@ void Tree::warn_of_weights() {
   mixture_.warnings.insert(mixture_.warnings.end(), lines.begin(), lines.end());
 }
 
+// Whether the named children's weights read as shares of all, as parts of 1 or in percent. Others
+// (2 for a folder that matters more, 0 for one to leave out) are relative to the 1 of the rest.
+bool Tree::named_by_shares(size_t folder) const {
+  double sum = own_named_[folder] ? own_weight_[folder] : 0;
+  for (const size_t child : children_[folder]) sum += named_[child] ? weight_[child] : 0;
+  return (sum > 0 && sum <= 1) || (sum >= 50 && sum <= 100);
+}
+
+void Tree::warn_of_unnamed() {
+  std::vector<std::string> lines;
+  const auto add = [&](bool named, const std::string& path, double share) {
+    if (named || !(share > 0)) return;
+    lines.push_back(
+        fmt::format("[mixture] names siblings of \"{}\" but not it: its weight is 1, {:.1f} % of "
+                    "all draws; give it a weight (0 leaves it out)",
+                    path, 100 * share));
+  };
+  for (const size_t folder : top_down_) {
+    if (!named_by_shares(folder)) continue;
+    add(own_named_[folder], categories_[folder].path + "/.", mixture_.own_share[folder]);
+    for (const size_t child : children_[folder])
+      add(named_[child], categories_[child].path, mixture_.category_share[child]);
+  }
+  lines = shortened(std::move(lines), "folders without a weight");
+  mixture_.warnings.insert(mixture_.warnings.end(), lines.begin(), lines.end());
+}
+
 void Tree::sum_up_own_shares() {
   mixture_.category_share = mixture_.own_share;
   for (size_t i = top_down_.size() - 1; i > 0; --i) {
@@ -226,6 +260,7 @@ void Tree::apply_rule(const std::string& key, double weight) {
     // The root has no siblings; "*" means the folders below it.
     if (!own && i == 0 && folders != ".") continue;
     (own ? own_weight_ : weight_)[i] = weight;
+    (own ? own_named_ : named_)[i] = true;
     ++matches;
   }
   if (matches == 0) {
@@ -267,6 +302,7 @@ void Tree::weigh_down_the_tree(const MixtureRules& rules) {
   }
   mixture_.category_share[0] = 1;
   for (const size_t folder : top_down_) share_out(folder, mixture_.category_share[folder]);
+  warn_of_unnamed();
 }
 
 Mixture Tree::take() {

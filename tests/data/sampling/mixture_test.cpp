@@ -137,6 +137,22 @@ TEST(Mixture, WeightsOfZeroAreNamed) {
                                    HasSubstr("\"c\" has weight 0: its 3 images")));
 }
 
+TEST(Mixture, SiblingsThatItSeemsToForgetAreNamed) {
+  const TestTree tree = make_tree({{"a", 5}, {"b", 5}, {"c", 3}, {"c/x", 2}});
+  EXPECT_THAT(resolve(tree, {{"a", 0.3}, {"b", 0.4}}).warnings,
+              testing::ElementsAre(HasSubstr("\"c\" but not it: its weight is 1, 58.8 % of all")));
+  EXPECT_THAT(resolve(tree, {{"a", 30.0}, {"b", 25.0}}).warnings,
+              testing::ElementsAre(HasSubstr("\"c\" but not it: its weight is 1, 1.8 %")));
+  EXPECT_THAT(resolve(tree, {{"c/x", 0.5}}).warnings,
+              testing::ElementsAre(HasSubstr("\"c/.\" but not it")));
+  EXPECT_THAT(resolve(tree, {{"a", 0.3}, {"b", 0.4}, {"c", 0.3}}).warnings, IsEmpty());
+  EXPECT_THAT(resolve(tree, {{"*", 0.3}}).warnings, IsEmpty());
+  EXPECT_THAT(resolve(tree, {{"a", 2.0}}).warnings, IsEmpty()) << "relative to the others";
+  EXPECT_THAT(resolve(tree, {{"a", 3.0}, {"b", 1.5}}).warnings, IsEmpty());
+  EXPECT_THAT(resolve(tree, {{"a", 0.3}, {"b", 0.7}, {"c", 0.0}}).warnings,
+              testing::ElementsAre(HasSubstr("\"c\" has weight 0")));
+}
+
 // The worked example of anime_screenshot_pipeline's README.
 TEST(Mixture, TheDatasetMayGiveFoldersWeights) {
   TestTree tree = make_tree({{"1_character", 0},
