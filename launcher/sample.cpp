@@ -144,7 +144,9 @@ std::string lasting_path(const fs::path& model) {
 
 ExitCode run_sample(const SampleOptions& options) {
   const runtime::StopSignal stop;
-  std::vector<GenerationSettings> images = list_images(options);
+  std::vector<std::string> notes;
+  std::vector<GenerationSettings> images = list_images(options, notes);
+  for (const std::string& note : notes) spdlog::warn("{}", note);
   require_latents(options, images.size());
   const GenerationSettings& first = images.front();
   if (first.model.empty())

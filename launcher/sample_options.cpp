@@ -1,75 +1,33 @@
 #include "launcher/sample_options.h"
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
 
 #include "base/error.h"
-#include "base/file.h"
-#include "base/json_fields.h"
+#include "launcher/argument_text.h"
 #include "launcher/model_folder.h"
+#include "launcher/prompt_file.h"
 #include "model/diffusion/solver.h"
+#include "model/pipeline/foreign_syntax.h"
 
 namespace kessoku::launcher {
 
-using nlohmann::json;
 using runtime::GenerationSettings;
 using runtime::SettingsText;
 
 namespace {
 
-/// Settings that an image has of its own, e.g. its prompt, and how often it is made.
-struct Line {
-  SettingsText settings;
-  int64_t count = 1;
-};
-
-/// A JSON value as the command line would have it; [512, 768] is a size.
-std::string text_of(const json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_array() && value.size() == 2)
-    return fmt::format("{}x{}", value[0].dump(), value[1].dump());
-  return value.dump();
-}
-
-Line parse_json_line(const std::string& text, int64_t count) {
-  json object;
-  try {
-    object = parse_json(text, "line");
-  } catch (const DataError&) {
-  }
-  if (!object.is_object()) {
-    throw UsageError(
-        "begins with { but is no JSON object, e.g. {\"prompt\": \"a cat\", \"seed\": 7}");
-  }
-  Line line{.settings = {}, .count = count};
-  GenerationSettings checked;
-  for (const auto& [key, value] : object.items()) {
-    if (key == "count") {
-      if (!value.is_number_integer() || value.get<int64_t>() < 1 || value.get<int64_t>() > 100'000)
-        throw UsageError(fmt::format("count {}: must be between 1 and 100000", value.dump()));
-      line.count = value.get<int64_t>();
-    } else {
-      runtime::set_setting(checked, key, text_of(value));
-      line.settings.emplace(key, text_of(value));
+/// The prompts without other programs' syntax, which is told. With --plain they are what they are.
+void read_natively(GenerationSettings& settings, const std::string& where,
+                   std::vector<std::string>& notes) {
+  if (!settings.request.text.weights) return;
+  for (std::string* prompt : {&settings.request.prompt, &settings.request.negative}) {
+    model::NativePrompt native = model::without_foreign_syntax(*prompt);
+    *prompt = std::move(native.text);
+    for (const std::string& note : native.notes) {
+      std::string line = fmt::format("{}: {}", where, note);
+      if (std::ranges::find(notes, line) == notes.end()) notes.push_back(std::move(line));
     }
   }
-  return line;
-}
-
-std::vector<Line> read_prompts_file(const std::string& file, int64_t count) {
-  std::vector<Line> lines;
-  size_t number = 0;
-  for (const std::string& raw : CLI::detail::split(read_file(file), '\n')) {
-    ++number;
-    const std::string text = CLI::detail::trim_copy(raw);
-    if (text.empty()) continue;
-    try {
-      lines.push_back(text[0] == '{' ? parse_json_line(text, count)
-                                     : Line{{{"prompt", text}}, count});
-    } catch (const UsageError& error) {
-      throw UsageError(fmt::format("{}, line {}: {}", file, number, error.what()));
-    }
-  }
-  return lines;
 }
 
 /// What the images have in common: one set for each PNG of --from, else one of defaults.
@@ -122,7 +80,10 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
       ->allow_extra_args(false);
   command.add_option("--prompts", options.prompts_file,
                      "File of prompts, one a line; or JSON objects with settings of their own");
-  setting("--negative", "negative", "What not to draw");
+  command.add_option_function<std::string>(
+      "--negative",
+      [&options](const std::string& value) { options.given["negative"] = argument_text(value); },
+      "What not to draw");
   command.add_option("--count", options.count, "Images of each prompt, their seeds counting up")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
@@ -178,24 +139,26 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
       "A .safetensors file whose \"latents\", unit normal (images, C, h, w), replace the seeds");
 }
 
-std::vector<GenerationSettings> list_images(const SampleOptions& options) {
-  std::vector<Line> lines;
+std::vector<GenerationSettings> list_images(const SampleOptions& options,
+                                            std::vector<std::string>& notes) {
+  std::vector<PromptLine> lines;
   for (const std::string& prompt : options.prompts)
-    lines.push_back({{{"prompt", prompt}}, options.count});
+    lines.push_back({"--prompt", {{"prompt", argument_text(prompt)}}, options.count});
   if (!options.prompts_file.empty()) {
-    for (Line& line : read_prompts_file(options.prompts_file, options.count))
+    for (PromptLine& line : read_prompt_file(options.prompts_file, options.count, notes))
       lines.push_back(std::move(line));
   }
-  if (lines.empty() && !options.from.empty()) lines.push_back({{}, options.count});
+  if (lines.empty() && !options.from.empty()) lines.push_back({"--from", {}, options.count});
   if (lines.empty())
     throw UsageError("sample: nothing to draw: give --prompt TEXT, --prompts FILE or --from PNG");
 
   std::vector<GenerationSettings> images;
   for (const GenerationSettings& base : read_bases(options)) {
     uint64_t next = 0;  // image of this base
-    for (const Line& line : lines) {
+    for (const PromptLine& line : lines) {
       GenerationSettings settings = base;
       for (const auto& [key, value] : line.settings) runtime::set_setting(settings, key, value);
+      read_natively(settings, line.where, notes);
       const bool own_seed = line.settings.contains("seed");
       for (int64_t i = 0; i < line.count; ++i, ++next) {
         images.push_back(settings);

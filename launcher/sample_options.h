@@ -26,8 +26,10 @@ struct SampleOptions {
 void add_sample_options(CLI::App& command, SampleOptions& options);
 
 /// The images that are asked for, in order. Settings come from defaults, then the PNG of --from,
-/// then the command line, then a JSON line of the prompts file; seeds count up. Throws UsageError
-/// naming option or line, DataError naming a PNG.
-std::vector<runtime::GenerationSettings> list_images(const SampleOptions& options);
+/// then the command line, then a line of the prompts file; seeds count up. `notes` get what prompts
+/// and their file hold that is not drawn. Throws UsageError naming option or line, DataError naming
+/// a PNG.
+std::vector<runtime::GenerationSettings> list_images(const SampleOptions& options,
+                                                     std::vector<std::string>& notes);
 
 }  // namespace kessoku::launcher
