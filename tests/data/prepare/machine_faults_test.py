@@ -32,7 +32,7 @@ def content(store):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in store.iterdir()}
 
 
-class PrepareTest(unittest.TestCase):
+class Preparation:
     def setUp(self):
         self.work = WORK / self.id().rpartition(".")[2]
         shutil.rmtree(self.work, ignore_errors=True)
@@ -69,7 +69,7 @@ class PrepareTest(unittest.TestCase):
         return done.stderr
 
 
-class MachineFaults(PrepareTest):
+class MachineFaults(Preparation, unittest.TestCase):
     def check(self, says, environment, **options):
         """The store stays as it was, and the same command makes it whole once the machine works."""
         self.prepare()
@@ -141,7 +141,7 @@ class MachineFaults(PrepareTest):
                 self.assertFalse((self.store / "store.json").exists())
 
 
-class Losses(PrepareTest):
+class Losses(Preparation, unittest.TestCase):
     def test_images_of_the_store_that_are_bad_now(self):
         self.prepare()
         before = content(self.store)
@@ -191,7 +191,7 @@ class Losses(PrepareTest):
         self.assertEqual(json.loads((self.store / "store.json").read_text())["kept"], ["moments", "images"])
 
 
-class Sizes(PrepareTest):
+class Sizes(Preparation, unittest.TestCase):
     def test_images_that_are_enlarged_or_cropped_to_little_are_told(self):
         Image.new("RGB", (16, 20)).save(self.images / "a/tiny.png")
         Image.new("RGB", (1000, 100)).save(self.images / "a/long.png")
