@@ -154,19 +154,20 @@ class DataChanges(unittest.TestCase):
                           "--set", "train.steps=20", expect=65).stderr
         self.assertTrue(any(name in stopped for name in names), stopped)
         self.assertIn("checksum", stopped)
+        # Weights that stay: then losses say which images were drawn, and rounding does not grow from step to step.
+        still = ("train.steps=12", "optimizer.lr=0")
         runs = {}
         for ranks in (0, 2, 4):
-            runs[ranks], told = self.train(f"skipped-{ranks}", f"data.store={store}", "data.on_bad_row='skip'", "train.steps=12",
-                                           ranks=ranks)
+            runs[ranks], told = self.train(f"skipped-{ranks}", f"data.store={store}", "data.on_bad_row='skip'", *still, ranks=ranks)
             for name in names:
                 self.assertIn(name, told)
         counts = [record.get("bad_rows", 0) for record in log_of(runs[0])]
         self.assertGreater(sum(counts), 2)
-        whole, _ = self.train("undamaged", "train.steps=12")
+        whole, _ = self.train("undamaged", *still)
         for ranks in (2, 4):
             self.assertEqual([record.get("bad_rows", 0) for record in log_of(runs[ranks])], counts)
             np.testing.assert_allclose([r["loss"] for r in log_of(runs[ranks])], [r["loss"] for r in log_of(runs[0])],
-                                       rtol=1e-4)
+                                       rtol=1e-5)
         self.assertEqual([r["categories"] for r in log_of(runs[0])], [r["categories"] for r in log_of(whole)],
                          "images of the same folder take the draws")
         untouched = next(i for i, count in enumerate(counts) if count)

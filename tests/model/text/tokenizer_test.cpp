@@ -240,7 +240,7 @@ TEST(Tokenizer, RefusesHostileFilesWithOneShortLine) {
   expect("vocab.json", "{\"a\\nb\": 7}", "the id of \"a\\nb\" is 7");
   expect("vocab.json", "{\"a\": 0, \"b\": [[1]]}", "is [[1]]");
   expect("vocab.json", "{\"a\": 99999999999999999999}", "is 1e+20");
-  expect("vocab.json", "{\"\xff\": 0}", "not valid JSON");
+  expect("vocab.json", "{\"\xff\": 0}", "not UTF-8");
   expect("merges.txt", std::string("#version\n\0\x1b a\n", 14), "lacks the piece");
   expect("merges.txt", "#version\n" + std::string(1 << 20, 'q') + " a\n", "lacks the piece");
   expect("merges.txt", std::string(1 << 20, 'q'), "is not two pieces");
