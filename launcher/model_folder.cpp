@@ -67,8 +67,9 @@ fs::path resolve_model_folder(const fs::path& path) {
 fs::path default_tokenizer() {
   constexpr const char* kPlace = "models/clip-tokenizer";
   std::error_code ignored;
-  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);  // build/kessoku
-  for (const fs::path& root : {fs::path(), program.parent_path().parent_path()}) {
+  // build/kessoku, or lib/kessoku/kessoku of an installed tree
+  const fs::path above = fs::read_symlink("/proc/self/exe", ignored).parent_path().parent_path();
+  for (const fs::path& root : {fs::path(), above, above.parent_path() / "share/kessoku"}) {
     if (fs::exists(root / kPlace / "vocab.json")) return root / kPlace;
   }
   return {};

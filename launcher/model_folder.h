@@ -37,8 +37,8 @@ std::filesystem::path find_tokenizer(const ModelOptions& options);
 /// checkpoint. Throws UsageError if it is neither.
 std::filesystem::path resolve_model_folder(const std::filesystem::path& path);
 
-/// CLIP's tokenizer as scripts/setup.sh makes it: models/clip-tokenizer here, or beside the
-/// program's build folder; empty if there is none.
+/// CLIP's tokenizer as scripts/setup.sh makes it: models/clip-tokenizer here, beside the program's
+/// build folder, or in share/kessoku of an installed tree; empty if there is none.
 std::filesystem::path default_tokenizer();
 
 }  // namespace kessoku::launcher

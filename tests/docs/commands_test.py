@@ -40,6 +40,13 @@ NOT_RUN = {
     "scripts/setup.sh": "installs packages and builds",
     "scripts/test.sh": "runs this test",
     "ninja -C build": "builds",
+    "cmake --install build --prefix /tmp/kessoku": "install_test does",
+    "cd build && cpack": "install_test does",
+    "python3 -m venv /opt/torch": "installs packages",
+    "/opt/torch/bin/pip install --no-deps -r /tmp/kessoku/share/kessoku/requirements-libtorch.txt":
+        "installs packages",
+    "ln -s /opt/torch/lib/python3*/site-packages/torch /tmp/kessoku/lib/kessoku/torch":
+        "install_test links it",
     "ctest --test-dir build -R plan_test --output-on-failure": "runs tests",
     ".venv/bin/python tests/distributed/train_test.py build/kessoku /tmp/work": "runs tests",
     "scripts/gpu_selftest.sh": "needs GPUs",
