@@ -131,9 +131,10 @@ json describe_plan(const data::StoreManifest& manifest, const data::Mixture& mix
 
 std::string plan_table(const json& plan) {
   std::string table = fmt::format(
-      "{} steps x {} = {} draws, {:.4g} passes of {} draws; {} of {} examples are drawn\n\n",
-      plan["steps"].get<uint64_t>(), plan["global_batch"].get<uint64_t>(),
-      plan["draws"].get<uint64_t>(), plan["draws"].get<double>() / plan["pass_draws"].get<double>(),
+      "{} draws in {} steps of {}, {:.4g} passes of {} draws; {} of {} examples are drawn\n\n",
+      plan["draws"].get<uint64_t>(), plan["steps"].get<uint64_t>(),
+      plan["global_batch"].get<uint64_t>(),
+      plan["draws"].get<double>() / plan["pass_draws"].get<double>(),
       plan["pass_draws"].get<uint64_t>(), plan["examples_drawn"].get<uint64_t>(),
       plan["examples"].get<uint64_t>());
   table += folder_table(plan["categories"]);

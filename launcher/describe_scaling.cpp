@@ -59,7 +59,8 @@ std::string memory_table(const json& scaling) {
   for (const json& row : rows) {
     if (!row.contains("memory")) continue;
     valid.push_back(&row);
-    table += fmt::format("{:>11}", fmt::format("{} ranks", row["ranks"].get<int>()));
+    table += fmt::format(
+        "{:>11}", fmt::format("{} rank{}", row["ranks"].get<int>(), row["ranks"] == 1 ? "" : "s"));
   }
   if (valid.empty()) return "";
   table += "\n";

@@ -7,8 +7,8 @@ namespace kessoku::launcher {
 
 void add_launch_command(CLI::App& app, ExitCode& result) {
   auto options = std::make_shared<runtime::SupervisorOptions>();
-  CLI::App* command = app.add_subcommand(
-      "launch", "Train over ranks and hosts, and start again what was killed or hangs");
+  CLI::App* command =
+      app.add_subcommand("launch", "Train over ranks and hosts; restart after crashes and hangs");
   add_run_options(*command, *options);
   command->add_option("-n", options->ranks, "ranks; default: all slots of the hosts, else 1")
       ->check(CLI::PositiveNumber);

@@ -279,7 +279,8 @@ void add_prepare_command(CLI::App& app) {
                     "that cannot be used any more");
   command->add_flag("--json", arguments->json, "Print the summary as JSON");
   command->footer(
-      "Under mpirun the work is shared among the ranks. Interrupted work goes on where it was.\n"
+      "Under mpirun the work is shared among the ranks. Interrupted work resumes where it "
+      "stopped.\n"
       "Example: kessoku prepare photos --out store --model models/base --resolution 512\n"
       "         kessoku prepare training --out store --model models/base --dialect "
       "screenshot-pipeline --weights weighting.csv");

@@ -26,7 +26,7 @@ void add_run_options(CLI::App& command, Options& options) {
   command.add_option("--resume", options.resume, "auto | never | a checkpoint's folder")
       ->capture_default_str();
   add_repeated(command, "--allow-change", options.allowed_changes,
-               "a key that may differ from what the run had so far; may be repeated");
+               "allow this key to change on resume; may be repeated");
 }
 
 }  // namespace kessoku::launcher

@@ -116,7 +116,7 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
       ->expected(1)
       ->allow_extra_args(false);
   command.add_flag("--any-model", options.any_model,
-                   "With --from: go on though the model is not the one it was made with");
+                   "With --from: continue even if the model is not the one that made the image");
 
   command.add_option("--out", options.out, "Folder for 00000.png, 00001.png … and grid.png")
       ->capture_default_str();

@@ -76,7 +76,7 @@ say "store in demo/store"
 ranks "$kessoku" prepare demo/data --out demo/store --model demo/base --resolution 64 --keep moments
 once demo/before/measures.json "images before fine-tuning in demo/before" \
   show demo/base demo/before "before fine-tuning"
-say "training in $run (Ctrl-C stops with a checkpoint; the same command goes on)"
+say "training in $run (Ctrl-C stops with a checkpoint; the same command resumes)"
 stoppable mpirun --bind-to none --oversubscribe -n 2 "$kessoku" train configs/demo.toml --out "$run"
 once demo/after/measures.json "images after fine-tuning in demo/after" \
   show "$run" demo/after "after fine-tuning"

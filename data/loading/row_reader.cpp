@@ -22,8 +22,8 @@ bool RowReader::try_read(uint32_t example, int64_t variant,
     return true;
   } catch (const DataError& error) {
     if (!on_bad_row_) {
-      throw DataError(fmt::format("{} (data.on_bad_row = \"skip\" would go on without the image)",
-                                  error.what()));
+      throw DataError(fmt::format(
+          "{} (data.on_bad_row = \"skip\" would continue without the image)", error.what()));
     }
     const std::lock_guard lock(mutex_);
     if (bad_.insert(example).second) on_bad_row_(error.what());

@@ -31,7 +31,7 @@ void check_options(const PrepareOptions& options) {
   if (encoded && !options.encode && !options.captions_only)
     throw std::logic_error("prepare_store: latents and moments need `encode`");
   if (std::set(options.keep.begin(), options.keep.end()).size() != options.keep.size())
-    throw UsageError("the same thing is to be kept twice");
+    throw UsageError("--keep lists a kind twice");
   if (options.fit.variants < 1) throw UsageError("variants: at least 1");
 }
 

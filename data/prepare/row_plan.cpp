@@ -48,8 +48,8 @@ class Planner {
   uint32_t wanted_bucket(const Example& example) const {
     const auto found = std::ranges::find(fit_.table, *example.size);
     if (found == fit_.table.end()) {
-      throw DataError(fmt::format("{}: is to be of {}, which is no bucket", example.source,
-                                  to_string(*example.size)));
+      throw DataError(fmt::format("{}: requests {}, which is not in the bucket table",
+                                  example.source, to_string(*example.size)));
     }
     return static_cast<uint32_t>(found - fit_.table.begin());
   }

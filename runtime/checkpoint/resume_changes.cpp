@@ -138,7 +138,7 @@ void add_store_changes(const fs::path& checkpoint, const nlohmann::json& saved,
       if (!is_allowed("data.store", allowed)) {
         const std::string what = concerned(change);
         throw UsageError(fmt::format(
-            "{}: does not hold the images that {} was trained on{}{}: go on with those, or give "
+            "{}: does not hold the images that {} was trained on{}{}: resume with those, or give "
             "--allow-change data.store",
             config.data.store, checkpoint.string(), what.empty() ? "" : "; ", what));
       }

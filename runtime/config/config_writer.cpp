@@ -39,6 +39,21 @@ std::string value_text(const Field& field) {
   return std::visit([](const auto* value) { return text_of(*value); }, field);
 }
 
+std::string changed_keys(const RunConfig& config) {
+  RunConfig copy = config;
+  std::string text;
+  for (const Key& key : all_keys()) {
+    if (key.is_default(config)) continue;
+    if (key.name.empty()) {
+      for (const auto& [glob, weight] : copy.mixture.rules)
+        text += fmt::format("{}.{} = {}\n", key.section, toml_string(glob), text_of(weight));
+    } else {
+      text += fmt::format("{} = {}\n", key.full_name(), value_text(key.field(copy)));
+    }
+  }
+  return text;
+}
+
 std::string to_toml(const RunConfig& config) {
   RunConfig copy = config;
   std::string text, section;

@@ -35,7 +35,7 @@ void declare_checkpoint(std::vector<Key>& keys) {
       .only_with("checkpoint.keep above 0",
                  [](const RunConfig& config) { return config.checkpoint.keep > 0; });
   key("background", &Checkpoint::background,
-      "write while training goes on, from a copy in memory; where that does not fit, training "
+      "write while training continues, from a copy in memory; where that does not fit, training "
       "waits")
       .on_resume(OnResume::kFree);
   key("weights_dtype", &Checkpoint::weights_dtype,

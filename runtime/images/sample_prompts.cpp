@@ -103,7 +103,7 @@ void try_to_write(const fs::path& folder, const Work& work) {
   try {
     work();
   } catch (const std::exception& error) {
-    fmt::print(stderr, "warning: {}: {}; the training goes on\n", folder.string(), error.what());
+    fmt::print(stderr, "warning: {}: {}; training continues\n", folder.string(), error.what());
   }
 }
 

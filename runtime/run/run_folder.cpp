@@ -36,9 +36,9 @@ std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& 
   if (resume == "auto") return newest_whole_checkpoint(run);
   if (resume == "never") {
     if (!fs::exists(run / "log.jsonl")) return std::nullopt;
-    throw UsageError(fmt::format(
-        "{}: holds a run already: give another --out, or --resume auto to go on with it",
-        run.string()));
+    throw UsageError(
+        fmt::format("{}: holds a run already: give another --out, or --resume auto to resume it",
+                    run.string()));
   }
   std::optional<fs::path> found;
   if (fs::exists(checkpoints_of(resume))) {

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "runtime/config/config_writer.h"
 #include "runtime/run/caption_lengths.h"
 #include "runtime/run/run_warnings.h"
 
@@ -20,7 +21,7 @@ void print_run_summary(const RunConfig& config, const RunFolder& folder, const d
                        const Communicator& communicator) {
   const BatchSplit split =
       split_batch(config.train.global_batch, config.train.micro_batch, communicator.size());
-  std::string text = to_toml(config) + "\n";
+  std::string text = changed_keys(config) + "(all other keys have their defaults)\n\n";
   text += fmt::format("run          {}\n", folder.path.string());
   text += fmt::format("store        {}: {} examples in {} buckets; a pass is {} draws\n",
                       config.data.store, store.size(), store.manifest().buckets.size(),
@@ -32,11 +33,9 @@ void print_run_summary(const RunConfig& config, const RunFolder& folder, const d
                   config.train.global_batch, communicator.size(), split.micro, split.accumulation,
                   config.train.precision, trainer.flat().values().device().str());
   if (folder.resume_from) {
-    text += fmt::format("goes on      at step {} from {}{}\n", trainer.steps_done(),
-                        folder.resume_from->string(),
-                        trainer.steps_done() >= config.train.steps
-                            ? ": that was the last step, nothing is to be done"
-                            : "");
+    text += fmt::format(
+        "resuming     at step {} from {}{}\n", trainer.steps_done(), folder.resume_from->string(),
+        trainer.steps_done() >= config.train.steps ? ": training is already complete" : "");
   }
   for (const std::string& warning : run_warnings(config, store))
     text += "warning: " + warning + "\n";

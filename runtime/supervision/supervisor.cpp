@@ -111,22 +111,20 @@ class Supervisor {
       if (!is_worth_restarting(code)) {
         say(fmt::format("ended with {}: {}", code,
                         code == static_cast<int>(ExitCode::kStopped)
-                            ? "stopped, with a checkpoint; the same command goes on"
-                            : "to start it again would change nothing"));
+                            ? "stopped, with a checkpoint; the same command resumes"
+                            : "not restarting: the error would recur"));
         return code;
       }
       const RunProgress now = progress_of(run_);
       const std::optional<double> wait = policy.after_failure(now);
       if (!wait) {
-        say(
-            fmt::format("ended with {} at step {}, and the last restart has gained nothing: giving "
-                        "up. The newest checkpoint is of step {}",
-                        code, now.step, now.checkpoint));
+        say(fmt::format(
+            "ended with {} at step {}, and the last restart made no progress: giving up. The "
+            "newest checkpoint is of step {}",
+            code, now.step, now.checkpoint));
         return code;
       }
-      say(
-          fmt::format("ended with {} at step {}; starts again from the checkpoint of step {} in {} "
-                      "s",
+      say(fmt::format("ended with {} at step {}; restarting from the checkpoint of step {} in {} s",
                       code, now.step, now.checkpoint, *wait));
       if (requests_.wait(*wait)) return stopped(code);
       first_start_ = false;
@@ -184,7 +182,7 @@ class Supervisor {
     }
     for (const Host& host : hosts_) {
       if (std::ranges::find(present, host) == present.end())
-        say(fmt::format("host {} does not answer: goes on without it", host.name));
+        say(fmt::format("host {} does not answer: continuing without it", host.name));
     }
     return present;
   }
@@ -224,12 +222,12 @@ class Supervisor {
     while (!child.poll()) {
       if (requests_.wait(0.1)) pass_on(child);
       if (options_.heartbeat > 0 && silence.seconds() > options_.heartbeat) {
-        say(fmt::format("no sign of life in {} s: ends it", options_.heartbeat));
+        say(fmt::format("no progress in {} s: terminating", options_.heartbeat));
         hung = true;
       } else if (!reported && fs::exists(watchdog_reports(run_), ignored)) {
         reported = Clock::now();
       } else if (reported && seconds_since(*reported) > kAfterReport) {
-        say("the ranks have given up, and mpirun does not end: ends it");
+        say("the ranks have given up, but mpirun does not end: terminating it");
         hung = true;
       }
       if (hung) end(child);
@@ -244,7 +242,7 @@ class Supervisor {
   /// would kill them after a second. Asked again, this is wanted.
   void pass_on(ChildProcess& child) const {
     if (requests_.count() == 1) {
-      say("asks the ranks to stop with a checkpoint; once more ends them at once");
+      say("asking the ranks to stop with a checkpoint; a second signal ends them at once");
       child.signal(SIGUSR1);
     } else {
       end(child);

@@ -71,7 +71,7 @@ std::string name_those_behind(const std::filesystem::path& folder, int ranks) {
       text += fmt::format(" rank {} on {} is behind: {} exchanges done of {};", rank, hosts[rank],
                           last, furthest);
   }
-  if (text.empty()) text = " all ranks wait: the network, or a bug of ours;";
+  if (text.empty()) text = " all ranks wait: the network, or a bug in Kessoku;";
   return text;
 }
 

@@ -323,7 +323,7 @@ class Train(unittest.TestCase):
         damage("step-00000006")
         done = kessoku("train", self.run_file, "--out", run, "--set", "train.steps=7")
         self.assertRegex(done.stderr, "warning: .*step-00000006/state/shard-00000-of-00001.safetensors")
-        self.assertIn("goes on      at step 3", done.stderr)
+        self.assertIn("resuming     at step 3", done.stderr)
         self.assertEqual([record["step"] for record in log_of(run)], list(range(1, 8)))
         for checkpoint in ("step-00000003", "step-00000006", "step-00000007"):
             damage(checkpoint)

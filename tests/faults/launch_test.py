@@ -148,7 +148,7 @@ class Launch(unittest.TestCase):
             os.kill(rank, signal.SIGSTOP)
         wait_for(lambda: all(map(is_gone, stopped)), "the end of the stopped ranks")
         self.wait_for_step(run, process, last_step(run) + 1)
-        self.assertIn("no sign of life in 15 s", self.said(run))
+        self.assertIn("no progress in 15 s", self.said(run))
         process.send_signal(signal.SIGUSR1)
         self.require_end(run, process, 75)
         self.require_equal(run)

@@ -77,7 +77,7 @@ class Network(unittest.TestCase):
         run, started = self.start("unplugged", host)
         self.wait_for(run, started, lambda: last_step(run) >= step, f"step {step}")
         self.ask(run, started, "cut")
-        gone = f"host {host} does not answer: goes on without it"
+        gone = f"host {host} does not answer: continuing without it"
         self.wait_for(run, started, lambda: gone in self.said(run), "that the host is missed")
         reached = last_step(run)
         self.wait_for(run, started, lambda: last_step(run) > reached, "a step without it")

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "runtime/config/config_writer.h"
 #include "runtime/config/key.h"
 #include "runtime/training/lr_schedule.h"
 #include "runtime/training/update_rule.h"
@@ -104,6 +105,14 @@ TEST_F(RunFile, ReadsBackWhatItWrites) {
   const std::string text = to_toml(config);
   EXPECT_EQ(to_toml(load_config(write(text))), text);
   EXPECT_THAT(text, HasSubstr("lr = 1e-06"));
+}
+
+TEST_F(RunFile, SaysWhichKeysAreNotAtTheirDefaults) {
+  const RunConfig config =
+      load("[mixture]\n\"a/*\" = 0.5\n", {"optimizer.lr=1e-5", "train.threads=0", "name=x"});
+  EXPECT_EQ(changed_keys(config),
+            "name = 'x'\nmodel.path = 'm'\ndata.store = 's'\nmixture.'a/*' = 0.5\n"
+            "optimizer.lr = 1e-05\n");
 }
 
 TEST_F(RunFile, TakesTheOptimizersAndSchedulesThatThereAre) {
