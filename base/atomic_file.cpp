@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/system_error.h"
 
 namespace kessoku {
@@ -19,7 +20,7 @@ const std::filesystem::path& without_remains(const std::filesystem::path& path) 
 }  // namespace
 
 AtomicFile::AtomicFile(const std::filesystem::path& path)
-    : path_(path),
+    : path_(in_a_folder(path)),
       beside_(path.string() + fmt::format(".tmp{}", ::getpid())),
       file_(without_remains(beside_)) {}
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/folder.h"
 #include "base/system_error.h"
 
 namespace kessoku {
@@ -75,7 +76,7 @@ namespace {
 
 /// Writes a temporary file beside `path`, flushed to disk, and returns its name.
 std::filesystem::path write_beside(const std::filesystem::path& path, std::string_view content) {
-  std::filesystem::path beside = path.string() + fmt::format(".tmp{}", ::getpid());
+  std::filesystem::path beside = in_a_folder(path).string() + fmt::format(".tmp{}", ::getpid());
   const Descriptor file(beside, O_WRONLY | O_CREAT | O_TRUNC, 0644);
   if (!file.valid()) throw_system("create", beside);
   size_t done = 0;

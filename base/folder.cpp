@@ -1,5 +1,6 @@
 #include "base/folder.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -32,6 +33,15 @@ bool is_file(const fs::path& path) {
 bool is_folder(const fs::path& path) {
   const std::optional<mode_t> mode = mode_of(path);
   return mode && S_ISDIR(*mode);
+}
+
+const fs::path& in_a_folder(const fs::path& path) {
+  const fs::path folder = path.parent_path();
+  if (!folder.empty() && !is_folder(folder)) {
+    throw SystemError(
+        fmt::format("{}: cannot create: there is no folder {}", path.string(), folder.string()));
+  }
+  return path;
 }
 
 std::vector<fs::directory_entry> list_folder(const fs::path& folder) {
