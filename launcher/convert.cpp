@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "launcher/commands.h"
-#include "launcher/dtype_option.h"
 #include "launcher/model_folder.h"
 #include "metrics/progress.h"
 #include "model/stable_diffusion/model_writer.h"
@@ -15,12 +14,6 @@ namespace kessoku::launcher {
 namespace fs = std::filesystem;
 
 namespace {
-
-struct ConvertOptions {
-  ModelOptions source;
-  std::string destination, dtype, part;
-  bool bin = false, force = false;
-};
 
 std::optional<at::ScalarType> parse_dtype(const std::string& name) {
   if (name.empty()) return std::nullopt;
@@ -124,7 +117,9 @@ void write(const ConvertOptions& options, const model::StoredModel& stored,
   });
 }
 
-void run_convert(const ConvertOptions& options) {
+}  // namespace
+
+void run(const ConvertOptions& options) {
   require_free(options);
   const std::optional<model::WeightFormat> format = file_format(options.destination);
   if (format && options.bin) {
@@ -135,34 +130,6 @@ void run_convert(const ConvertOptions& options) {
   if (!format && !is_one_network(stored)) model::require_whole(stored);
   write(options, stored, format);
   spdlog::info("{}: {} of {}", options.destination, describe(stored), options.source.path);
-}
-
-}  // namespace
-
-void add_convert_command(CLI::App& app) {
-  auto options = std::make_shared<ConvertOptions>();
-  CLI::App* command =
-      app.add_subcommand("convert", "Write a model, or one of its networks, in another layout");
-  command
-      ->add_option("SRC", options->source.path,
-                   "Model folder, lone .safetensors, .ckpt, .pt or .bin file, or run folder")
-      ->required();
-  command
-      ->add_option("DST", options->destination,
-                   "NAME.safetensors or NAME.ckpt: one file as most tools take it; else a folder")
-      ->required();
-  add_dtype_option(*command, options->dtype, {"fp16", "bf16", "fp32"},
-                   "fp16, bf16 or fp32 (default: as stored)");
-  command->add_option("--part", options->part, "Only this network: unet, text_encoder or vae")
-      ->check(CLI::IsMember({"unet", "text_encoder", "vae"}));
-  add_model_options(*command, options->source);
-  command->add_flag("--bin", options->bin,
-                    "Write a folder's weights as PyTorch's .bin, not as .safetensors");
-  command->add_flag("--force", options->force, "Replace DST if it is there");
-  command->footer(
-      "Example: kessoku convert runs/mine mine.safetensors --dtype fp16\n"
-      "         kessoku convert v1-5-pruned.ckpt models/sd15 --vae vae-ft-mse.safetensors");
-  command->callback([options] { run_convert(*options); });
 }
 
 }  // namespace kessoku::launcher

@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 #include "launcher/commands.h"
-#include "launcher/dtype_option.h"
 #include "launcher/model_folder.h"
 #include "model/networks/text_conditioning.h"
 #include "model/stable_diffusion/stable_diffusion.h"
@@ -12,13 +11,6 @@
 namespace kessoku::launcher {
 
 namespace {
-
-struct ForwardOptions {
-  std::string module, input, output;
-  ModelOptions model;
-  std::string dtype = "fp32";
-  int64_t clip_skip = 0;
-};
 
 /// The tensor `name` of the input file; throws DataError unless it has `dims` dimensions.
 at::Tensor input_tensor(const model::SafetensorsFile& file, const std::string& name, int64_t dims,
@@ -110,37 +102,9 @@ model::Parameter run_module(const ForwardOptions& options) {
 
 }  // namespace
 
-void add_forward_command(CLI::App& app) {
-  auto options = std::make_shared<ForwardOptions>();
-  CLI::App* command = app.add_subcommand("forward", "Run one module of a model on given tensors");
-  command->add_option("MODULE", options->module, "unet, text_encoder, vae_encoder or vae_decoder")
-      ->required()
-      ->check(CLI::IsMember({"unet", "text_encoder", "vae_encoder", "vae_decoder"}));
-  command->add_option("MODEL", options->model.path, "Model folder, lone weight file or run folder")
-      ->required();
-  add_model_options(*command, options->model);
-  add_device_option(*command, options->model.device);
-  command->add_option("IN", options->input, "Inputs as .safetensors, named as in diffusers")
-      ->required();
-  command->add_option("OUT", options->output, ".safetensors to write")->required();
-  command
-      ->add_option("--clip-skip", options->clip_skip,
-                   "Last layers of the text encoder to leave out, as in diffusers")
-      ->check(CLI::NonNegativeNumber);
-  add_dtype_option(*command, options->dtype, {"fp32", "bf16"},
-                   "fp32 or bf16: of weights, activations and the output")
-      ->capture_default_str();
-  command->footer(
-      "Inputs and outputs:\n"
-      "  unet          sample, timestep, encoder_hidden_states -> sample\n"
-      "  text_encoder  input_ids (B, 77 n) -> last_hidden_state, of each 77 by themselves\n"
-      "  vae_encoder   sample (-1 to 1) -> moments\n"
-      "  vae_decoder   latent_sample (unscaled) -> sample\n"
-      "Example: kessoku forward unet models/base in.safetensors out.safetensors");
-  command->callback([options] {
-    const c10::NoGradGuard no_grad;
-    model::write_safetensors(options->output, {run_module(*options)});
-  });
+void run(const ForwardOptions& options) {
+  const c10::NoGradGuard no_grad;
+  model::write_safetensors(options.output, {run_module(options)});
 }
 
 }  // namespace kessoku::launcher

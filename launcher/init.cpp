@@ -9,13 +9,6 @@ namespace kessoku::launcher {
 
 namespace {
 
-struct InitOptions {
-  std::string preset;
-  std::string folder;
-  std::string tokenizer;
-  uint64_t seed = 0;
-};
-
 std::string tokenizer_folder(const InitOptions& options) {
   if (!options.tokenizer.empty()) return options.tokenizer;
   const std::filesystem::path found = default_tokenizer();
@@ -25,7 +18,9 @@ std::string tokenizer_folder(const InitOptions& options) {
       "--tokenizer DIR with a vocab.json and merges.txt");
 }
 
-void run_init(const InitOptions& options) {
+}  // namespace
+
+void run(const InitOptions& options) {
   namespace fs = std::filesystem;
   if (fs::exists(options.folder) &&
       !(fs::is_directory(options.folder) && fs::is_empty(options.folder))) {
@@ -43,25 +38,6 @@ void run_init(const InitOptions& options) {
   spdlog::info("{}: UNet {}, text encoder {}, VAE {} parameters, seed {}", options.folder,
                count(made.unet.parameters()), count(made.text_encoder.parameters()),
                count(made.vae.parameters()), options.seed);
-}
-
-}  // namespace
-
-void add_init_command(CLI::App& app) {
-  auto options = std::make_shared<InitOptions>();
-  CLI::App* command =
-      app.add_subcommand("init", "Write a model folder with fresh weights (diffusers layout)");
-  command->add_option("--preset", options->preset, "Shape: tiny (the demo's) or sd15")
-      ->required()
-      ->check(CLI::IsMember({"tiny", "sd15"}));
-  command->add_option("DIR", options->folder, "Folder to write; must not be there yet, or be empty")
-      ->required();
-  command->add_option("--seed", options->seed, "The weights are a function of it")
-      ->capture_default_str();
-  command->add_option("--tokenizer", options->tokenizer,
-                      "Folder with vocab.json and merges.txt (default: models/clip-tokenizer)");
-  command->footer("Example: kessoku init --preset tiny models/fresh");
-  command->callback([options] { run_init(*options); });
 }
 
 }  // namespace kessoku::launcher

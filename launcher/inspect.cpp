@@ -49,12 +49,6 @@ struct Inspection {
   std::function<void(const json&)> print;
 };
 
-struct InspectArguments {
-  std::string path, config;
-  bool json = false, tensors = false, verify = false, captions = false;
-  int threads = 0;
-};
-
 Inspection inspect(const InspectArguments& arguments) {
   const fs::path path = arguments.path;
   if (!fs::exists(path))
@@ -92,44 +86,15 @@ Inspection inspect(const InspectArguments& arguments) {
 
 }  // namespace
 
-void add_inspect_command(CLI::App& app) {
-  auto arguments = std::make_shared<InspectArguments>();
-  CLI::App* command =
-      app.add_subcommand("inspect", "Show what a store, model folder, weight file or run holds");
-  command
-      ->add_option("PATH", arguments->path,
-                   "Store, model folder, checkpoint, run folder or weight file (.safetensors, "
-                   ".ckpt, .pt, .bin)")
-      ->required();
-  command->add_option("--config", arguments->config,
-                      "Model folder whose configs a lone weight file is compared with (default: "
-                      "Stable Diffusion 1.5's)");
-  command->add_flag("--tensors", arguments->tensors, "List all tensors of a weight file");
-  command->add_flag("--verify", arguments->verify,
-                    "Read a whole store, compare every row with its checksum, and name what is "
-                    "damaged");
-  command->add_flag("--captions", arguments->captions,
-                    "List a store's images with the captions that it would train on");
-  command->add_option("--threads", arguments->threads, "Threads of --verify (0: all cores)")
-      ->check(CLI::NonNegativeNumber);
-  command->add_flag("--json", arguments->json, "Print JSON");
-  command->footer("Examples: kessoku inspect store --json, kessoku inspect store --verify");
-  command->callback([arguments] {
-    if (arguments->verify) {
-      verify_store(arguments->path, arguments->threads, arguments->json);
-      return;
-    }
-    if (arguments->captions) {
-      print_captions(arguments->path, arguments->json);
-      return;
-    }
-    const Inspection found = inspect(*arguments);
-    if (arguments->json) {
-      fmt::print("{}\n", dump(found.what));
-    } else {
-      found.print(found.what);
-    }
-  });
+void run(const InspectArguments& arguments) {
+  if (arguments.verify) return verify_store(arguments.path, arguments.threads, arguments.json);
+  if (arguments.captions) return print_captions(arguments.path, arguments.json);
+  const Inspection found = inspect(arguments);
+  if (arguments.json) {
+    fmt::print("{}\n", dump(found.what));
+  } else {
+    found.print(found.what);
+  }
 }
 
 }  // namespace kessoku::launcher

@@ -10,11 +10,6 @@ namespace kessoku::launcher {
 
 namespace {
 
-struct KeysArguments {
-  std::string pattern;
-  bool json = false, markdown = false, schema = false;
-};
-
 /// Those whose names hold the pattern, or match it where it has a *.
 std::vector<runtime::Key> matching_keys(const std::string& pattern) {
   std::vector<runtime::Key> keys;
@@ -37,7 +32,9 @@ void print(const runtime::Key& key) {
              key.allowed(), to_string(key.on_resume));
 }
 
-void run_keys(const KeysArguments& arguments) {
+}  // namespace
+
+void run(const KeysArguments& arguments) {
   if (arguments.markdown) return fmt::print("{}", runtime::markdown_table());
   if (arguments.schema) return fmt::print("{}\n", runtime::json_schema().dump(1));
   nlohmann::json list = nlohmann::json::array();
@@ -49,28 +46,6 @@ void run_keys(const KeysArguments& arguments) {
     }
   }
   if (arguments.json) fmt::print("{}\n", list.dump(1));
-}
-
-}  // namespace
-
-void add_keys_command(CLI::App& app) {
-  auto arguments = std::make_shared<KeysArguments>();
-  CLI::App* command =
-      app.add_subcommand("keys", "List the keys of a run file: default, allowed values, meaning");
-  command->add_option("PATTERN", arguments->pattern,
-                      "Only keys with this in their name; * stands for anything");
-  CLI::Option* json = command->add_flag("--json", arguments->json, "Print JSON");
-  CLI::Option* markdown =
-      command->add_flag("--markdown", arguments->markdown, "Print the table of docs/run-file.md");
-  CLI::Option* schema = command->add_flag("--schema", arguments->schema,
-                                          "Print the JSON Schema (configs/run-file.schema.json)");
-  json->excludes(markdown)->excludes(schema);
-  markdown->excludes(schema);
-  command->footer(
-      "Example: kessoku keys optimizer\n"
-      "On resume: free = may change, recorded = may change and is reported, refused = needs\n"
-      "--allow-change, fixed = needs a new run.");
-  command->callback([arguments] { run_keys(*arguments); });
 }
 
 }  // namespace kessoku::launcher

@@ -1,29 +1,13 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
-
+#include "launcher/options/model_options.h"
 #include "model/stable_diffusion/model_files.h"
 #include "runtime/config/config.h"
 
 namespace kessoku::launcher {
 
-/// How a command line names a model.
-struct ModelOptions {
-  std::string path;  ///< a model folder, a lone weight file, or a run folder
-  std::string config, vae;
-  bool ema = false;
-  std::string front_end;        ///< of the tokenizer; empty: as its folder says
-  std::string device = "auto";  ///< where it computes: auto, cuda or cpu
-};
-
+/// The model of a run file.
 ModelOptions model_options(const runtime::RunConfig& config);
-
-/// Adds --device.
-void add_device_option(CLI::App& command, std::string& device);
-/// Adds --config and --vae.
-void add_vae_options(CLI::App& command, ModelOptions& options);
-/// Adds these and --ema.
-void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// The model that `options` mean; of a run folder its newest checkpoint. Models that bring no
 /// tokenizer get CLIP's, where there is one. Throws UsageError if there is no such model.

@@ -11,7 +11,6 @@
 #include "launcher/describe_store.h"
 #include "launcher/model_folder.h"
 #include "launcher/plan_scaling.h"
-#include "launcher/run_options.h"
 #include "runtime/config/config.h"
 #include "runtime/run/caption_lengths.h"
 #include "runtime/run/compatibility.h"
@@ -24,14 +23,6 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct PlanArguments {
-  std::string run_file, schedule;
-  std::vector<std::string> overrides;
-  uint64_t draws = 0;  ///< 0 = the whole run
-  bool json = false, csv = false;
-  ScalingOptions scaling;
-};
 
 /// Writes every draw, one a line; appears under its name when it is whole.
 class ScheduleFile {
@@ -87,7 +78,9 @@ void warn_of_long_captions(const runtime::RunConfig& config, const data::Store& 
   if (!warning.empty()) warnings.push_back(warning);
 }
 
-void run_plan(const PlanArguments& arguments) {
+}  // namespace
+
+void run(const PlanArguments& arguments) {
   runtime::RunConfig config = runtime::load_config(arguments.run_file, arguments.overrides);
   const data::Store store(config.data.store);
   const data::StoreManifest& manifest = store.manifest();
@@ -129,27 +122,6 @@ void run_plan(const PlanArguments& arguments) {
     fmt::print("{}", plan_table(description));
     if (description.contains("scaling")) fmt::print("{}", scaling_table(description["scaling"]));
   }
-}
-
-}  // namespace
-
-void add_plan_command(CLI::App& app) {
-  auto arguments = std::make_shared<PlanArguments>();
-  CLI::App* command = app.add_subcommand(
-      "plan",
-      "Show what a run file would train on: shares, views, buckets; and how it would scale");
-  add_run_file(*command, *arguments);
-  command->add_option("--draws", arguments->draws, "Plan so many draws instead of the whole run")
-      ->check(CLI::PositiveNumber);
-  CLI::Option* json = command->add_flag("--json", arguments->json, "Print JSON");
-  command->add_flag("--csv", arguments->csv, "Print the folders as CSV")->excludes(json);
-  command->add_option("--schedule", arguments->schedule, "Write every draw as CSV");
-  add_scaling_options(*command, arguments->scaling);
-  command->get_option("--ranks")->excludes(command->get_option("--csv"));
-  command->footer(
-      "Example: kessoku plan configs/demo.toml --schedule schedule.csv\n"
-      "Example: kessoku plan configs/demo.toml --ranks 1,2,4 --link 10Gbit/s --latency 30us");
-  command->callback([arguments] { run_plan(*arguments); });
 }
 
 }  // namespace kessoku::launcher

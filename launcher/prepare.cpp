@@ -24,22 +24,17 @@ namespace {
 
 constexpr size_t kShown = 8;  ///< entries of a list in the summary
 
-struct PrepareArguments {
-  std::string dataset, store, dialect = "everydream2", keep = "moments";
-  std::string weights, buckets = "everydream", background = "white";
-  int64_t resolution = 512, variants = 1;
-  uint64_t most_pixels = data::kMostPixels;
-  int threads = 0;
-  bool strict = false, captions_only = false, replace = false, json = false;
-  ModelOptions model;
-};
-
-std::vector<data::Kind> parse_keep(const std::string& list) {
+std::vector<data::Kind> parse_keep(std::string_view list) {
   std::vector<data::Kind> kinds;
-  for (const std::string& name : CLI::detail::split(list, ',')) {
-    kinds.push_back(data::parse_kind(CLI::detail::trim_copy(name)));
+  while (true) {
+    const size_t comma = std::min(list.find(','), list.size());
+    std::string_view name = list.substr(0, comma);
+    while (name.starts_with(' ')) name.remove_prefix(1);
+    while (name.ends_with(' ')) name.remove_suffix(1);
+    kinds.push_back(data::parse_kind(std::string(name)));
+    if (comma == list.size()) return kinds;
+    list.remove_prefix(comma + 1);
   }
-  return kinds;
 }
 
 bool needs_vae(const std::vector<data::Kind>& keep) {
@@ -184,7 +179,9 @@ data::PrepareSummary prepare_or_list(const data::PrepareOptions& options) {
   }
 }
 
-void run_prepare(const PrepareArguments& arguments) {
+}  // namespace
+
+void run(const PrepareArguments& arguments) {
   const auto began = std::chrono::steady_clock::now();
   const std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
   data::PrepareOptions options = prepare_options(arguments, *communicator);
@@ -211,80 +208,6 @@ void run_prepare(const PrepareArguments& arguments) {
   } else {
     print_summary(arguments, summary, seconds);
   }
-}
-
-}  // namespace
-
-void add_prepare_command(CLI::App& app) {
-  auto arguments = std::make_shared<PrepareArguments>();
-  CLI::App* command =
-      app.add_subcommand("prepare", "Turn a folder of captioned images into a store to train from");
-  command
-      ->add_option("DATASET", arguments->dataset,
-                   "Folder of images and captions, or a list of them: .json (everydream2, kohya), "
-                   ".jsonl (kohya)")
-      ->required();
-  command
-      ->add_option("--out", arguments->store, "Folder of the store; what it has already is reused")
-      ->required();
-  command->add_option("--model", arguments->model.path,
-                      "Model folder, lone weight file or run folder whose VAE encodes; needed "
-                      "unless --keep images");
-  add_vae_options(*command, arguments->model);
-  add_device_option(*command, arguments->model.device);
-  command
-      ->add_option("--resolution", arguments->resolution,
-                   "Side of a square image in pixels; chooses the buckets")
-      ->capture_default_str();
-  command
-      ->add_option("--buckets", arguments->buckets,
-                   "Sizes that images are brought to: everydream, everydream1, kohya, a list such "
-                   "as 512x512,640x384, or a file with one")
-      ->capture_default_str();
-  command
-      ->add_option("--dialect", arguments->dialect,
-                   "Whose rules say what folders and files mean: " + data::describe_dialects())
-      ->capture_default_str();
-  command->add_option("--weights", arguments->weights,
-                      "Weights of folders, a CSV of PATTERN,WEIGHT (screenshot-pipeline)");
-  command
-      ->add_option("--keep", arguments->keep,
-                   "What to keep, comma-separated: images, latents, moments")
-      ->capture_default_str();
-  command
-      ->add_option("--threads", arguments->threads,
-                   "Threads of this process (0: its share of the cores)")
-      ->check(CLI::NonNegativeNumber);
-  command
-      ->add_option("--variants", arguments->variants,
-                   "Crops and mirror images kept of each image: 1 is the center, 2 that and its "
-                   "mirror image, more have other crops, too")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 64));
-  command
-      ->add_option("--background", arguments->background,
-                   "Color behind transparent images: a name, #rrggbb or R,G,B")
-      ->capture_default_str();
-  command
-      ->add_option("--max-pixels", arguments->most_pixels,
-                   "Images that claim more pixels are refused unread")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command->add_flag("--strict", arguments->strict,
-                    "Write nothing, after listing all, when an image is bad");
-  command->add_flag("--captions-only", arguments->captions_only,
-                    "Refresh captions, weights and settings of the store; no image is looked at");
-  command->add_flag("--replace", arguments->replace,
-                    "Let the store lose images: all, if it was made with other settings, and those "
-                    "that cannot be used any more");
-  command->add_flag("--json", arguments->json, "Print the summary as JSON");
-  command->footer(
-      "Under mpirun the work is shared among the ranks. Interrupted work resumes where it "
-      "stopped.\n"
-      "Example: kessoku prepare photos --out store --model models/base --resolution 512\n"
-      "         kessoku prepare training --out store --model models/base --dialect "
-      "screenshot-pipeline --weights weighting.csv");
-  command->callback([arguments] { run_prepare(*arguments); });
 }
 
 }  // namespace kessoku::launcher

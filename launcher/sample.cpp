@@ -9,9 +9,9 @@
 #include "base/version.h"
 #include "data/images/grid.h"
 #include "launcher/commands.h"
+#include "launcher/list_images.h"
 #include "launcher/model_folder.h"
 #include "launcher/sample_drawing.h"
-#include "launcher/sample_options.h"
 #include "model/stable_diffusion/model_digest.h"
 #include "model/weights/safetensors.h"
 #include "runtime/host/device.h"
@@ -142,7 +142,9 @@ std::string lasting_path(const fs::path& model) {
              : model.string();
 }
 
-ExitCode run_sample(const SampleOptions& options) {
+}  // namespace
+
+ExitCode run(const SampleOptions& options) {
   const runtime::StopSignal stop;
   std::vector<std::string> notes;
   std::vector<GenerationSettings> images = list_images(options, notes);
@@ -173,22 +175,6 @@ ExitCode run_sample(const SampleOptions& options) {
   if (made.size() == images.size()) return ExitCode::kDone;
   spdlog::warn("stopped: {} of {} images are there", made.size(), images.size());
   return ExitCode::kStopped;
-}
-
-}  // namespace
-
-void add_sample_command(CLI::App& app, ExitCode& result) {
-  auto options = std::make_shared<SampleOptions>();
-  CLI::App* command =
-      app.add_subcommand("sample", "Make images from prompts, of images, or repaint parts of them");
-  add_sample_options(*command, *options);
-  command->footer(
-      "Examples: kessoku sample runs/demo --prompt \"a cat and a dog\" --steps 20 --cfg 4 --seed 7 "
-      "--out images\n"
-      "          kessoku sample runs/demo --prompt \"a (red:1.3) hat\" --init a.png --mask m.png\n"
-      "          kessoku sample --from images/00000.png\n"
-      "Each PNG carries its prompt and settings. Ctrl-C keeps what is finished (exit code 75).");
-  command->callback([options, &result] { result = run_sample(*options); });
 }
 
 }  // namespace kessoku::launcher

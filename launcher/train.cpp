@@ -7,7 +7,6 @@
 #include "data/sampling/validation_split.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
-#include "launcher/run_options.h"
 #include "launcher/training_setup.h"
 #include "model/pipeline/inpainting.h"
 #include "runtime/checkpoint/checkpoint.h"
@@ -35,14 +34,6 @@ namespace {
 using metrics::Phase;
 using runtime::RunConfig;
 
-struct TrainOptions {
-  std::string run_file;
-  std::string out;
-  std::string resume = "auto";
-  std::vector<std::string> allowed_changes;
-  std::vector<std::string> overrides;
-};
-
 /// Seconds since it was made.
 class Stopwatch {
  public:
@@ -61,8 +52,10 @@ void use_threads(const RunConfig& config, const runtime::Communicator& communica
       true);  // moments of words that no caption holds decay into denormals
 }
 
+}  // namespace
+
 /// The data's way through the house: store → sampler → loader → step → log, samples, checkpoints.
-ExitCode train(const TrainOptions& options) {
+ExitCode run(const TrainOptions& options) {
   const runtime::StopSignal stop;
   const Stopwatch since_start;
   RunConfig config = runtime::load_config(options.run_file, options.overrides);
@@ -188,21 +181,6 @@ ExitCode train(const TrainOptions& options) {
                trainer.steps_done(), config.train.steps);
   }
   return ExitCode::kStopped;
-}
-
-}  // namespace
-
-void add_train_command(CLI::App& app, ExitCode& result) {
-  auto options = std::make_shared<TrainOptions>();
-  CLI::App* command =
-      app.add_subcommand("train", "Train UNet and text encoder, or the VAE, as a run file says");
-  add_run_options(*command, *options);
-  command->footer(
-      "Example: mpirun -n 2 kessoku train configs/demo.toml --set train.steps=500\n"
-      "Without mpirun there is one rank. Ctrl-C, SIGTERM and SIGUSR1 stop it with a checkpoint "
-      "(exit code 75); mpirun\n"
-      "wants SIGUSR1, as on Ctrl-C it kills its ranks after one second.");
-  command->callback([options, &result] { result = train(*options); });
 }
 
 }  // namespace kessoku::launcher

@@ -10,11 +10,9 @@
 #include "data/images/crop.h"
 #include "data/images/image.h"
 #include "data/images/image_file.h"
+#include "data/images/image_limits.h"
 
 namespace kessoku::data {
-
-/// Beyond it an image is taken for a decompression bomb. The largest cameras have 200 million.
-constexpr uint64_t kMostPixels = 200'000'000;
 
 struct FitOptions {
   std::vector<Bucket> table;

@@ -28,11 +28,7 @@ std::unique_ptr<Solver> make_solver(const std::string& name, const NoiseSchedule
                                    : fmt::format("did you mean \"{}\"?", near)));
 }
 
-std::vector<std::string> solver_names() {
-  std::vector<std::string> names;
-  for (const SolverEntry& entry : kSolvers) names.emplace_back(entry.name);
-  return names;
-}
+std::vector<std::string> solver_names() { return {kSolverNames.begin(), kSolverNames.end()}; }
 
 std::string web_ui_solver_name(const std::string& name) {
   for (const SolverEntry& entry : kSolvers) {

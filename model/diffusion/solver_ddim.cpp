@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "model/diffusion/solver.h"
 #include "model/diffusion/solver_families.h"
 #include "model/diffusion/timestep_grid.h"
 

@@ -1,8 +1,17 @@
 #pragma once
 
-#include "model/diffusion/solver.h"
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <memory>
 
+// Without LibTorch: the command line's help lists the solvers.
 namespace kessoku::model {
+
+class NoiseSchedule;
+class Solver;
+struct SolverOptions;
 
 /// Throws UsageError if the schedule does not suit the solver.
 using SolverMaker = std::unique_ptr<Solver>(const NoiseSchedule& schedule, int64_t steps,
@@ -39,5 +48,12 @@ inline constexpr SolverEntry kSolvers[] = {
     {"dpmpp_2m_sde_karras", "DPM++ 2M SDE Karras", make_dpmpp_2m_sde_karras},
     {"unipc", "UniPC", make_unipc},
 };
+
+/// Their names; a program that uses no more than these need not link the solvers.
+inline constexpr auto kSolverNames = [] {
+  std::array<const char*, std::size(kSolvers)> names{};
+  for (size_t i = 0; i < names.size(); ++i) names[i] = kSolvers[i].name;
+  return names;
+}();
 
 }  // namespace kessoku::model

@@ -1,6 +1,7 @@
 #include <ATen/TensorOperators.h>
 
 #include "base/error.h"
+#include "model/diffusion/solver.h"
 #include "model/diffusion/solver_families.h"
 #include "model/diffusion/timestep_grid.h"
 

@@ -16,11 +16,11 @@ struct GenerationSettings {
   std::string init_digest;  ///< of that file; empty = not known
   std::string mask;         ///< white = repaint
   std::string mask_digest;
-  std::optional<double> strength;  ///< without: 1 with a mask, else 0.8
-  bool keep_original = false;      ///< put the unmasked pixels back
-  int64_t feather = 8;             ///< pixels over which they fade
-  std::optional<int64_t> tile;     ///< of the VAE; without: by size
-  std::string latents;             ///< .safetensors file of initial noise
+  std::optional<double> strength;                         ///< without: 1 with a mask, else 0.8
+  bool keep_original = false;                             ///< put the unmasked pixels back
+  int64_t feather = model::GenerationDefaults().feather;  ///< pixels over which they fade
+  std::optional<int64_t> tile;                            ///< of the VAE; without: by size
+  std::string latents;                                    ///< .safetensors file of initial noise
   int64_t latents_row = 0;
   std::string latents_digest;  ///< of that row
   int64_t batch = 0;           ///< images that go through the UNet at once; 0 = by size

@@ -167,8 +167,8 @@ class Supervisor {
       add({"--bind-to", "none", "--oversubscribe"});
     }
     command.insert(command.end(), options_.mpi_options.begin(), options_.mpi_options.end());
-    add({fs::read_symlink("/proc/self/exe").string(), "train", options_.run_file, "--out",
-         run_.string(), "--resume", first_start_ ? options_.resume : "auto"});
+    add({options_.program, "train", options_.run_file, "--out", run_.string(), "--resume",
+         first_start_ ? options_.resume : "auto"});
     for (const std::string& setting : options_.overrides) add({"--set", setting});
     for (const std::string& key : options_.allowed_changes) add({"--allow-change", key});
     return command;

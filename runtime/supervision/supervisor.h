@@ -7,6 +7,7 @@ namespace kessoku::runtime {
 
 /// What `kessoku launch` is asked for.
 struct SupervisorOptions {
+  std::string program;  ///< kessoku, at the same path on all hosts
   std::string run_file;
   std::string out;              ///< run folder; empty: runs/<name>
   std::string resume = "auto";  ///< of the first start; later ones go on

@@ -86,11 +86,12 @@ class Cluster(unittest.TestCase):
         kessoku("init", "--preset", "tiny", "--seed", 9, other / "model", "--tokenizer", self.model / "tokenizer")
         make_dataset(other / "data", seed=1)
         kessoku("prepare", other / "data", "--out", other / "store", "--model", self.model, "--resolution", 64, "--keep", "moments,images")
-        shutil.copy(PROGRAM, other / "kessoku")
-        with open(other / "kessoku", "ab") as program:
+        core = Path(PROGRAM).resolve().parent / "kessoku-core"
+        shutil.copy(core, other / core.name)
+        with open(other / core.name, "ab") as program:
             program.write(b"another build")
         unet = "unet/diffusion_pytorch_model.safetensors"
-        for ours, theirs, named in ((PROGRAM, other / "kessoku", "the program"), (self.store, other / "store", "the store"),
+        for ours, theirs, named in ((core, other / core.name, "the program"), (self.store, other / "store", "the store"),
                                     (self.model / unet, other / "model" / unet, "the model's weights")):
             with self.subTest(named):
                 train = f"{PROGRAM} train {self.run_file} --out {WORK / 'named'} {' '.join(self.settings())}"
