@@ -137,15 +137,19 @@ void measure(const RunConfig& config, const fs::path& run, int rounds) {
     return seconds;
   };
   uint64_t bytes = 0;
+  using Due = CheckpointWriter::Due;
+  WriterState state;
   for (int round = 0; round < rounds; ++round) {
-    writer.reserve(trainer);
+    writer.after_step(trainer, state, Due::kNo);
     // A run makes steps before its first checkpoint.
     if (round == 0) std::this_thread::sleep_for(std::chrono::seconds(6));
     double raw = round % 2 == 1 ? raw_write(bytes) : 0;
     const double before = copy();
-    const double stall = seconds_of(*communicator, [&] { writer.begin(trainer); });
+    const double stall =
+        seconds_of(*communicator, [&] { writer.after_step(trainer, state, Due::kNow); });
     bool complete = false;
     const double write = seconds_of(*communicator, [&] { complete = writer.finish(); });
+    state = {};
     if (!complete) throw std::runtime_error("the checkpoint was not written");
     bytes = checkpoint_bytes(checkpoint);
     communicator->barrier();

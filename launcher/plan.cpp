@@ -3,8 +3,6 @@
 #include <fstream>
 
 #include "base/error.h"
-#include "data/sampling/validation_split.h"
-#include "launcher/check_run.h"
 #include "launcher/commands.h"
 #include "launcher/describe_plan.h"
 #include "launcher/describe_scaling.h"
@@ -15,7 +13,8 @@
 #include "runtime/run/caption_lengths.h"
 #include "runtime/run/compatibility.h"
 #include "runtime/run/run_warnings.h"
-#include "runtime/training/training_schedule.h"
+#include "runtime/run/training_data.h"
+#include "runtime/run/training_model.h"
 
 namespace kessoku::launcher {
 
@@ -82,36 +81,32 @@ void warn_of_long_captions(const runtime::RunConfig& config, const data::Store& 
 
 void run(const PlanArguments& arguments) {
   runtime::RunConfig config = runtime::load_config(arguments.run_file, arguments.overrides);
-  const data::Store store(config.data.store);
-  const data::StoreManifest& manifest = store.manifest();
-  const data::Examples examples =
-      data::examples_of(manifest, store.rows(), data::hold_out(store, config.validation.fraction));
-  const data::Mixture mixture =
-      data::resolve_mixture(manifest.categories, examples, config.mixture.rules);
-  const uint64_t global_batch = config.train.global_batch;
-  data::Sampler sampler(examples, mixture, {config.seed, global_batch, config.mixture.pass_draws});
-  runtime::resolve_steps(config, sampler.pass_draws());
-  runtime::require_store(config, store);
+  runtime::TrainingData data(config);
+  runtime::require_store(config, data.store);
   const bool model_is_there = fs::exists(config.model.path);
-  if (model_is_there) check_model(config, store);
+  if (model_is_there)
+    runtime::TrainingModel(config, data.store, resolve_model(model_options(config)));
   std::optional<ScheduleFile> schedule;
-  if (!arguments.schedule.empty()) schedule.emplace(arguments.schedule, store);
+  if (!arguments.schedule.empty()) schedule.emplace(arguments.schedule, data.store);
+  const data::StoreManifest& manifest = data.store.manifest();
+  const uint64_t global_batch = config.train.global_batch;
   const uint64_t draws = arguments.draws > 0 ? arguments.draws : config.train.steps * global_batch;
-  const data::DrawCounts plan = data::count_draws(manifest, store.rows(), examples, mixture,
-                                                  sampler, draws, [&](const data::Draw& draw) {
-                                                    if (schedule) schedule->add(draw, global_batch);
-                                                  });
+  const data::DrawCounts plan =
+      data::count_draws(manifest, data.store.rows(), data.examples, data.mixture, data.sampler,
+                        draws, [&](const data::Draw& draw) {
+                          if (schedule) schedule->add(draw, global_batch);
+                        });
   if (schedule) schedule->finish();
-  json description = describe_plan(manifest, mixture, sampler, plan);
-  for (const std::string& warning : runtime::run_warnings(config, store))
+  json description = describe_plan(manifest, data.mixture, data.sampler, plan);
+  for (const std::string& warning : runtime::run_warnings(config, data.store))
     description["warnings"].push_back(warning);
-  warn_of_long_captions(config, store, description["warnings"]);
+  warn_of_long_captions(config, data.store, description["warnings"]);
   if (!model_is_there) {
     description["warnings"].push_back(fmt::format(
         "model.path = {}: is not there; whether it fits has not been checked", config.model.path));
   }
   if (!arguments.scaling.ranks.empty())
-    description["scaling"] = plan_scaling(config, store, arguments.scaling);
+    description["scaling"] = plan_scaling(config, data, arguments.scaling);
   if (arguments.json) {
     fmt::print("{}\n", dump(description));
   } else if (arguments.csv) {

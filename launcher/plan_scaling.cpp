@@ -1,23 +1,17 @@
 #include "launcher/plan_scaling.h"
 
-#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include "base/error.h"
-#include "data/sampling/validation_split.h"
 #include "launcher/model_folder.h"
 #include "launcher/quantity.h"
-#include "launcher/training_setup.h"
-#include "model/pipeline/inpainting.h"
 #include "runtime/host/device.h"
 #include "runtime/host/process_resources.h"
 #include "runtime/planning/measured_costs.h"
 #include "runtime/planning/memory_plan.h"
 #include "runtime/planning/step_profiler.h"
-#include "runtime/run/compatibility.h"
-#include "runtime/run/run_summary.h"
-#include "runtime/training/parameter_settings.h"
-#include "runtime/training/training_schedule.h"
+#include "runtime/run/loader_options.h"
+#include "runtime/run/training_model.h"
 
 namespace kessoku::launcher {
 
@@ -61,49 +55,36 @@ std::optional<runtime::MeasuredCosts> told_costs(const ScalingOptions& options,
   return told;
 }
 
-/// A run's model and store, of which steps are taken as one rank of many.
+/// A run's model and data, of which steps are taken as one rank of many.
 class Stage {
  public:
-  Stage(const RunConfig& config, const data::Store& store, int ranks_per_host)
-      : config_(config),
-        store_(store),
-        held_out_(data::hold_out(store, config.validation.fraction)),
-        examples_(data::examples_of(store.manifest(), store.rows(), held_out_)),
-        mixture_(
-            data::resolve_mixture(store.manifest().categories, examples_, config.mixture.rules)),
-        model_(model::load_model(resolve_model(model_options(config)))) {
-    at::set_num_threads(runtime::use_cores(static_cast<int>(config.train.threads), ranks_per_host));
-    at::globalContext().setFlushDenormal(true);
-    if (config.train.inpainting) model::widen_for_inpainting(model_);
-    runtime::set_training_schedule(config, model_.schedule);
-    runtime::require_fit(config, store, model_);
-    use_gradient_checkpointing(config.train.gradient_checkpointing, model_);
-    trained_ = runtime::trained_parameters(config, model_);
-    round_untrained(config, trained_, model_);
+  Stage(const RunConfig& config, const runtime::TrainingData& data, int ranks_per_host)
+      : data_(data), model_(config, data.store, resolve_model(model_options(config))) {
+    runtime::compute_with(
+        runtime::use_cores(static_cast<int>(config.train.threads), ranks_per_host));
     const at::Device device = runtime::choose_device(config.train.device);
-    runtime::move_model(model_, device);
+    model_.prepare(device);
     inputs_.gpu = device.is_cuda();
-    objective_ = config.trains("vae") ? runtime::make_autoencoder_objective(model_.vae, config)
-                                      : runtime::make_denoising_objective(model_, config);
     inputs_.program = inputs_.gpu ? 0 : program_;
-    inputs_.trained = runtime::flat_numel(runtime::flat_layout(trained_));
+    inputs_.trained = runtime::flat_numel(runtime::flat_layout(model_.trained()));
+    const model::StableDiffusion& model = model_.model();
     for (const model::Parameters& part :
-         {model_.unet.parameters(), model_.text_encoder.parameters(), model_.vae.parameters()}) {
+         {model.unet.parameters(), model.text_encoder.parameters(), model.vae.parameters()}) {
       for (const model::Parameter& parameter : part) inputs_.frozen += parameter.tensor.nbytes();
     }
-    for (const model::Parameter& parameter : trained_) inputs_.frozen -= parameter.tensor.nbytes();
+    for (const model::Parameter& parameter : model_.trained())
+      inputs_.frozen -= parameter.tensor.nbytes();
   }
 
   /// `config` may have another global batch. Knows then what a step holds, too.
   runtime::StepCosts rehearse(const RunConfig& config, int ranks) {
     const auto make_loader = [&](const RunConfig& own, const runtime::Communicator& communicator) {
-      data::Sampler sampler(examples_, mixture_,
-                            {own.seed, own.train.global_batch, own.mixture.pass_draws});
-      return std::make_unique<data::Loader>(store_, std::move(sampler),
-                                            loader_options(own, model_, 0, communicator));
+      return std::make_unique<data::Loader>(
+          data_.store, data_.sampler_of(own),
+          runtime::loader_options(own, model_.model(), 0, communicator));
     };
-    const runtime::Rehearsal rehearsal =
-        runtime::rehearse(config, ranks, trained_, *objective_, store_, make_loader, memory_);
+    const runtime::Rehearsal rehearsal = runtime::rehearse(
+        config, ranks, model_.trained(), model_.objective(), data_.store, make_loader, memory_);
     inputs_.activations = static_cast<uint64_t>(rehearsal.activation_bytes);
     inputs_.batch = static_cast<uint64_t>(rehearsal.batch_bytes);
     if (!inputs_.gpu) inputs_.program = static_cast<uint64_t>(rehearsal.program_bytes);
@@ -115,14 +96,8 @@ class Stage {
  private:
   runtime::TensorMemory memory_;  ///< first, to know of all tensors
   uint64_t program_ = runtime::peak_memory();
-  RunConfig config_;
-  const data::Store& store_;
-  std::vector<bool> held_out_;
-  data::Examples examples_;
-  data::Mixture mixture_;
-  model::StableDiffusion model_;
-  model::Parameters trained_;
-  std::unique_ptr<runtime::Objective> objective_;
+  const runtime::TrainingData& data_;
+  runtime::TrainingModel model_;
   runtime::MemoryInputs inputs_;
 };
 
@@ -140,11 +115,11 @@ std::string compute_source(const ScalingOptions& options) {
 
 }  // namespace
 
-json plan_scaling(const RunConfig& config, const data::Store& store,
+json plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
                   const ScalingOptions& options) {
   const runtime::NetworkModel network = network_of(options, config);
   const std::optional<runtime::MeasuredCosts> told = told_costs(options, config);
-  Stage stage(config, store, options.ranks_per_host);
+  Stage stage(config, data, options.ranks_per_host);
   json rows = json::array();
   double first_rate = 0;  // draws a second and rank, of the first row
   for (const int ranks : options.ranks) {

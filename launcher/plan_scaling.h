@@ -2,9 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/store/store.h"
 #include "launcher/options/scaling_options.h"
-#include "runtime/config/config.h"
+#include "runtime/run/training_data.h"
 
 namespace kessoku::launcher {
 
@@ -12,7 +11,7 @@ namespace kessoku::launcher {
 /// "seconds", "compute_seconds", "communication_seconds", "exposed_seconds", "samples_per_second",
 /// "speed_up", "efficiency", "memory": {…}} or {"ranks", "problem"}]}. Loads the model, and trains
 /// some steps of it for each number of ranks unless it is told what they take.
-nlohmann::json plan_scaling(const runtime::RunConfig& config, const data::Store& store,
+nlohmann::json plan_scaling(const runtime::RunConfig& config, const runtime::TrainingData& data,
                             const ScalingOptions& options);
 
 }  // namespace kessoku::launcher

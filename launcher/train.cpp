@@ -1,30 +1,24 @@
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
-
 #include <chrono>
 
 #include "base/error.h"
-#include "data/sampling/validation_split.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
-#include "launcher/training_setup.h"
-#include "model/pipeline/inpainting.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/checkpoint/resume_changes.h"
 #include "runtime/host/device.h"
 #include "runtime/host/process_resources.h"
 #include "runtime/images/sample_prompts.h"
-#include "runtime/run/compatibility.h"
+#include "runtime/run/loader_options.h"
 #include "runtime/run/rank_agreement.h"
 #include "runtime/run/run_folder.h"
 #include "runtime/run/run_monitor.h"
 #include "runtime/run/run_summary.h"
+#include "runtime/run/training_data.h"
+#include "runtime/run/training_model.h"
 #include "runtime/supervision/stop_signal.h"
 #include "runtime/supervision/watchdog.h"
-#include "runtime/training/parameter_settings.h"
 #include "runtime/training/scaling_factor.h"
-#include "runtime/training/training_schedule.h"
 #include "runtime/training/validation.h"
 
 namespace kessoku::launcher {
@@ -32,6 +26,7 @@ namespace kessoku::launcher {
 namespace {
 
 using metrics::Phase;
+using runtime::CheckpointWriter;
 using runtime::RunConfig;
 
 /// Seconds since it was made.
@@ -45,142 +40,181 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-void use_threads(const RunConfig& config, const runtime::Communicator& communicator) {
-  at::set_num_threads(
-      runtime::use_cores(static_cast<int>(config.train.threads), communicator.local_size()));
-  at::globalContext().setFlushDenormal(
-      true);  // moments of words that no caption holds decay into denormals
+/// This process as one of the ranks.
+struct Rank {
+  std::unique_ptr<runtime::Communicator> communicator;
+  at::Device device;
+};
+
+/// Takes this rank's share of the host's cores and its device, and connects it to the others.
+Rank join_ranks(const RunConfig& config) {
+  std::unique_ptr<runtime::Communicator> alone = runtime::make_communicator();
+  runtime::compute_with(
+      runtime::use_cores(static_cast<int>(config.train.threads), alone->local_size()));
+  const at::Device device =
+      runtime::choose_device(config.train.device, alone->local_rank(), alone->local_size());
+  return {runtime::connect(std::move(alone), device, config.communication.timeout_seconds), device};
+}
+
+/// What is settled before the first step: the folder, the data and the model.
+struct Run {
+  const RunConfig& config;
+  const runtime::RunFolder& folder;
+  runtime::TrainingData& data;
+  runtime::TrainingModel& model;
+  runtime::Communicator& communicator;
+
+  bool first() const { return communicator.rank() == 0; }
+  runtime::RunIdentity identity() const { return {config.seed, config.train.global_batch}; }
+};
+
+runtime::Trainer make_trainer(Run& run) {
+  const data::Store& store = run.data.store;
+  return {run.config,
+          run.model.trained(),
+          run.model.objective(),
+          runtime::DrawCounter(store.manifest().categories, store.rows()),
+          runtime::Audit(run.folder.path, run.config.audit.batches, run.communicator),
+          run.communicator};
+}
+
+/// Goes on from the checkpoint of the run folder, if it has one. Returns what was changed since.
+std::vector<metrics::RunChange> resume(const Run& run,
+                                       const std::vector<std::string>& allowed_changes,
+                                       runtime::Trainer& trainer) {
+  if (!run.folder.resume_from) return {};
+  const std::filesystem::path& checkpoint = *run.folder.resume_from;
+  std::vector<metrics::RunChange> changes =
+      runtime::changes_since(checkpoint, run.config, allowed_changes, run.data.store);
+  runtime::load_checkpoint(checkpoint, run.identity(), trainer);
+  return changes;
+}
+
+/// Says on stderr and in the run folder what will be trained. Rank 0 alone does.
+void announce(const Run& run, runtime::Trainer& trainer) {
+  if (!run.first()) return;
+  runtime::write_run_description(run.folder.path, run.config, run.data.store.manifest().categories,
+                                 run.data.mixture, run.data.sampler.pass_draws());
+  runtime::print_run_summary(run.config, run.folder, run.data, run.model.model().tokenizer, trainer,
+                             run.communicator);
+}
+
+/// A trained VAE brings a scaling factor that fits its latents.
+void fit_scaling_factor(Run& run, runtime::Trainer& trainer) {
+  if (!run.config.vae.fit_scaling_factor || !run.config.trains("vae")) return;
+  const runtime::BorrowedWeights borrowed(trainer.flat(), trainer.published_values());
+  model::Vae& vae = run.model.model().vae;
+  vae.config().scaling_factor = runtime::fit_scaling_factor(vae, run.data.store);
+}
+
+void make_preview(Run& run, runtime::Trainer& trainer) {
+  const runtime::BorrowedWeights borrowed(trainer.flat(), trainer.published_values());
+  runtime::write_preview(run.folder.path, trainer.steps_done(), run.config, run.model.model(),
+                         run.communicator);
+}
+
+bool is_due(uint64_t every_steps, uint64_t step) {
+  return every_steps > 0 && step % every_steps == 0;
+}
+
+/// Runs `work`, whose seconds count as `phase` in the next record.
+void timed(runtime::RunMonitor& monitor, Phase phase, const std::function<void()>& work) {
+  const Stopwatch watch;
+  work();
+  monitor.add_seconds(phase, watch.seconds());
+}
+
+/// Step after step, until the last one or until a rank is asked to stop: store → sampler → loader →
+/// step → validation, log, checkpoints, previews. True if the last checkpoint was written.
+bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monitor,
+                const runtime::StopSignal& stop, const Stopwatch& since_start) {
+  const RunConfig& config = run.config;
+  CheckpointWriter writer(run.folder.path, config, run.identity(), run.data.store,
+                          run.model.model(), run.communicator,
+                          [&] { fit_scaling_factor(run, trainer); });
+  const data::LoaderOptions reading =
+      runtime::loader_options(config, run.model.model(), trainer.steps_done(), run.communicator);
+  data::Loader loader(run.data.store, std::move(run.data.sampler), reading);
+  const data::ValidationSet validation(run.data.store, run.data.held_out, reading);
+  const bool previews =
+      !config.sample.prompts.empty() && config.sample.every_steps > 0 && !config.trains("vae");
+  const auto preview = [&] { timed(monitor, Phase::kSample, [&] { make_preview(run, trainer); }); };
+  if (previews && trainer.steps_done() == 0) preview();
+  const auto longer_than = [](const Stopwatch& watch, double seconds) {
+    return seconds > 0 && watch.seconds() > seconds;
+  };
+  Stopwatch since_checkpoint;
+  runtime::Wishes wishes;
+  while (trainer.steps_done() < config.train.steps && !wishes.stop) {
+    wishes.stop =
+        stop.requested() || longer_than(since_start, 3600 * config.train.stop_after_hours);
+    wishes.checkpoint =
+        run.first() && longer_than(since_checkpoint, 60 * config.checkpoint.every_minutes);
+    metrics::StepRecord record = trainer.step(loader, wishes);
+    const uint64_t step = trainer.steps_done();
+    const bool last = step == config.train.steps;
+    if (validation.draws() > 0 && !wishes.stop &&
+        (last || is_due(config.validation.every_steps, step))) {
+      timed(monitor, Phase::kValidation, [&] {
+        record.validation_loss =
+            runtime::validation_loss(validation, run.model.objective(), trainer, run.communicator);
+      });
+    }
+    monitor.record(std::move(record));
+    const bool due = wishes.checkpoint || is_due(config.checkpoint.every_steps, step);
+    const Stopwatch watch;
+    if (writer.after_step(trainer, wishes.writer,
+                          wishes.stop || last ? CheckpointWriter::Due::kNow
+                          : due               ? CheckpointWriter::Due::kSoon
+                                              : CheckpointWriter::Due::kNo)) {
+      monitor.add_seconds(Phase::kCheckpoint, watch.seconds());
+      since_checkpoint = {};
+    }
+    if (previews && !wishes.stop && (last || is_due(config.sample.every_steps, step))) preview();
+  }
+  return writer.finish();
+}
+
+ExitCode conclude(const Run& run, uint64_t step, bool written) {
+  if (!written) {
+    throw Error(ExitCode::kCannotWrite,
+                fmt::format("{}: the checkpoint of step {} could not be written; the same command "
+                            "goes on from the one before",
+                            run.folder.path.string(), step));
+  }
+  if (step >= run.config.train.steps) return ExitCode::kDone;
+  if (run.first()) {
+    fmt::print(stderr, "stopped at step {} of {}, with a checkpoint; the same command goes on\n",
+               step, run.config.train.steps);
+  }
+  return ExitCode::kStopped;
 }
 
 }  // namespace
 
-/// The data's way through the house: store → sampler → loader → step → log, samples, checkpoints.
 ExitCode run(const TrainOptions& options) {
   const runtime::StopSignal stop;
   const Stopwatch since_start;
   RunConfig config = runtime::load_config(options.run_file, options.overrides);
   runtime::check_allowed_changes(options.allowed_changes);
-  std::unique_ptr<runtime::Communicator> communicator = runtime::make_communicator();
-  const bool first = communicator->rank() == 0;
-  use_threads(config, *communicator);
-  const at::Device device = runtime::choose_device(config.train.device, communicator->local_rank(),
-                                                   communicator->local_size());
-  communicator =
-      runtime::connect(std::move(communicator), device, config.communication.timeout_seconds);
-
+  const auto [communicator, device] = join_ranks(config);
   const runtime::RunFolder folder =
       runtime::open_run_folder(config, options.out, options.resume, *communicator);
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);
-  const data::Store store(config.data.store);
-  const std::vector<bool> held_out = data::hold_out(store, config.validation.fraction);
-  const data::Examples examples = data::examples_of(store.manifest(), store.rows(), held_out);
-  const data::Mixture mixture =
-      data::resolve_mixture(store.manifest().categories, examples, config.mixture.rules);
-  data::Sampler sampler(examples, mixture,
-                        {config.seed, config.train.global_batch, config.mixture.pass_draws});
-  runtime::resolve_steps(config, sampler.pass_draws());
-  model::StableDiffusion model = model::load_model(resolve_model(model_options(config)));
-  if (config.train.inpainting) model::widen_for_inpainting(model);
-  runtime::move_model(model, device);
-  runtime::set_training_schedule(config, model.schedule);
-  runtime::require_fit(config, store, model);
-  runtime::check_sample_prompts(config, model);
-  use_gradient_checkpointing(config.train.gradient_checkpointing, model);
-  const model::Parameters trained = runtime::trained_parameters(config, model);
-  round_untrained(config, trained, model);
+  runtime::TrainingData data(config);
+  runtime::TrainingModel model(config, data.store, resolve_model(model_options(config)));
+  model.prepare(device);
+  Run run{config, folder, data, model, *communicator};
 
-  const auto objective = config.trains("vae")
-                             ? runtime::make_autoencoder_objective(model.vae, config)
-                             : runtime::make_denoising_objective(model, config);
-  runtime::Trainer trainer(
-      config, trained, *objective, runtime::DrawCounter(store.manifest().categories, store.rows()),
-      runtime::Audit(folder.path, config.audit.batches, *communicator), *communicator);
-  const runtime::RunIdentity identity{config.seed, config.train.global_batch};
-  std::vector<metrics::RunChange> changes;
-  if (folder.resume_from) {
-    changes = runtime::changes_since(*folder.resume_from, config, options.allowed_changes, store);
-    runtime::load_checkpoint(*folder.resume_from, identity, trainer);
-  }
-  runtime::require_same_start(config, folder, store, trainer.flat(), *communicator);
-  if (first) {
-    runtime::write_run_description(folder.path, config, store.manifest().categories, mixture,
-                                   sampler.pass_draws());
-    runtime::print_run_summary(config, folder, store, mixture, sampler, model.tokenizer, trainer,
-                               *communicator);
-  }
-
+  runtime::Trainer trainer = make_trainer(run);
+  const std::vector<metrics::RunChange> changes = resume(run, options.allowed_changes, trainer);
+  runtime::require_same_start(config, folder, data.store, trainer.flat(), *communicator);
+  announce(run, trainer);
   runtime::RunMonitor monitor(folder.path, config, trainer.steps_done(), *communicator);
   for (const metrics::RunChange& change : changes) monitor.note(change);
-  const auto timed = [&](Phase phase, const auto& work) {
-    const Stopwatch watch;
-    work();
-    monitor.add_seconds(phase, watch.seconds());
-  };
-  const auto preview = [&] {
-    const runtime::BorrowedWeights borrowed(trainer.flat(), trainer.published_values());
-    runtime::write_preview(folder.path, trainer.steps_done(), config, model, *communicator);
-  };
-  runtime::CheckpointWriter writer(folder.path, config, identity, store, model, *communicator);
-  const auto checkpoint = [&] {
-    writer.finish();
-    if (config.vae.fit_scaling_factor && config.trains("vae")) {
-      const runtime::BorrowedWeights borrowed(trainer.flat(), trainer.published_values());
-      model.vae.config().scaling_factor = runtime::fit_scaling_factor(model.vae, store);
-    }
-    writer.begin(trainer);
-  };
-  const auto due = [&](uint64_t every) { return every > 0 && trainer.steps_done() % every == 0; };
-  const bool previews =
-      !config.sample.prompts.empty() && config.sample.every_steps > 0 && !config.trains("vae");
-
-  data::LoaderOptions reading = loader_options(config, model, trainer.steps_done(), *communicator);
-  reading.pinned = device.is_cuda();
-  data::Loader loader(store, std::move(sampler), reading);
-  const data::ValidationSet validation(store, held_out, reading);
-  if (previews && trainer.steps_done() == 0) timed(Phase::kSample, preview);
-  Stopwatch since_checkpoint;
-  runtime::Wishes wishes;
-  bool checkpoint_due = false;
-  while (trainer.steps_done() < config.train.steps && !wishes.stop) {
-    wishes.stop =
-        stop.requested() || (config.train.stop_after_hours > 0 &&
-                             since_start.seconds() > 3600 * config.train.stop_after_hours);
-    wishes.checkpoint = first && config.checkpoint.every_minutes > 0 &&
-                        since_checkpoint.seconds() > 60 * config.checkpoint.every_minutes;
-    wishes.writer = writer.own_state();
-    metrics::StepRecord record = trainer.step(loader, wishes);
-    writer.advance(wishes.writer);
-    writer.reserve(trainer);
-    const bool last = trainer.steps_done() == config.train.steps;
-    if (validation.draws() > 0 && !wishes.stop && (last || due(config.validation.every_steps))) {
-      timed(Phase::kValidation, [&] {
-        record.validation_loss =
-            runtime::validation_loss(validation, *objective, trainer, *communicator);
-      });
-    }
-    monitor.record(std::move(record));
-    checkpoint_due |= wishes.checkpoint || due(config.checkpoint.every_steps);
-    if (wishes.stop || last || (checkpoint_due && !writer.busy())) {
-      timed(Phase::kCheckpoint, checkpoint);
-      since_checkpoint = {};
-      checkpoint_due = false;
-    }
-    if (previews && !wishes.stop && (last || due(config.sample.every_steps)))
-      timed(Phase::kSample, preview);
-  }
-  if (!writer.finish()) {
-    throw Error(ExitCode::kCannotWrite,
-                fmt::format("{}: the checkpoint of step {} could not be written; the same command "
-                            "goes on from the one before",
-                            folder.path.string(), trainer.steps_done()));
-  }
-  if (trainer.steps_done() >= config.train.steps) return ExitCode::kDone;
-  if (first) {
-    fmt::print(stderr, "stopped at step {} of {}, with a checkpoint; the same command goes on\n",
-               trainer.steps_done(), config.train.steps);
-  }
-  return ExitCode::kStopped;
+  const bool written = take_steps(run, trainer, monitor, stop, since_start);
+  return conclude(run, trainer.steps_done(), written);
 }
 
 }  // namespace kessoku::launcher

@@ -93,13 +93,14 @@ bool fits_memory(uint64_t bytes, int processes) {
 
 CheckpointWriter::CheckpointWriter(fs::path run, const RunConfig& config, RunIdentity identity,
                                    const data::Store& store, const model::StableDiffusion& model,
-                                   Communicator& communicator)
+                                   Communicator& communicator, std::function<void()> before_copy)
     : run_(std::move(run)),
       config_(config),
       identity_(std::move(identity)),
       store_(store),
       model_(model),
       communicator_(communicator),
+      before_copy_(std::move(before_copy)),
       snapshot_(written_names(model, weights_dtype(config), communicator), weights_dtype(config)) {
   if (!first()) return;
   fs::create_directories(checkpoints_of(run_));
@@ -114,6 +115,22 @@ fs::path CheckpointWriter::beside_of(uint64_t step) const {
   return checkpoints_of(run_) / (checkpoint_name(step) + ".tmp");
 }
 
+bool CheckpointWriter::after_step(Trainer& trainer, WriterState& state, Due due) {
+  advance(state);
+  reserve(trainer);
+  due_ |= due != Due::kNo;
+  const bool begins = due == Due::kNow || (due_ && !busy());
+  if (begins) {
+    finish();
+    begin(trainer);
+    due_ = false;
+  }
+  state = own_state();
+  return begins;
+}
+
+/// Takes the memory for copies in the background, if there is enough: after a step, when the
+/// process has once had all that a step needs. Else the first `begin` does, and takes longer.
 void CheckpointWriter::reserve(Trainer& trainer) {
   if (!config_.checkpoint.background || snapshot_.has_room() ||
       !fits_memory(snapshot_.bytes(trainer), communicator_.local_size()))
@@ -123,6 +140,7 @@ void CheckpointWriter::reserve(Trainer& trainer) {
 }
 
 void CheckpointWriter::begin(Trainer& trainer) {
+  if (before_copy_) before_copy_();
   std::error_code ignored;
   if (first()) {
     fs::remove_all(beside_of(trainer.steps_done()), ignored);
@@ -187,6 +205,7 @@ std::vector<FilePart> CheckpointWriter::write_weights(const fs::path& folder) co
   return parts;
 }
 
+/// This rank's share of the numbers to sum: whether its part is unfinished, whether it failed.
 WriterState CheckpointWriter::own_state() {
   using namespace std::chrono_literals;
   if (!work_.valid()) return {0, failed_};
@@ -200,6 +219,7 @@ WriterState CheckpointWriter::own_state() {
   return {0, failed_};
 }
 
+/// Goes on with what all ranks' states tell.
 void CheckpointWriter::advance(const WriterState& all) {
   if (all.unfinished > 0 || phase_ == Phase::kIdle) return;
   const bool failed = all.failed > 0;

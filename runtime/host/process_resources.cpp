@@ -1,5 +1,7 @@
 #include "runtime/host/process_resources.h"
 
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -32,6 +34,11 @@ int use_cores(int wanted, int ranks_here) {
   const int threads = wanted > 0 ? wanted : std::max(1, CPU_COUNT(&allowed) / ranks_here);
   if (CPU_COUNT(&bound) >= threads) ::sched_setaffinity(0, sizeof bound, &bound);
   return threads;
+}
+
+void compute_with(int threads) {
+  at::set_num_threads(threads);
+  at::globalContext().setFlushDenormal(true);
 }
 
 uint64_t peak_memory() {

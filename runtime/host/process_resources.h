@@ -14,6 +14,10 @@ std::string host_name();
 /// than threads; without mpirun a binding (taskset) is what the user wants, and limits the share.
 int use_cores(int wanted, int ranks_here);
 
+/// Lets LibTorch compute with so many threads of this process, and take denormals for 0: moments of
+/// words that no caption holds decay into them, and slow it down.
+void compute_with(int threads);
+
 /// The most that was in memory of this process, in bytes, since it began or `restart_peak_memory`.
 uint64_t peak_memory();
 void restart_peak_memory();

@@ -4,7 +4,6 @@
 
 #include "runtime/config/config_writer.h"
 #include "runtime/run/caption_lengths.h"
-#include "runtime/run/run_warnings.h"
 
 namespace kessoku::runtime {
 
@@ -15,8 +14,7 @@ constexpr size_t kLookedAt = 50'000;
 
 }  // namespace
 
-void print_run_summary(const RunConfig& config, const RunFolder& folder, const data::Store& store,
-                       const data::Mixture& mixture, const data::Sampler& sampler,
+void print_run_summary(const RunConfig& config, const RunFolder& folder, const TrainingData& data,
                        const model::Tokenizer& tokenizer, Trainer& trainer,
                        const Communicator& communicator) {
   const BatchSplit split =
@@ -24,8 +22,8 @@ void print_run_summary(const RunConfig& config, const RunFolder& folder, const d
   std::string text = changed_keys(config) + "(all other keys have their defaults)\n\n";
   text += fmt::format("run          {}\n", folder.path.string());
   text += fmt::format("store        {}: {} examples in {} buckets; a pass is {} draws\n",
-                      config.data.store, store.size(), store.manifest().buckets.size(),
-                      sampler.pass_draws());
+                      config.data.store, data.store.size(), data.store.manifest().buckets.size(),
+                      data.sampler.pass_draws());
   text += fmt::format("trained      {} parameters of {}\n", trainer.flat().used(),
                       fmt::join(config.train.target, ", "));
   text +=
@@ -37,16 +35,10 @@ void print_run_summary(const RunConfig& config, const RunFolder& folder, const d
         "resuming     at step {} from {}{}\n", trainer.steps_done(), folder.resume_from->string(),
         trainer.steps_done() >= config.train.steps ? ": training is already complete" : "");
   }
-  for (const std::string& warning : run_warnings(config, store))
-    text += "warning: " + warning + "\n";
-  for (const std::string& warning : mixture.warnings) text += "warning: " + warning + "\n";
-  for (const std::string& warning : sampler.warnings(config.train.steps, store.manifest()))
-    text += "warning: " + warning + "\n";
-  for (const std::string& warning : sampler.rare_folders(config.train.steps, store.manifest()))
-    text += "warning: " + warning + "\n";
+  for (const std::string& warning : data.warnings(config)) text += "warning: " + warning + "\n";
   if (!config.trains("vae")) {
     const std::string cut =
-        warning_of(measure_captions(store, tokenizer, config, kLookedAt), config);
+        warning_of(measure_captions(data.store, tokenizer, config, kLookedAt), config);
     if (!cut.empty()) text += "warning: " + cut + "\n";
   }
   std::fputs(text.c_str(), stderr);

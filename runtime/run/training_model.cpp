@@ -1,0 +1,50 @@
+#include "runtime/run/training_model.h"
+
+#include <algorithm>
+
+#include "model/pipeline/inpainting.h"
+#include "runtime/host/device.h"
+#include "runtime/images/sample_prompts.h"
+#include "runtime/run/compatibility.h"
+#include "runtime/training/parameter_settings.h"
+#include "runtime/training/trainer.h"
+#include "runtime/training/training_schedule.h"
+
+namespace kessoku::runtime {
+
+TrainingModel::TrainingModel(const RunConfig& config, const data::Store& store,
+                             const model::ModelSource& source)
+    : config_(config), model_(model::load_model(source)) {
+  if (config.train.inpainting) model::widen_for_inpainting(model_);
+  set_training_schedule(config, model_.schedule);
+  require_fit(config, store, model_);
+  check_sample_prompts(config, model_);
+  trained_ = trained_parameters(config, model_);
+}
+
+void TrainingModel::prepare(at::Device device) {
+  move_model(model_, device);
+  const bool checkpointing = config_.train.gradient_checkpointing;
+  model_.unet.set_gradient_checkpointing(checkpointing);
+  model_.text_encoder.set_gradient_checkpointing(checkpointing);
+  model_.vae.set_gradient_checkpointing(checkpointing);
+  round_untrained();
+  objective_ = config_.trains("vae") ? make_autoencoder_objective(model_.vae, config_)
+                                     : make_denoising_objective(model_, config_);
+}
+
+/// What is not trained only computes in the run's precision; the trainer sees to the rest.
+void TrainingModel::round_untrained() {
+  const auto is_trained = [&](const model::Parameter& parameter) {
+    return std::ranges::any_of(trained_, [&](const model::Parameter& one) {
+      return one.tensor.is_same(parameter.tensor);
+    });
+  };
+  for (model::Parameters parameters :
+       {model_.unet.parameters(), model_.text_encoder.parameters()}) {
+    std::erase_if(parameters, is_trained);
+    model::convert_parameters(parameters, dtype_of(config_));
+  }
+}
+
+}  // namespace kessoku::runtime
