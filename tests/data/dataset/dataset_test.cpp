@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/text_file.h"
+#include "data/dataset/dialect_table.h"
 #include "tests/data/dataset/dataset_fixture.h"
 
 namespace kessoku::data {
@@ -118,8 +119,8 @@ TEST_F(ScanDataset, RefusesAFolderThatIsMissingOrHoldsNoImages) {
 }
 
 TEST(ParseDialect, NamesTheNearest) {
-  for (const Dialect dialect : {Dialect::kEveryDream2, Dialect::kEveryDream1,
-                                Dialect::kScreenshotPipeline, Dialect::kKohya}) {
+  for (size_t i = 0; i < std::size(kDialectNames); ++i) {
+    const auto dialect = static_cast<Dialect>(i);
     EXPECT_EQ(parse_dialect(to_string(dialect)), dialect);
   }
   try {

@@ -8,6 +8,7 @@
 
 #include <cstdio>
 
+#include "runtime/training/update_rule.h"
 #include "tests/paths.h"
 
 namespace kessoku::runtime {
@@ -93,7 +94,7 @@ TEST(Optimizer, LionEqualsLionPytorchWithGroupsAndDecayExceptions) {
 }
 
 TEST(Optimizer, PartsStepAsTheWholeDoes) {
-  for (const char* name : {"adamw", "lion"}) {
+  for (const std::string& name : update_rule_names()) {
     const at::Tensor whole = train(settings(name), 1, 20);
     for (int parts : {2, 3, 5}) {
       EXPECT_TRUE(train(settings(name), parts, 20).allclose(whole, 0, 1e-7))
@@ -103,7 +104,7 @@ TEST(Optimizer, PartsStepAsTheWholeDoes) {
 }
 
 TEST(Optimizer, StepsBf16ParametersInAnFp32Copy) {
-  for (const char* name : {"adamw", "lion"}) {
+  for (const std::string& name : update_rule_names()) {
     SCOPED_TRACE(name);
     RunConfig::Optimizer config = settings(name);
     config.lr = 1e-5;  // far below what bf16 can add to 1
