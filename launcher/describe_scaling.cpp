@@ -52,6 +52,18 @@ std::string time_table(const json& rows) {
   return table;
 }
 
+/// Where the results are not those of other numbers of ranks, to the bit.
+std::string dependence_lines(const json& rows) {
+  std::string lines;
+  for (const json& row : rows) {
+    const std::string why = row.value("rank_dependence", "");
+    if (!why.empty())
+      lines += fmt::format("  {} ranks: rounding differs from that of other numbers of ranks: {}\n",
+                           row["ranks"].get<int>(), why);
+  }
+  return lines;
+}
+
 std::string memory_table(const json& scaling) {
   const json& rows = scaling["rows"];
   std::string table = fmt::format("\n  {:<14}", "memory a rank");
@@ -82,7 +94,8 @@ std::string memory_table(const json& scaling) {
 }  // namespace
 
 std::string scaling_table(const json& scaling) {
-  return heading(scaling) + time_table(scaling["rows"]) + memory_table(scaling);
+  return heading(scaling) + time_table(scaling["rows"]) + dependence_lines(scaling["rows"]) +
+         memory_table(scaling);
 }
 
 }  // namespace kessoku::launcher

@@ -15,6 +15,7 @@
 #include "runtime/run/run_warnings.h"
 #include "runtime/run/training_data.h"
 #include "runtime/run/training_model.h"
+#include "runtime/training/reproducibility.h"
 
 namespace kessoku::launcher {
 
@@ -100,6 +101,9 @@ void run(const PlanArguments& arguments) {
   json description = describe_plan(manifest, data.mixture, data.sampler, plan);
   for (const std::string& warning : runtime::run_warnings(config, data.store))
     description["warnings"].push_back(warning);
+  const std::string dependence = runtime::rank_dependence(config, 1);
+  if (!dependence.empty())
+    description["warnings"].push_back("results depend on the number of ranks: " + dependence);
   warn_of_long_captions(config, data.store, description["warnings"]);
   if (!model_is_there) {
     description["warnings"].push_back(fmt::format(

@@ -12,6 +12,7 @@
 #include "runtime/planning/step_profiler.h"
 #include "runtime/run/loader_options.h"
 #include "runtime/run/training_model.h"
+#include "runtime/training/reproducibility.h"
 
 namespace kessoku::launcher {
 
@@ -155,6 +156,7 @@ json plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
                     {"exposed_seconds", step.exposed},
                     {"samples_per_second", rate},
                     {"efficiency", rate / ranks / first_rate},
+                    {"rank_dependence", runtime::rank_dependence(own, ranks)},
                     {"memory", memory_json(own, stage.memory(), ranks)}});
   }
   return {{"compute", compute_source(options)},

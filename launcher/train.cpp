@@ -18,6 +18,7 @@
 #include "runtime/run/training_model.h"
 #include "runtime/supervision/stop_signal.h"
 #include "runtime/supervision/watchdog.h"
+#include "runtime/training/reproducibility.h"
 #include "runtime/training/scaling_factor.h"
 #include "runtime/training/validation.h"
 
@@ -53,7 +54,9 @@ Rank join_ranks(const RunConfig& config) {
       runtime::use_cores(static_cast<int>(config.train.threads), alone->local_size()));
   const at::Device device =
       runtime::choose_device(config.train.device, alone->local_rank(), alone->local_size());
-  return {runtime::connect(std::move(alone), device, config.communication.timeout_seconds), device};
+  return {runtime::connect(std::move(alone), device, config.communication.timeout_seconds,
+                           runtime::reduction_of(config)),
+          device};
 }
 
 /// What is settled before the first step: the folder, the data and the model.
@@ -85,18 +88,22 @@ std::vector<metrics::RunChange> resume(const Run& run,
   if (!run.folder.resume_from) return {};
   const std::filesystem::path& checkpoint = *run.folder.resume_from;
   std::vector<metrics::RunChange> changes =
-      runtime::changes_since(checkpoint, run.config, allowed_changes, run.data.store);
+      runtime::changes_since(checkpoint, run.config, allowed_changes, run.data.store,
+                             runtime::arithmetic_of(trainer.flat().values().device()));
   runtime::load_checkpoint(checkpoint, run.identity(), trainer);
   return changes;
 }
 
-/// Says on stderr and in the run folder what will be trained. Rank 0 alone does.
+/// Says on stderr and in the run folder what will be trained. Collective; rank 0 alone speaks.
 void announce(const Run& run, runtime::Trainer& trainer) {
+  const std::string uneven =
+      runtime::arithmetic_warning(trainer.flat().values().device(), run.communicator);
   if (!run.first()) return;
   runtime::write_run_description(run.folder.path, run.config, run.data.store.manifest().categories,
                                  run.data.mixture, run.data.sampler.pass_draws());
   runtime::print_run_summary(run.config, run.folder, run.data, run.model.model().tokenizer, trainer,
                              run.communicator);
+  if (!uneven.empty()) fmt::print(stderr, "warning: {}\n", uneven);
 }
 
 /// A trained VAE brings a scaling factor that fits its latents.

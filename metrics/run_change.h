@@ -8,7 +8,7 @@ namespace kessoku::metrics {
 
 /// Something that was changed before a run went on; recorded with the first step after it.
 struct RunChange {
-  std::string key;            ///< of the run file, or "store.rows", "store.captions" …
+  std::string key;  ///< of the run file, or "store.rows", "store.captions" …, or "arithmetic"
   std::string before, after;  ///< values, or the store's digests
   uint64_t captions = 0;      ///< of the images in both that are others now
   uint64_t images_added = 0, images_removed = 0;

@@ -99,8 +99,7 @@ Loader::Impl::Ticket Loader::Impl::take_ticket() {
     drawn = sampler.step(step);
     drawn_step = step;
   }
-  const uint64_t block =
-      micro * static_cast<uint64_t>(options.ranks) + static_cast<uint64_t>(options.rank);
+  const uint64_t block = static_cast<uint64_t>(options.rank) * accumulation + micro;
   const auto begin = drawn.begin() + static_cast<int64_t>(block * options.micro_batch);
   return {number, step, static_cast<uint32_t>(micro),
           std::vector<Draw>(begin, begin + static_cast<int64_t>(options.micro_batch))};

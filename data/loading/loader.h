@@ -56,9 +56,10 @@ struct LoaderOptions : LoaderSettings {
   std::function<std::vector<int64_t>(const std::string&)> encode_caption;
 };
 
-/// Turns draws into batches ahead of time. Rank r of R takes the places [(a·R + r)·B, (a·R + r +
-/// 1)·B) of a step's G draws in its micro-batch a. Everything random is keyed by (seed, purpose,
-/// draw number), so it is the same for all R, B and threads.
+/// Turns draws into batches ahead of time. Of a step's G draws, rank r of R takes the places
+/// [(r·A + a)·B, (r·A + a + 1)·B) in its micro-batch a of A = G / (R·B): the micro-batches of all
+/// ranks are the same for every R. Everything random is keyed by (seed, purpose, draw number), so
+/// it is the same for all R, B and threads.
 ///
 /// Latents come from the moments, sampled anew for each draw: (mean + exp(logvar / 2) · unit
 /// normal) · scaling factor, or from the latents where the store keeps no moments. Captions are

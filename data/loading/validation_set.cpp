@@ -36,14 +36,15 @@ ValidationSet::ValidationSet(const Store& store, const std::vector<bool>& held_o
   const size_t most = std::max<uint64_t>(options_.micro_batch, 1);
   size_t number = 0;
   for (const std::vector<Draw>& all : draws) {
-    draws_ += all.size();
     for (size_t begin = 0; begin < all.size(); begin += most, ++number) {
       if (number % static_cast<size_t>(options_.ranks) != static_cast<size_t>(options_.rank))
         continue;
       const size_t end = std::min(all.size(), begin + most);
       batches_.emplace_back(all.begin() + static_cast<int64_t>(begin),
                             all.begin() + static_cast<int64_t>(end));
+      first_draws_.push_back(draws_ + begin);
     }
+    draws_ += all.size();
   }
 }
 

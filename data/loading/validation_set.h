@@ -23,6 +23,8 @@ class ValidationSet {
   size_t batches() const { return batches_.size(); }
   /// Batch `i` < batches(). Its draws' numbers are of no run.
   Batch batch(size_t i) const;
+  /// The place of batch `i`'s first draw among the draws of all ranks.
+  uint64_t first_draw(size_t i) const { return first_draws_.at(i); }
 
  private:
   std::vector<uint32_t> neighbors(const Draw& draw) const;
@@ -30,6 +32,7 @@ class ValidationSet {
   LoaderOptions options_;
   std::vector<std::vector<uint32_t>> by_bucket_;  // held-out examples
   std::vector<std::vector<Draw>> batches_;        // of this rank
+  std::vector<uint64_t> first_draws_;             // of each batch
   uint64_t draws_ = 0;
   BatchMaker maker_;
 };

@@ -12,6 +12,7 @@
 #include "model/stable_diffusion/model_writer.h"
 #include "model/weights/safetensors.h"
 #include "runtime/checkpoint/resume_changes.h"
+#include "runtime/training/reproducibility.h"
 
 namespace kessoku::runtime {
 
@@ -150,6 +151,7 @@ void CheckpointWriter::begin(Trainer& trainer) {
     }
   }
   layout_ = layout_of(trainer.flat());
+  arithmetic_ = arithmetic_of(trainer.flat().values().device());
   reserve(trainer);
   if (reserving_.valid()) reserving_.get();
   // A copy that does not fit would be the end of the run: then the training waits instead.
@@ -279,6 +281,7 @@ void CheckpointWriter::commit() {
                      {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
                      {"config", to_toml(config_)},
                      {"world_size", communicator_.size()},
+                     {"arithmetic", arithmetic_},
                      {"shards", communicator_.size()},
                      {"layout", layout_},
                      {"files", files}});

@@ -64,6 +64,7 @@ class CheckpointWriter {
   Communicator& communicator_;
   std::function<void()> before_copy_;
   nlohmann::json layout_;
+  std::string arithmetic_;
   Snapshot snapshot_;
   Phase phase_ = Phase::kIdle;
   std::future<void> reserving_, work_;

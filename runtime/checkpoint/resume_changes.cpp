@@ -188,7 +188,7 @@ void check_allowed_changes(const std::vector<std::string>& allowed) {
 
 std::vector<RunChange> changes_since(const fs::path& checkpoint, const RunConfig& config,
                                      const std::vector<std::string>& allowed,
-                                     const data::Store& store) {
+                                     const data::Store& store, const std::string& arithmetic) {
   const nlohmann::json manifest = read_checkpoint_manifest(checkpoint);
   std::vector<RunChange> changes;
   const RunChange common{.examples = store.size()};
@@ -208,6 +208,13 @@ std::vector<RunChange> changes_since(const fs::path& checkpoint, const RunConfig
     }
     add_store_changes(checkpoint, manifest.value("store", nlohmann::json::object()), config, store,
                       allowed, common, changes);
+    const std::string before = manifest.value("arithmetic", arithmetic);
+    if (before != arithmetic) {
+      changes.push_back(common);
+      changes.back().key = "arithmetic";
+      changes.back().before = before;
+      changes.back().after = arithmetic;
+    }
   } catch (const nlohmann::json::exception& error) {
     throw DataError(
         fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));

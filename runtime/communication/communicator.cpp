@@ -28,9 +28,14 @@ class SoloCommunicator : public Communicator {
   int local_rank() const override { return 0; }
   int local_size() const override { return 1; }
   std::unique_ptr<Pending> all_reduce(at::Tensor&) override { return std::make_unique<Done>(); }
-  std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
-                                          Wire) override {
-    return copy(whole, part);
+  std::unique_ptr<Pending> reduce_scatter(const std::vector<at::Tensor>& blocks, at::Tensor& part,
+                                          const SummationTree& tree, Wire) override {
+    require_blocks(blocks, part, tree);
+    std::vector<BlockSum> sums;
+    const std::vector<TreeBlock> places = tree.blocks_of(0);
+    for (size_t i = 0; i < blocks.size(); ++i) sums.push_back({places[i], blocks[i]});
+    sum_blocks(std::move(sums), part);
+    return std::make_unique<Done>();
   }
   std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {
     return copy(part, whole);
@@ -46,6 +51,26 @@ class SoloCommunicator : public Communicator {
 };
 
 }  // namespace
+
+std::unique_ptr<Pending> Communicator::reduce_scatter(const at::Tensor& whole, at::Tensor& part,
+                                                      Wire wire) {
+  return reduce_scatter({whole}, part, SummationTree::over_ranks(size()), wire);
+}
+
+void Communicator::require_parts(const at::Tensor& whole, const at::Tensor& part) const {
+  if (!whole.is_contiguous() || !part.is_contiguous())
+    throw std::logic_error("collectives take contiguous tensors");
+  if (whole.numel() != part.numel() * size() || whole.scalar_type() != part.scalar_type())
+    throw std::logic_error("the whole must be size() parts of one type");
+}
+
+void Communicator::require_blocks(const std::vector<at::Tensor>& blocks, const at::Tensor& part,
+                                  const SummationTree& tree) const {
+  if (part.scalar_type() != at::kFloat) throw std::logic_error("reduce-scatter takes f32");
+  if (tree.ranks() != size() || tree.blocks_of(rank()).size() != blocks.size())
+    throw std::logic_error("reduce-scatter takes the blocks of its tree");
+  for (const at::Tensor& block : blocks) require_parts(block, part);
+}
 
 std::string Communicator::broadcast_text(const std::string& text) {
   at::Tensor length = at::empty({1}, at::kLong);
@@ -81,7 +106,7 @@ std::unique_ptr<Communicator> make_solo_communicator() {
 }
 
 std::unique_ptr<Communicator> connect(std::unique_ptr<Communicator> host, at::Device device,
-                                      double timeout) {
+                                      double timeout, Reduction reduction) {
   const std::vector<std::string> kinds =
       host->all_gather_text(c10::DeviceTypeName(device.type(), /*lower_case=*/true));
   for (size_t rank = 1; rank < kinds.size(); ++rank) {
@@ -91,7 +116,7 @@ std::unique_ptr<Communicator> connect(std::unique_ptr<Communicator> host, at::De
         rank, kinds[rank], kinds[0]));
   }
   if (device.is_cpu() || !under_mpi()) return host;
-  return make_nccl_communicator(std::move(host), device, timeout);
+  return make_nccl_communicator(std::move(host), device, timeout, reduction);
 }
 
 bool under_mpi() {

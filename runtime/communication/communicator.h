@@ -8,11 +8,15 @@
 
 #include "runtime/communication/collective_log.h"
 #include "runtime/communication/communication_thread.h"
+#include "runtime/communication/summation_tree.h"
 
 namespace kessoku::runtime {
 
 /// What a reduce-scatter's numbers travel as. Sums are f32 either way.
 enum class Wire { kFloat32, kBFloat16 };
+
+/// In which order a reduce-scatter adds: along the tree, or as the library likes it.
+enum class Reduction { kExact, kFast };
 
 /// Collectives over all ranks of the run. Every rank must call the same ones in the same order;
 /// they are carried out in that order, in the background. Calls must not overlap in time. Tensors
@@ -31,10 +35,15 @@ class Communicator {
 
   /// Sums over ranks, in place. f32, f64 or int64.
   virtual std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) = 0;
-  /// `whole` (f32) has size() equal parts; the sum of part rank() over all ranks, in a fixed
-  /// order, comes into `part`, which may be whole's own part.
-  virtual std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
-                                                  Wire wire = Wire::kFloat32) = 0;
+  /// `blocks` (f32, one for each of tree.blocks_of(rank())) have size() equal parts each; the sum
+  /// of part rank() over all blocks of all ranks, along `tree`, comes into `part`, which may be a
+  /// block's own part.
+  virtual std::unique_ptr<Pending> reduce_scatter(const std::vector<at::Tensor>& blocks,
+                                                  at::Tensor& part, const SummationTree& tree,
+                                                  Wire wire) = 0;
+  /// The same of one block a rank.
+  std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
+                                          Wire wire = Wire::kFloat32);
   /// The inverse: every rank's `part` into `whole`. `part` may be whole's own part. Any dtype.
   virtual std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) = 0;
   /// From rank `root` to all. Any dtype.
@@ -48,6 +57,12 @@ class Communicator {
   const std::shared_ptr<OperationLog>& log() const { return log_; }
 
  protected:
+  /// Throws std::logic_error unless the tensors fit each other, the tree and size().
+  void require_blocks(const std::vector<at::Tensor>& blocks, const at::Tensor& part,
+                      const SummationTree& tree) const;
+  /// Likewise, of an all-gather.
+  void require_parts(const at::Tensor& whole, const at::Tensor& part) const;
+
   Communicator() : Communicator(std::make_shared<OperationLog>()) {}
   explicit Communicator(std::shared_ptr<OperationLog> log) : log_(std::move(log)) {}
 
@@ -66,9 +81,9 @@ std::unique_ptr<Communicator> make_communicator();
 
 /// `host` while tensors are on CPUs; else one that exchanges the GPUs' tensors among themselves.
 /// `device` is this rank's; throws UsageError if others have not the same kind. `timeout` seconds
-/// as of make_nccl_communicator. Collective.
+/// and `reduction` as of make_nccl_communicator. Collective.
 std::unique_ptr<Communicator> connect(std::unique_ptr<Communicator> host, at::Device device,
-                                      double timeout);
+                                      double timeout, Reduction reduction);
 
 /// True if this process was started by mpirun, without initializing MPI.
 bool under_mpi();

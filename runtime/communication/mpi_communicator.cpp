@@ -115,14 +115,13 @@ class MpiCommunicator : public Communicator {
     });
   }
 
-  std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
-                                          Wire wire) override {
-    require_parts(whole, part);
-    if (whole.scalar_type() != at::kFloat) throw std::logic_error("reduce-scatter takes f32");
-    number_type(whole);
-    return thread_.ask("reduce-scatter", static_cast<int64_t>(whole.nbytes()),
+  std::unique_ptr<Pending> reduce_scatter(const std::vector<at::Tensor>& blocks, at::Tensor& part,
+                                          const SummationTree& tree, Wire wire) override {
+    require_blocks(blocks, part, tree);
+    number_type(part);
+    return thread_.ask("reduce-scatter", size_ * static_cast<int64_t>(part.nbytes()),
                        [=, this](const SomebodyWaits& somebody_waits) {
-                         exchange_and_sum(whole, part, wire, somebody_waits);
+                         exchange_and_sum(blocks, part, tree, wire, somebody_waits);
                        });
   }
 
@@ -181,47 +180,52 @@ class MpiCommunicator : public Communicator {
     });
   }
 
-  /// Everybody sends each part to its owner at once, who adds what it gets: each rank sends and
-  /// gets (size − 1) / size of the whole, the least there is. Open MPI 4.1's own reduce-scatter
-  /// took two to three times as long between two processes of a host, and cannot sum bf16 in f32.
-  void exchange_and_sum(const at::Tensor& whole, at::Tensor part, Wire wire,
-                        const SomebodyWaits& somebody_waits) {
-    const at::Tensor sent = wire == Wire::kBFloat16 ? whole.to(at::kBFloat16) : whole;
+  /// Everybody sends each part to its owner at once, who adds what it gets: with one block a rank
+  /// each sends and gets (size − 1) / size of the whole, the least there is. Open MPI 4.1's own
+  /// reduce-scatter took two to three times as long between two processes of a host, cannot sum
+  /// bf16 in f32, and adds in an order that depends on the number of ranks.
+  void exchange_and_sum(const std::vector<at::Tensor>& blocks, const at::Tensor& part,
+                        const SummationTree& tree, Wire wire, const SomebodyWaits& somebody_waits) {
+    const at::ScalarType dtype = wire == Wire::kBFloat16 ? at::kBFloat16 : at::kFloat;
     const int64_t numel = part.numel();
-    if (!received_.defined() || received_.size(1) != numel || received_.dtype() != sent.dtype())
-      received_ = at::empty({size_, numel}, sent.options());
-    std::vector<MPI_Request> requests;
-    for (int distance = 1; distance < size_; ++distance) {
-      const int from = (rank_ - distance + size_) % size_;
-      const at::Tensor place = received_[from];
-      check(MPI_Irecv(place.data_ptr(), count_of(place), moved_type(place), from, 0, MPI_COMM_WORLD,
-                      &requests.emplace_back()),
-            "reduce-scatter");
-    }
-    for (int distance = 1; distance < size_; ++distance) {
-      const int to = (rank_ + distance) % size_;
-      const at::Tensor theirs = sent.narrow(0, to * numel, numel);
-      check(MPI_Isend(theirs.data_ptr(), count_of(theirs), moved_type(theirs), to, 0,
-                      MPI_COMM_WORLD, &requests.emplace_back()),
-            "reduce-scatter");
-    }
-    const at::Tensor own = whole.narrow(0, rank_ * numel, numel);
-    if (own.data_ptr() != part.data_ptr()) part.copy_(own);
-    complete(requests, somebody_waits, "reduce-scatter");
-    for (int distance = 1; distance < size_; ++distance)
-      part.add_(received_[(rank_ + distance) % size_]);
-  }
+    const auto count = static_cast<int64_t>(tree.blocks());
+    if (!received_.defined() || received_.size(0) != count || received_.size(1) != numel ||
+        received_.scalar_type() != dtype)
+      received_ = at::empty({count, numel}, part.options().dtype(dtype));
+    std::vector<at::Tensor> sent;
+    for (const at::Tensor& block : blocks) sent.push_back(block.to(dtype));
 
-  void require_parts(const at::Tensor& whole, const at::Tensor& part) const {
-    require_contiguous(whole);
-    require_contiguous(part);
-    if (whole.numel() != part.numel() * size_ || whole.scalar_type() != part.scalar_type()) {
-      throw std::logic_error("the whole must be size() parts of one type");
+    std::vector<BlockSum> sums;
+    std::vector<MPI_Request> requests;
+    for (int rank = 0; rank < size_; ++rank) {
+      const std::vector<TreeBlock> places = tree.blocks_of(rank);
+      for (size_t i = 0; i < places.size(); ++i) {
+        if (rank == rank_) {
+          sums.push_back({places[i], blocks[i].narrow(0, rank_ * numel, numel)});
+          continue;
+        }
+        const at::Tensor place = received_[static_cast<int64_t>(sums.size())];
+        sums.push_back({places[i], place, true});
+        check(MPI_Irecv(place.data_ptr(), count_of(place), moved_type(place), rank, 0,
+                        MPI_COMM_WORLD, &requests.emplace_back()),
+              "reduce-scatter");
+      }
     }
+    for (int distance = 1; distance < size_; ++distance) {  // not all to the same one at once
+      const int to = (rank_ + distance) % size_;
+      for (const at::Tensor& block : sent) {
+        const at::Tensor theirs = block.narrow(0, to * numel, numel);
+        check(MPI_Isend(theirs.data_ptr(), count_of(theirs), moved_type(theirs), to, 0,
+                        MPI_COMM_WORLD, &requests.emplace_back()),
+              "reduce-scatter");
+      }
+    }
+    complete(requests, somebody_waits, "reduce-scatter");
+    sum_blocks(std::move(sums), part);
   }
 
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
-  /// (ranks, part): kept between exchanges, as fresh pages cost as much as the exchange.
+  /// (blocks, part): kept between exchanges, as fresh pages cost as much as the exchange.
   at::Tensor received_;
   CommunicationThread thread_;  ///< last: it uses all of the above
 };

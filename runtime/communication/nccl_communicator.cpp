@@ -38,10 +38,12 @@ class StreamPending : public Pending {
 
 class NcclCommunicator : public Communicator {
  public:
-  NcclCommunicator(std::unique_ptr<Communicator> host, at::Device device, double timeout)
+  NcclCommunicator(std::unique_ptr<Communicator> host, at::Device device, double timeout,
+                   Reduction reduction)
       : Communicator(host->log()),
         host_(std::move(host)),
         device_(device),
+        reduction_(reduction),
         stream_(c10::impl::VirtualGuardImpl(device.type())
                     .getStreamFromGlobalPool(device, /*isHighPriority=*/true)),
         nccl_(*host_, device, timeout),
@@ -62,12 +64,14 @@ class NcclCommunicator : public Communicator {
     });
   }
 
-  std::unique_ptr<Pending> reduce_scatter(const at::Tensor& whole, at::Tensor& part,
-                                          Wire wire) override {
-    if (whole.is_cpu()) return host_->reduce_scatter(whole, part, wire);
-    require_parts(whole, part);
-    if (whole.scalar_type() != at::kFloat) throw std::logic_error("reduce-scatter takes f32");
-    if (wire == Wire::kBFloat16) return exchange_and_sum(whole, part);
+  std::unique_ptr<Pending> reduce_scatter(const std::vector<at::Tensor>& blocks, at::Tensor& part,
+                                          const SummationTree& tree, Wire wire) override {
+    if (part.is_cpu()) return host_->reduce_scatter(blocks, part, tree, wire);
+    require_blocks(blocks, part, tree);
+    const bool one_each = tree.leaves() == tree.ranks();
+    if (wire == Wire::kBFloat16 || reduction_ == Reduction::kExact || !one_each)
+      return exchange_and_sum(blocks, part, tree, wire);
+    const at::Tensor& whole = blocks.front();
     return enqueue("reduce-scatter", {whole, part}, [&](ncclComm_t comm, cudaStream_t stream) {
       return ncclReduceScatter(whole.data_ptr(), part.data_ptr(), count_of(part), ncclFloat32,
                                ncclSum, comm, stream);
@@ -94,13 +98,6 @@ class NcclCommunicator : public Communicator {
  private:
   static size_t count_of(const at::Tensor& tensor) { return static_cast<size_t>(tensor.numel()); }
 
-  void require_parts(const at::Tensor& whole, const at::Tensor& part) const {
-    if (!whole.is_contiguous() || !part.is_contiguous())
-      throw std::logic_error("NCCL takes contiguous tensors");
-    if (whole.numel() != part.numel() * size() || whole.scalar_type() != part.scalar_type())
-      throw std::logic_error("the whole must be size() parts of one type");
-  }
-
   using Calls = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
 
   /// Once the current stream has got this far, the own one carries out `calls`, then what `after`
@@ -124,12 +121,35 @@ class NcclCommunicator : public Communicator {
     return std::make_unique<StreamPending>(std::move(operation), watch_);
   }
 
-  /// Each part goes to its owner as bf16, who adds what it gets in f32, in the order that ranks on
-  /// CPUs have too. NCCL's own sum would round to bf16 at each rank that it passes.
-  std::unique_ptr<Pending> exchange_and_sum(const at::Tensor& whole, at::Tensor part) {
+  /// Each part goes to its owner, who adds what it gets in f32, in the order that ranks on CPUs
+  /// have too. NCCL's own sum would depend on the number of ranks and, in bf16, round at each rank
+  /// that it passes.
+  std::unique_ptr<Pending> exchange_and_sum(const std::vector<at::Tensor>& blocks, at::Tensor part,
+                                            const SummationTree& tree, Wire wire) {
     const int64_t numel = part.numel();
-    const at::Tensor sent = whole.to(at::kBFloat16);
-    const at::Tensor received = at::empty({size(), numel}, sent.options());
+    const at::ScalarType dtype = wire == Wire::kBFloat16 ? at::kBFloat16 : at::kFloat;
+    const ncclDataType_t type = wire == Wire::kBFloat16 ? ncclBfloat16 : ncclFloat32;
+    std::vector<at::Tensor> sent;
+    for (const at::Tensor& block : blocks) sent.push_back(block.to(dtype));
+    std::vector<std::vector<at::Tensor>> received(static_cast<size_t>(size()));  // by rank
+    std::vector<BlockSum> sums;
+    for (int rank = 0; rank < size(); ++rank) {
+      for (const TreeBlock& place : tree.blocks_of(rank)) {
+        std::vector<at::Tensor>& theirs = received[static_cast<size_t>(rank)];
+        if (rank == this->rank()) {
+          sums.push_back({place, blocks[theirs.size()].narrow(0, rank * numel, numel)});
+          theirs.push_back(sums.back().values);
+        } else {
+          theirs.push_back(at::empty({numel}, sent.front().options()));
+          sums.push_back({place, theirs.back(), true});
+        }
+      }
+    }
+    std::vector<at::Tensor> used = sent;  // the first tells how many bytes
+    used.insert(used.end(), blocks.begin(), blocks.end());
+    used.push_back(part);
+    for (const BlockSum& sum : sums) used.push_back(sum.values);
+
     const auto exchange = [&](ncclComm_t comm, cudaStream_t stream) {
       const auto begun = [](ncclResult_t result) {
         return result == ncclSuccess || result == ncclInProgress;
@@ -138,25 +158,25 @@ class NcclCommunicator : public Communicator {
       const auto count = static_cast<size_t>(numel);
       for (int distance = 1; distance < size() && begun(result); ++distance) {
         const int from = (rank() - distance + size()) % size(), to = (rank() + distance) % size();
-        result = ncclRecv(received[from].data_ptr(), count, ncclBfloat16, from, comm, stream);
-        if (!begun(result)) break;
-        result = ncclSend(sent.narrow(0, to * numel, numel).data_ptr(), count, ncclBfloat16, to,
-                          comm, stream);
+        for (const at::Tensor& place : received[static_cast<size_t>(from)]) {
+          if (begun(result)) result = ncclRecv(place.data_ptr(), count, type, from, comm, stream);
+        }
+        for (const at::Tensor& block : sent) {
+          if (!begun(result)) break;
+          result = ncclSend(block.narrow(0, to * numel, numel).data_ptr(), count, type, to, comm,
+                            stream);
+        }
       }
       const ncclResult_t end = ncclGroupEnd();
       return begun(result) ? end : result;
     };
-    const auto sum = [&] {
-      const at::Tensor own = whole.narrow(0, rank() * numel, numel);
-      if (own.data_ptr() != part.data_ptr()) part.copy_(own);
-      for (int distance = 1; distance < size(); ++distance)
-        part.add_(received[(rank() + distance) % size()]);
-    };
-    return enqueue("reduce-scatter", {whole, part, sent, received}, exchange, sum);
+    return enqueue("reduce-scatter", std::move(used), exchange,
+                   [&] { sum_blocks(std::move(sums), part); });
   }
 
   std::unique_ptr<Communicator> host_;
   at::Device device_;
+  Reduction reduction_;
   c10::Stream stream_;
   NcclHandle nccl_;
   StreamWatch watch_;  ///< last: it uses the others
@@ -165,8 +185,9 @@ class NcclCommunicator : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> host,
-                                                     at::Device device, double timeout) {
-  return std::make_unique<NcclCommunicator>(std::move(host), device, timeout);
+                                                     at::Device device, double timeout,
+                                                     Reduction reduction) {
+  return std::make_unique<NcclCommunicator>(std::move(host), device, timeout, reduction);
 }
 
 }  // namespace kessoku::runtime

@@ -5,7 +5,7 @@
 namespace kessoku::runtime {
 
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator>, at::Device,
-                                                     double) {
+                                                     double, Reduction) {
   throw UsageError(
       "this program was built without NCCL, which several GPUs need: run scripts/setup.sh on a "
       "machine with a GPU, which installs it, and builds anew");

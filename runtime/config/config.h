@@ -89,6 +89,7 @@ struct RunConfig {
 
   struct Communication {
     std::string wire = "fp32";
+    std::string reduction = "exact";
     double bucket_mb = 25;
     bool overlap = true;
     double timeout_seconds = 600;

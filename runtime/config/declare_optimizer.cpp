@@ -105,6 +105,11 @@ void declare_communication(std::vector<Key>& keys) {
       "way")
       .one_of({"fp32", "bf16"})
       .on_resume(OnResume::kRecorded);
+  key("reduction", &Communication::reduction,
+      "exact: gradients are summed along one tree, with the same bits on every number of ranks; "
+      "fast: as NCCL sums")
+      .one_of({"exact", "fast"})
+      .on_resume(OnResume::kRecorded);
   key("bucket_mb", &Communication::bucket_mb, "size of the buckets in which gradients are sent")
       .above(0)
       .from_to(0, 65536)

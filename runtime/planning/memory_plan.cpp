@@ -12,12 +12,20 @@ namespace {
 
 constexpr uint64_t kFloatBytes = 4;
 
-/// MpiCommunicator keeps one received bucket, and rounds another for the wire; MPI's own all-reduce
-/// keeps one.
+/// MpiCommunicator keeps a received bucket of each of the own blocks, and rounds others for the
+/// wire.
 uint64_t wire_bytes(const RunConfig& config, const Partition& partition, int ranks) {
   if (ranks == 1) return 0;
-  const auto bucket = static_cast<uint64_t>(partition.bucket(0).size());
-  return config.communication.wire == "bf16" ? 2 * 2 * bucket : kFloatBytes * bucket;
+  const double numel =
+      blocks_per_rank(config, ranks) * static_cast<double>(partition.bucket(0).size());
+  return static_cast<uint64_t>(numel * (config.communication.wire == "bf16" ? 2 * 2 : 4));
+}
+
+/// Buffers of the size of all gradients.
+uint64_t gradient_buffers(const RunConfig& config, int ranks) {
+  const BatchSplit split = split_batch(config.train.global_batch, config.train.micro_batch, ranks);
+  const SummationTree leaves(static_cast<int64_t>(config.train.global_batch / split.micro), ranks);
+  return 1 + kept_gradient_buffers(leaves, reduction_of(config));
 }
 
 /// Images and validation need all weights to publish at once, and a copy of the run's own
@@ -45,7 +53,7 @@ MemoryPlan plan_memory(const RunConfig& config, const MemoryInputs& inputs, int 
   plan.program = inputs.program;
   plan.weights = all * element;
   plan.frozen = inputs.frozen;
-  plan.gradients = all * kFloatBytes;
+  plan.gradients = all * kFloatBytes * gradient_buffers(config, ranks);
   plan.moments = moments * own * kFloatBytes;
   plan.master = rounded ? own * kFloatBytes : 0;
   plan.ema = averages ? own * kFloatBytes : 0;

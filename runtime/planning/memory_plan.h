@@ -24,7 +24,7 @@ struct MemoryPlan {
   uint64_t program = 0;
   uint64_t weights = 0;  ///< that are trained, as they compute
   uint64_t frozen = 0;
-  uint64_t gradients = 0;  ///< f32
+  uint64_t gradients = 0;  ///< f32, and sums of micro-batches that wait for others
   uint64_t moments = 0;    ///< own, f32
   uint64_t master = 0;     ///< own weights in f32, where they compute in less
   uint64_t ema = 0;        ///< own, f32

@@ -22,10 +22,6 @@ double NetworkModel::exchange_seconds(int ranks, double bytes) const {
   return seconds + std::max(across, within);
 }
 
-double NetworkModel::all_reduce_seconds(int ranks, double bytes) const {
-  return 2 * exchange_seconds(ranks, bytes);
-}
-
 double NetworkModel::short_sum_seconds(int ranks) const {
   return ranks <= 1 ? 0 : 2 * latency * std::ceil(std::log2(ranks));
 }

@@ -16,8 +16,6 @@ struct NetworkModel {
 
   /// Of `bytes` that every rank has whole (reduce-scatter) or gets whole (all-gather).
   double exchange_seconds(int ranks, double bytes) const;
-  /// Of `bytes` that all ranks sum: a reduce-scatter and an all-gather.
-  double all_reduce_seconds(int ranks, double bytes) const;
   /// Of a sum so short that only the latencies count: a message there and back a doubling of ranks.
   double short_sum_seconds(int ranks) const;
 };

@@ -56,7 +56,8 @@ class PretendCommunicator : public Communicator {
     }
     return std::make_unique<NothingPending>();
   }
-  std::unique_ptr<Pending> reduce_scatter(const at::Tensor&, at::Tensor&, Wire) override {
+  std::unique_ptr<Pending> reduce_scatter(const std::vector<at::Tensor>&, at::Tensor&,
+                                          const SummationTree&, Wire) override {
     sent_.push_back(Clock::now());
     return std::make_unique<NothingPending>();
   }
@@ -128,8 +129,8 @@ double median_of(const std::vector<StepCosts>& steps, Number number) {
 
 StepCosts medians(const std::vector<StepCosts>& steps) {
   StepCosts costs;
-  for (double StepCosts::*cost : {&StepCosts::forward, &StepCosts::backward, &StepCosts::zero,
-                                  &StepCosts::norm, &StepCosts::update})
+  for (double StepCosts::*cost :
+       {&StepCosts::forward, &StepCosts::backward, &StepCosts::norm, &StepCosts::update})
     costs.*cost = median_of(steps, [&](const StepCosts& step) { return step.*cost; });
   for (std::vector<double> StepCosts::*parts : {&StepCosts::ready, &StepCosts::needed}) {
     for (size_t i = 0; i < (steps.front().*parts).size(); ++i)
@@ -169,7 +170,6 @@ Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& 
     Wishes wishes;
     const int64_t held = memory.live();
     memory.restart_peak();
-    const auto start = Clock::now();
     const metrics::StepRecord record = trainer.step(*loader, wishes);
     rehearsal.activation_bytes = std::max(rehearsal.activation_bytes, memory.peak() - held);
     most = std::max(most, memory.peak());
@@ -181,10 +181,9 @@ Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& 
     StepCosts& step = steps.emplace_back();
     step.forward = seconds(Phase::kForward);
     step.backward = seconds(Phase::kBackward);
-    step.zero = seconds_between(start, timed.forward()) - seconds(Phase::kData);
     step.norm =
         std::max(0.0, seconds_between(timed.backward(), communicator.norm_sent()) - step.backward);
-    step.update = seconds(Phase::kOptimizer) - step.zero - step.norm;
+    step.update = seconds(Phase::kOptimizer) - step.norm;
     for (const auto& sent : communicator.sent())
       step.ready.push_back(std::min(1.0, seconds_between(timed.backward(), sent) / step.backward));
     for (const auto& needed : awaited)

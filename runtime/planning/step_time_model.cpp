@@ -25,7 +25,6 @@ class Simulation {
   StepPrediction step() {
     prediction_ = {};
     const double start = now_;
-    compute(costs_.zero);
     receive_weights();
     compute((accumulation_ - 1) * (costs_.forward + costs_.backward));
     send_gradients();
@@ -71,10 +70,12 @@ class Simulation {
     compute((1 - done) * costs_.forward);
   }
   double gradient_seconds(double bucket) const {
-    if (traffic_.shard) return network_.exchange_seconds(ranks_, bucket * traffic_.gradient_bytes);
-    if (traffic_.gradient_bytes == 4) return network_.all_reduce_seconds(ranks_, bucket * 4);
-    return network_.exchange_seconds(ranks_, bucket * traffic_.gradient_bytes) +
-           network_.exchange_seconds(ranks_, bucket * 4);
+    NetworkModel network = network_;
+    if (traffic_.direct_sums) network.rings = false;
+    const double reduce_scatter =
+        network.exchange_seconds(ranks_, bucket * traffic_.gradient_bytes * traffic_.blocks);
+    if (traffic_.shard) return reduce_scatter;
+    return reduce_scatter + network_.exchange_seconds(ranks_, bucket * 4);  // all-gather
   }
   /// Backward, and what is sent meanwhile.
   void send_gradients() {
@@ -108,6 +109,9 @@ Traffic traffic_of(const RunConfig& config, int64_t numel, int ranks) {
   Traffic traffic;
   for (size_t i = 0; i < partition.buckets(); ++i)
     traffic.buckets.push_back(static_cast<double>(partition.bucket(i).size()));
+  traffic.direct_sums =
+      reduction_of(config) == Reduction::kExact || config.communication.wire == "bf16";
+  traffic.blocks = blocks_per_rank(config, ranks);
   traffic.gradient_bytes = config.communication.wire == "bf16" ? 2 : 4;
   traffic.weight_bytes = static_cast<double>(c10::elementSize(dtype_of(config)));
   traffic.shard = config.optimizer.shard;

@@ -11,7 +11,6 @@ namespace kessoku::runtime {
 /// What a rank's step takes where exchanging takes no time. Seconds.
 struct StepCosts {
   double forward = 0, backward = 0;  ///< of a micro-batch
-  double zero = 0;                   ///< gradients set to 0, before the first forward
   double norm = 0;                   ///< of the own gradients
   double update = 0;                 ///< clipping, optimizer and averages of the own parameters
   /// When each bucket of gradients is ready, in the order of sending, as a part of backward; empty
@@ -25,8 +24,10 @@ struct StepCosts {
 /// What a rank exchanges in a step.
 struct Traffic {
   std::vector<double> buckets;  ///< elements of each, padding included
-  double gradient_bytes = 4;    ///< of an element on the wire
-  double weight_bytes = 4;      ///< of an element
+  double blocks = 1;            ///< sums of gradients that a rank sends, see SummationTree; a mean
+  bool direct_sums = true;    ///< gradients go straight to their owners, also where NCCL has rings
+  double gradient_bytes = 4;  ///< of an element on the wire
+  double weight_bytes = 4;    ///< of an element
   bool shard = true, overlap = true;
 };
 

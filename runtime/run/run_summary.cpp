@@ -4,6 +4,7 @@
 
 #include "runtime/config/config_writer.h"
 #include "runtime/run/caption_lengths.h"
+#include "runtime/training/reproducibility.h"
 
 namespace kessoku::runtime {
 
@@ -30,6 +31,7 @@ void print_run_summary(const RunConfig& config, const RunFolder& folder, const T
       fmt::format("global batch {} = {} ranks x {} draws x {} accumulated, in {} on {}\n",
                   config.train.global_batch, communicator.size(), split.micro, split.accumulation,
                   config.train.precision, trainer.flat().values().device().str());
+  text += fmt::format("bits         {}\n", describe_reproducibility(config, communicator.size()));
   if (folder.resume_from) {
     text += fmt::format(
         "resuming     at step {} from {}{}\n", trainer.steps_done(), folder.resume_from->string(),

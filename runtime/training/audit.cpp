@@ -1,7 +1,7 @@
 #include "runtime/training/audit.h"
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
 
 #include "model/weights/safetensors.h"
 
@@ -12,7 +12,7 @@ Audit::Audit(std::filesystem::path run, uint64_t batches, Communicator& communic
 
 at::Tensor Audit::gather(const at::Tensor& own) {
   std::vector<int64_t> shape = own.sizes().vec();
-  shape[0] *= communicator_.size();
+  shape.insert(shape.begin(), communicator_.size());
   at::Tensor whole = at::empty(shape, own.options());
   communicator_.all_gather(own.contiguous(), whole)->wait();
   return whole;
@@ -39,7 +39,8 @@ void Audit::finish_step() {
     for (size_t i = 0; i < micro_batches_[0].size(); ++i) {
       std::vector<at::Tensor> parts;
       for (const model::Parameters& micro : micro_batches_) parts.push_back(micro[i].tensor);
-      whole.push_back({micro_batches_[0][i].name, at::cat(parts)});
+      // (ranks, micro-batches, B, …): a rank's micro-batches follow each other.
+      whole.push_back({micro_batches_[0][i].name, at::stack(parts, 1).flatten(0, 2)});
     }
     std::filesystem::create_directories(run_ / "audit");
     model::write_safetensors(run_ / "audit" / fmt::format("step-{:08}.safetensors", step_), whole);

@@ -22,6 +22,7 @@ class Audit {
   void finish_step();
 
  private:
+  /// (B, …) of each rank to (ranks, B, …).
   at::Tensor gather(const at::Tensor& own);
 
   std::filesystem::path run_;

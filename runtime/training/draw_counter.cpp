@@ -1,7 +1,5 @@
 #include "runtime/training/draw_counter.h"
 
-#include <cmath>
-
 namespace kessoku::runtime {
 
 DrawCounter::DrawCounter(const std::vector<data::Category>& categories,
@@ -17,15 +15,15 @@ DrawCounter::DrawCounter(const std::vector<data::Category>& categories,
   for (const data::Row& row : rows) of_example_.push_back(of_category.at(row.category));
 }
 
-void DrawCounter::add(const std::vector<data::Draw>& draws, double* counts) const {
+void DrawCounter::add(const std::vector<data::Draw>& draws, int64_t* counts) const {
   if (of_example_.empty()) return;
   for (const data::Draw& draw : draws) counts[of_example_[draw.example]] += 1;
 }
 
-std::map<std::string, uint64_t> DrawCounter::named(const double* counts) const {
+std::map<std::string, uint64_t> DrawCounter::named(const int64_t* counts) const {
   std::map<std::string, uint64_t> result;
   for (size_t i = 0; i < names_.size(); ++i) {
-    if (counts[i] > 0) result[names_[i]] = static_cast<uint64_t>(std::llround(counts[i]));
+    if (counts[i] > 0) result[names_[i]] = static_cast<uint64_t>(counts[i]);
   }
   return result;
 }

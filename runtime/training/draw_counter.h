@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -16,8 +17,8 @@ class DrawCounter {
 
   size_t size() const { return names_.size(); }
   /// Adds each draw to `counts` (size() of them).
-  void add(const std::vector<data::Draw>& draws, double* counts) const;
-  std::map<std::string, uint64_t> named(const double* counts) const;
+  void add(const std::vector<data::Draw>& draws, int64_t* counts) const;
+  std::map<std::string, uint64_t> named(const int64_t* counts) const;
 
  private:
   std::vector<std::string> names_;

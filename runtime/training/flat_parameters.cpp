@@ -10,14 +10,14 @@ std::vector<FlatRange> flat_layout(const model::Parameters& parameters) {
   int64_t offset = 0;
   for (const model::Parameter& parameter : parameters) {
     layout.push_back({parameter.name, offset, parameter.tensor.numel()});
-    constexpr int64_t kMultiple = Partition::kAlignment;
+    constexpr int64_t kMultiple = FlatRange::kAlignment;
     offset += (parameter.tensor.numel() + kMultiple - 1) / kMultiple * kMultiple;
   }
   return layout;
 }
 
 int64_t flat_numel(const std::vector<FlatRange>& layout) {
-  constexpr int64_t kMultiple = Partition::kAlignment;
+  constexpr int64_t kMultiple = FlatRange::kAlignment;
   if (layout.empty()) return 0;
   return layout.back().offset + (layout.back().numel + kMultiple - 1) / kMultiple * kMultiple;
 }

@@ -8,8 +8,10 @@ namespace kessoku::runtime {
 /// Where a parameter stands in the flat buffers.
 struct FlatRange {
   std::string name;
-  int64_t offset;  ///< in elements; a multiple of 16 (64 bytes in f32)
+  /// In elements; a multiple of kAlignment, 64 bytes in f32.
+  int64_t offset;
   int64_t numel;
+  static constexpr int64_t kAlignment = 16;
 };
 
 /// The places of `parameters` one after the other, each at an aligned offset. A function of their

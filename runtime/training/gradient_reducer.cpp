@@ -1,6 +1,8 @@
 #include "runtime/training/gradient_reducer.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -21,12 +23,53 @@ class GradientReducer::Hook : public torch::autograd::PostAccumulateGradHook {
   size_t parameter_;
 };
 
+namespace {
+
+SummationTree sent_tree(const ReducerOptions& options, int64_t micro_batches, int ranks) {
+  return options.reduction == Reduction::kFast ? SummationTree::over_ranks(ranks)
+                                               : SummationTree(micro_batches, ranks);
+}
+
+/// Of the two halves of a block of two leaves, backward adds the second to the first.
+bool adds_to(TreeBlock filling, int64_t leaf) {
+  return filling.is_sibling_of({0, leaf}) && filling.level == 0;
+}
+
+}  // namespace
+
+size_t kept_gradient_buffers(const SummationTree& leaves, Reduction reduction) {
+  if (reduction == Reduction::kFast) return 0;
+  size_t most = 0;
+  for (int rank = 0; rank < leaves.ranks(); ++rank) {
+    std::vector<TreeBlock> kept;
+    TreeBlock filling{0, leaves.first_leaf(rank)};
+    for (int64_t i = 1; i < leaves.leaves_per_rank(); ++i) {
+      const int64_t leaf = leaves.first_leaf(rank) + i;
+      if (adds_to(filling, leaf)) {
+        filling = filling.parent();
+        continue;
+      }
+      while (!kept.empty() && kept.back().is_sibling_of(filling)) {
+        kept.pop_back();
+        filling = filling.parent();
+      }
+      kept.push_back(filling);
+      most = std::max(most, kept.size());
+      filling = {0, leaf};
+    }
+  }
+  return most;
+}
+
 GradientReducer::GradientReducer(FlatParameters& flat, const Partition& partition,
-                                 const ReducerOptions& options, Communicator& communicator)
+                                 const ReducerOptions& options, int64_t micro_batches,
+                                 Communicator& communicator)
     : flat_(flat),
       partition_(partition),
       options_(options),
       communicator_(communicator),
+      per_rank_(micro_batches / communicator.size()),
+      tree_(sent_tree(options, micro_batches, communicator.size())),
       gradients_of_(partition.buckets()),
       order_(partition.buckets()) {
   std::iota(order_.rbegin(), order_.rend(), size_t{0});
@@ -48,16 +91,60 @@ GradientReducer::~GradientReducer() {
     torch::autograd::impl::set_post_acc_grad_hooks(parameter.tensor, nullptr);
 }
 
-void GradientReducer::prepare(bool last) {
-  armed_ = last && communicator_.size() > 1;
+void GradientReducer::prepare(int64_t number) {
+  const int64_t leaf = communicator_.rank() * per_rank_ + number;
+  if (number == 0) {
+    filling_ = {0, leaf};
+    at::Tensor(flat_.gradients()).zero_();
+  } else if (adds_to(filling_, leaf)) {
+    filling_ = filling_.parent();
+  } else if (options_.reduction == Reduction::kExact) {
+    keep();
+    filling_ = {0, leaf};
+    at::Tensor(flat_.gradients()).zero_();
+  }
+  last_ = number + 1 == per_rank_;
   missing_ = gradients_of_;
   ready_.clear();
   sent_ = 0;
 }
 
+/// Of the sum that the gradient buffer holds: it is added to its sibling, or waits for it.
+void GradientReducer::keep() {
+  const at::NoGradGuard no_grad;
+  if (!kept_.empty() && kept_.back().block.is_sibling_of(filling_)) {
+    kept_.back().values.add_(flat_.gradients());
+    kept_.back().block = filling_.parent();
+  } else {
+    if (free_.empty()) free_.push_back(at::empty_like(flat_.gradients()));
+    free_.back().copy_(flat_.gradients());
+    kept_.push_back({filling_, std::move(free_.back())});
+    free_.pop_back();
+  }
+  while (kept_.size() > 1 && (kept_.end() - 2)->block.is_sibling_of(kept_.back().block)) {
+    const Kept right = std::move(kept_.back());
+    kept_.pop_back();
+    kept_.back().values.add_(right.values);
+    kept_.back().block = right.block.parent();
+    free_.push_back(right.values);
+  }
+}
+
+/// Adds to a bucket what was kept of it, until the gradient buffer holds this rank's last block.
+void GradientReducer::complete(size_t bucket) {
+  const at::NoGradGuard no_grad;
+  const Range range = partition_.bucket(bucket);
+  at::Tensor sum = flat_.gradients().narrow(0, range.begin, range.size());
+  TreeBlock block = filling_;
+  for (size_t i = kept_.size(); i-- > 0 && kept_[i].block.is_sibling_of(block);) {
+    sum.add_(kept_[i].values.narrow(0, range.begin, range.size()));
+    block = block.parent();
+  }
+}
+
 void GradientReducer::on_gradient(size_t parameter) {
   flat_.collect_gradient(parameter);
-  if (!armed_) return;
+  if (!last_) return;
   for (size_t bucket : buckets_of_[parameter]) {
     if (--missing_[bucket] == 0) ready_.push_back(bucket);
   }
@@ -69,25 +156,30 @@ void GradientReducer::send_ready() {
 }
 
 void GradientReducer::finish() {
-  if (!armed_) return;
-  armed_ = false;
   while (sent_ < order_.size()) send(order_[sent_++]);  // parameters without gradients among them
   for (const auto& pending : pending_) pending->wait();
   pending_.clear();
-  if (!learned_) learn_order();
+  for (Kept& kept : kept_) free_.push_back(std::move(kept.values));
+  kept_.clear();
+  last_ = false;
+  if (!learned_ && communicator_.size() > 1) learn_order();
 }
 
 void GradientReducer::send(size_t bucket) {
+  complete(bucket);
   const Range range = partition_.bucket(bucket);
-  at::Tensor whole = flat_.gradients().narrow(0, range.begin, range.size());
-  if (!options_.shard && options_.wire == Wire::kFloat32) {
-    pending_.push_back(communicator_.all_reduce(whole));
-    return;
-  }
   const Range own = partition_.part(bucket, communicator_.rank());
+  const size_t kept = tree_.blocks_of(communicator_.rank()).size() - 1;
+  if (communicator_.size() == 1 && kept == 0) return;
+  std::vector<at::Tensor> blocks;
+  for (size_t i = 0; i < kept; ++i)
+    blocks.push_back(kept_[i].values.narrow(0, range.begin, range.size()));
+  at::Tensor whole = flat_.gradients().narrow(0, range.begin, range.size());
+  blocks.push_back(whole);
   at::Tensor part = flat_.gradients().narrow(0, own.begin, own.size());
-  pending_.push_back(communicator_.reduce_scatter(whole, part, options_.wire));
-  if (!options_.shard) pending_.push_back(communicator_.all_gather(part, whole));
+  pending_.push_back(communicator_.reduce_scatter(blocks, part, tree_, options_.wire));
+  if (!options_.shard && communicator_.size() > 1)
+    pending_.push_back(communicator_.all_gather(part, whole));
 }
 
 void GradientReducer::learn_order() {

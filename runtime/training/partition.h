@@ -13,11 +13,12 @@ struct Range {
 
 /// How a flat buffer is cut: into buckets of equal length (the last may be shorter), which travel
 /// one by one while backward runs, and each bucket into `parts` equal parts, one an owner (ZeRO-1,
-/// Rajbhandari et al., 2020). Every boundary is a multiple of 16 elements (64 bytes in f32), so
-/// that kernels see the same alignment in every run.
+/// Rajbhandari et al., 2020). Every boundary is a multiple of kAlignment elements, so that kernels
+/// see the same alignment in every run, and sums of squares are over the same blocks on any number
+/// of ranks.
 class Partition {
  public:
-  static constexpr int64_t kAlignment = 16;
+  static constexpr int64_t kAlignment = 1024;
 
   /// Over at least `numel` elements, in buckets of about `bucket_numel`.
   Partition(int64_t numel, int64_t bucket_numel, int parts);

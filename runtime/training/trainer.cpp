@@ -2,18 +2,21 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/dot.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <ranges>
 
 #include "base/error.h"
 #include "runtime/host/device.h"
+#include "runtime/training/exact_sum.h"
 #include "runtime/training/lr_schedule.h"
 
 namespace kessoku::runtime {
@@ -46,8 +49,48 @@ class PhaseClock {
   Clock::time_point last_ = start_;
 };
 
-// Places in the vector of scalars that all ranks sum once a step; the draw counts follow.
-enum Scalar { kLoss, kSquares, kStop, kCheckpoint, kUnfinished, kFailed, kReplaced, kScalars };
+/// What all ranks tell each other once a step: integers, so that the order of sums is of no matter.
+class StepSums {
+ public:
+  enum Count { kStop, kCheckpoint, kUnfinished, kFailed, kReplaced, kCounts };
+
+  StepSums(size_t draws, size_t categories)
+      : draws_(draws),
+        words_(at::zeros({static_cast<int64_t>(kCounts + ExactSum::kWords + draws + categories)},
+                         at::kLong)) {}
+
+  int64_t& count(Count which) { return begin()[which]; }
+  void set_squares(const ExactSum& squares) {
+    std::ranges::copy(squares.words(), begin() + kCounts);
+  }
+  ExactSum squares() {
+    return ExactSum(
+        std::span<const int64_t, ExactSum::kWords>(begin() + kCounts, ExactSum::kWords));
+  }
+  /// `first`: the place of the micro-batch's first draw in the global batch.
+  void set_losses(size_t first, const at::Tensor& losses) {
+    const at::Tensor values = losses.detach().to(at::kCPU, at::kDouble).contiguous();
+    // Only one rank has a draw: its bits, added to zeros, reach all.
+    std::memcpy(begin() + kCounts + ExactSum::kWords + first, values.const_data_ptr<double>(),
+                values.nbytes());
+  }
+  /// Summed in the order of draws.
+  double loss() {
+    double sum = 0;
+    for (size_t i = 0; i < draws_; ++i)
+      sum += std::bit_cast<double>(begin()[kCounts + ExactSum::kWords + i]);
+    return sum / static_cast<double>(draws_);
+  }
+  /// One count a category.
+  int64_t* categories() { return begin() + kCounts + ExactSum::kWords + draws_; }
+  void add_up(Communicator& communicator) { communicator.all_reduce(words_)->wait(); }
+
+ private:
+  int64_t* begin() { return words_.data_ptr<int64_t>(); }
+
+  size_t draws_;
+  at::Tensor words_;
+};
 
 /// As torch.nn.utils.clip_grad_norm_, its 1e-6 included. `limit` 0 = off.
 double clip_factor(double limit, double norm) {
@@ -56,7 +99,8 @@ double clip_factor(double limit, double norm) {
 
 ReducerOptions reducer_options(const RunConfig& config) {
   return {config.optimizer.shard, config.communication.overlap,
-          config.communication.wire == "bf16" ? Wire::kBFloat16 : Wire::kFloat32};
+          config.communication.wire == "bf16" ? Wire::kBFloat16 : Wire::kFloat32,
+          reduction_of(config)};
 }
 
 }  // namespace
@@ -64,6 +108,10 @@ ReducerOptions reducer_options(const RunConfig& config) {
 at::ScalarType dtype_of(const RunConfig& config) {
   if (config.train.precision == "bf16") return at::kBFloat16;
   return config.train.precision == "fp16" ? at::kHalf : at::kFloat;
+}
+
+Reduction reduction_of(const RunConfig& config) {
+  return config.communication.reduction == "fast" ? Reduction::kFast : Reduction::kExact;
 }
 
 BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks) {
@@ -76,6 +124,13 @@ BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks) {
   uint64_t micro = std::min(at_most, local);
   while (local % micro != 0) --micro;
   return {micro, local / micro};
+}
+
+double blocks_per_rank(const RunConfig& config, int ranks) {
+  if (reduction_of(config) == Reduction::kFast) return 1;
+  const BatchSplit split = split_batch(config.train.global_batch, config.train.micro_batch, ranks);
+  const SummationTree tree(static_cast<int64_t>(config.train.global_batch / split.micro), ranks);
+  return static_cast<double>(tree.blocks()) / ranks;
 }
 
 int64_t bucket_numel(const RunConfig& config) {
@@ -97,7 +152,8 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
           flat_, config.optimizer,
           partition_.owned_by(config.optimizer.shard ? communicator.rank() : Partition::kEverybody),
           dtype_of(config) != at::kFloat),
-      reducer_(flat_, partition_, reducer_options(config), communicator),
+      reducer_(flat_, partition_, reducer_options(config),
+               static_cast<int64_t>(config.train.global_batch / split_.micro), communicator),
       gathers_(flat_, partition_, communicator),
       scaler_(dtype_of(config) == at::kHalf) {
   if (config.ema.decay > 0) ema_ = optimizer_.own_weights();
@@ -110,29 +166,26 @@ Trainer::~Trainer() { objective_.set_before_use({}); }
 metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   metrics::StepRecord record;
   PhaseClock clock(record);
-  const double draws = static_cast<double>(config_.train.global_batch);
-  at::Tensor scalars = at::zeros({kScalars + static_cast<int64_t>(counter_.size())}, at::kDouble);
-  double* scalar = scalars.data_ptr<double>();
+  const uint64_t draws = config_.train.global_batch;
+  StepSums sums(draws, counter_.size());
 
   gathers_.take_waited_seconds();  // between steps, for a checkpoint
-  at::Tensor(flat_.gradients()).zero_();
-  clock.lap(Phase::kOptimizer);
+  const uint64_t first = static_cast<uint64_t>(communicator_.rank()) * split_.accumulation;
   for (uint64_t micro = 0; micro < split_.accumulation; ++micro) {
     const data::Batch read = loader.next();
     clock.lap(Phase::kData);
     if (!config_.communication.overlap) finish_step();
     const data::Batch batch = on_device(read, device_);
     const at::Tensor losses = objective_.losses(batch) * batch.loss_scale;
-    const at::Tensor loss = losses.sum() / draws;
-    scalar[kLoss] += loss.item<double>();
-    counter_.add(batch.draws, scalar + kScalars);
-    scalar[kReplaced] += batch.replaced;
+    sums.set_losses((first + micro) * split_.micro, losses);
+    counter_.add(batch.draws, sums.categories());
+    sums.count(StepSums::kReplaced) += batch.replaced;
     audit_.add(read, losses);
     finish_step();  // with weights that this forward did not use
     clock.lap(Phase::kForward);
     clock.move(Phase::kForward, Phase::kCommunication, gathers_.take_waited_seconds());
-    reducer_.prepare(micro + 1 == split_.accumulation);
-    (loss * scaler_.scale()).backward();
+    reducer_.prepare(static_cast<int64_t>(micro));
+    (losses.sum() / static_cast<double>(draws) * scaler_.scale()).backward();
     synchronize(device_);
     clock.lap(Phase::kBackward);
   }
@@ -140,24 +193,26 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
 
   reducer_.finish();
   clock.lap(Phase::kCommunication);
-  // Unsharded, every rank holds all gradients: each adds its share of the same sum.
-  scalar[kSquares] = own_squares() / (config_.optimizer.shard ? 1 : communicator_.size());
+  // Unsharded, every rank holds all gradients; each adds up those of its parts there too.
+  sums.set_squares(sum_of_squares(flat_.gradients(), partition_.owned_by(communicator_.rank())));
   clock.lap(Phase::kOptimizer);
-  scalar[kStop] = wishes.stop;
-  scalar[kCheckpoint] = wishes.checkpoint;
-  scalar[kUnfinished] = wishes.writer.unfinished;
-  scalar[kFailed] = wishes.writer.failed;
-  communicator_.all_reduce(scalars)->wait();
-  wishes = {scalar[kStop] > 0,
-            scalar[kCheckpoint] > 0,
-            {static_cast<int>(scalar[kUnfinished]), static_cast<int>(scalar[kFailed])}};
-  const double norm = std::sqrt(scalar[kSquares]) / scaler_.scale();
+  sums.count(StepSums::kStop) = wishes.stop;
+  sums.count(StepSums::kCheckpoint) = wishes.checkpoint;
+  sums.count(StepSums::kUnfinished) = wishes.writer.unfinished;
+  sums.count(StepSums::kFailed) = wishes.writer.failed;
+  sums.add_up(communicator_);
+  wishes = {sums.count(StepSums::kStop) > 0,
+            sums.count(StepSums::kCheckpoint) > 0,
+            {static_cast<int>(sums.count(StepSums::kUnfinished)),
+             static_cast<int>(sums.count(StepSums::kFailed))}};
+  const double loss = sums.loss();
+  const double norm = std::sqrt(sums.squares().value()) / scaler_.scale();
   clock.lap(Phase::kCommunication);
-  if (!std::isfinite(scalar[kLoss]) || (!std::isfinite(norm) && !scaler_.may_lower())) {
+  if (!std::isfinite(loss) || (!std::isfinite(norm) && !scaler_.may_lower())) {
     throw UsageError(fmt::format(
         "training diverged at step {} (loss {}, gradient norm {}): lower optimizer.lr or set "
         "optimizer.grad_clip",
-        steps_done() + 1, scalar[kLoss], norm));
+        steps_done() + 1, loss, norm));
   }
 
   const double factor = lr_factor(config_.optimizer, steps_done(), config_.train.steps);
@@ -172,23 +227,14 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
 
   record.step = steps_done();
   record.draws = record.step * config_.train.global_batch;
-  record.loss = scalar[kLoss];
+  record.loss = loss;
   record.grad_norm = norm;
   record.lr = config_.optimizer.lr * factor;
   record.seconds = clock.total();
-  record.samples_per_second = draws / record.seconds;
-  record.bad_rows = static_cast<uint64_t>(scalar[kReplaced]);
-  record.category_draws = counter_.named(scalar + kScalars);
+  record.samples_per_second = static_cast<double>(draws) / record.seconds;
+  record.bad_rows = static_cast<uint64_t>(sums.count(StepSums::kReplaced));
+  record.category_draws = counter_.named(sums.categories());
   return record;
-}
-
-double Trainer::own_squares() const {
-  at::Tensor squares = at::zeros({}, flat_.gradients().options().dtype(at::kDouble));
-  for (const Range& range : optimizer_.owned()) {
-    const at::Tensor own = flat_.gradients().narrow(0, range.begin, range.size());
-    squares += at::dot(own, own);
-  }
-  return squares.item<double>();
 }
 
 void Trainer::scale_gradients(double factor) {

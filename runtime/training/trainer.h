@@ -21,6 +21,9 @@ namespace kessoku::runtime {
 /// train.precision: what the trained networks compute in.
 at::ScalarType dtype_of(const RunConfig& config);
 
+/// communication.reduction
+Reduction reduction_of(const RunConfig& config);
+
 /// How the global batch is split: ranks × micro × accumulation = G.
 struct BatchSplit {
   uint64_t micro;
@@ -42,6 +45,10 @@ struct Wishes {
   bool checkpoint = false;
   WriterState writer{};
 };
+
+/// Sums of gradients that a rank sends in a step over `ranks`, in the mean (see SummationTree): 1
+/// where what it computes is a power of two of micro-batches.
+double blocks_per_rank(const RunConfig& config, int ranks);
 
 /// Elements of a bucket of gradients, by communication.bucket_mb.
 int64_t bucket_numel(const RunConfig& config);
@@ -85,7 +92,6 @@ class Trainer {
   std::vector<Range> written_ranges() const { return partition_.owned_by(communicator_.rank()); }
 
  private:
-  double own_squares() const;
   void scale_gradients(double factor);
   void update(double factor);
   void average(size_t range);

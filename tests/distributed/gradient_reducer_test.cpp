@@ -3,6 +3,8 @@
 #include "runtime/training/gradient_reducer.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
@@ -16,22 +18,21 @@ namespace {
 /// Layers of a chain, so that the last ones' gradients are ready first.
 struct Chain {
   explicit Chain(const ReducerOptions& options, at::ScalarType dtype = at::kFloat)
-      : partition(flat_numel(flat_layout(parameters)), 500, communicator->size()),
+      : partition(flat_numel(flat_layout(parameters)), 5000, communicator->size()),
         flat(parameters, partition.numel()),
-        reducer(flat, partition, options, *communicator) {
+        reducer(flat, partition, options, 2 * communicator->size(), *communicator) {
     flat.round_to(dtype);
   }
 
   /// A step of two micro-batches; the gradient of layer i is, summed over ranks and both,
   /// 3 · Σ (rank + 1).
   void step() {
-    at::Tensor(flat.gradients()).zero_();
     for (int micro = 0; micro < 2; ++micro) {
-      at::Tensor x = at::ones({100}, parameters[0].tensor.options().requires_grad(false));
+      at::Tensor x = at::ones({1000}, parameters[0].tensor.options().requires_grad(false));
       for (size_t i = 0; i < 9; ++i)
         x = x +
             parameters[i].tensor * static_cast<double>((communicator->rank() + 1) * (micro + 1));
-      reducer.prepare(micro == 1);
+      reducer.prepare(micro);
       x.sum().backward();
     }
     reducer.finish();
@@ -41,7 +42,7 @@ struct Chain {
   model::Parameters parameters = [] {
     model::Parameters all;
     for (int i = 0; i < 10; ++i)
-      all.push_back({std::to_string(i), at::ones({100}, at::TensorOptions(device))});
+      all.push_back({std::to_string(i), at::ones({1000}, at::TensorOptions(device))});
     return all;
   }();
   Partition partition;
@@ -88,8 +89,61 @@ TEST(GradientReducer, LearnsTheOrderInWhichBucketsAreReady) {
   EXPECT_EQ(chain.reducer.order().front(), last);
   chain.step();
   if (communicator->size() == 1) return;
-  // The last two buckets hold the unused layer: they are never ready.
+  // The last bucket holds the unused layer: it is never ready.
   EXPECT_EQ(chain.reducer.order().front(), 0u);
+}
+
+/// One parameter whose gradient in micro-batch `leaf` of twelve is `gradient_of(leaf)`.
+at::Tensor gradient_of(int64_t leaf) {
+  return at::arange(6000, at::TensorOptions(at::kFloat).device(device))
+      .add(1000 * leaf)
+      .mul(0.37)
+      .sin();
+}
+
+TEST(GradientReducer, SumsMicroBatchesAlongOneTreeOnAnyNumberOfRanks) {
+  constexpr int64_t kLeaves = 12;
+  std::vector<BlockSum> leaves;
+  for (int64_t leaf = 0; leaf < kLeaves; ++leaf) leaves.push_back({{0, leaf}, gradient_of(leaf)});
+  at::Tensor expected = at::empty({6000}, leaves[0].values.options());
+  sum_blocks(leaves, expected);
+  const int64_t per_rank = kLeaves / communicator->size();
+  for (bool shard : {true, false}) {
+    for (bool overlap : {true, false}) {
+      const model::Parameters parameters{{"w", at::ones({6000}, expected.options())}};
+      const Partition partition(6000, 1024, communicator->size());
+      FlatParameters flat(parameters, partition.numel());
+      GradientReducer reducer(flat, partition, {shard, overlap}, kLeaves, *communicator);
+      for (int step = 0; step < 2; ++step) {
+        for (int64_t i = 0; i < per_rank; ++i) {
+          const at::Tensor gradient = gradient_of(communicator->rank() * per_rank + i);
+          reducer.prepare(i);
+          (parameters[0].tensor * gradient).sum().backward();
+        }
+        reducer.finish();
+        for (const Range& range :
+             partition.owned_by(shard ? communicator->rank() : Partition::kEverybody)) {
+          const int64_t size = std::min(range.end, int64_t{6000}) - range.begin;
+          if (size <= 0) continue;
+          EXPECT_TRUE(flat.gradients()
+                          .narrow(0, range.begin, size)
+                          .equal(expected.narrow(0, range.begin, size)));
+        }
+      }
+    }
+  }
+}
+
+TEST(GradientReducer, KeepsFewSumsOfMicroBatches) {
+  const auto kept = [](int64_t leaves, int ranks) {
+    return kept_gradient_buffers(SummationTree(leaves, ranks), Reduction::kExact);
+  };
+  EXPECT_EQ(kept(12, 12), 0u);
+  EXPECT_EQ(kept(16, 8), 0u) << "backward adds the second of two";
+  EXPECT_EQ(kept(16, 4), 1u);
+  EXPECT_EQ(kept(16, 1), 3u);
+  EXPECT_EQ(kept(12, 4), 1u);
+  EXPECT_EQ(kept_gradient_buffers(SummationTree(16, 1), Reduction::kFast), 0u);
 }
 
 TEST(GradientReducer, WireBf16RoundsEachRankButSumsInFp32) {

@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
     fmt::print("skipped: {}\n", error.what());
     return kSkipped;
   }
-  owner = connect(std::move(owner), device, /*timeout=*/60);
+  owner = connect(std::move(owner), device, /*timeout=*/60, Reduction::kExact);
   communicator = owner.get();
   return RUN_ALL_TESTS();
 }

@@ -9,6 +9,7 @@
 // with "@RANK" behind it on that rank only.
 #include <nccl.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -133,23 +134,52 @@ void sum(SharedSegment& segment, const char* own, size_t bytes, size_t begin, si
   });
 }
 
-/// All send and receive at once; every rank takes part with equal sizes.
+/// How many of the transfers go to or come from a peer, at most.
+size_t most_of_a_peer(const std::vector<Transfer>& transfers, bool sends, int ranks) {
+  std::vector<size_t> counts(static_cast<size_t>(ranks));
+  size_t most = 0;
+  for (const Transfer& transfer : transfers) {
+    if (transfer.sends == sends)
+      most = std::max(most, ++counts[static_cast<size_t>(transfer.peer)]);
+  }
+  return most;
+}
+
+/// All send and receive at once; all transfers have the same size, and those between two ranks
+/// arrive in the order in which they were sent.
 void exchange(SharedSegment& segment, const std::vector<Transfer>& transfers) {
-  const size_t place = SharedSegment::kSlot / static_cast<size_t>(segment.ranks()) / 64 * 64;
+  const int ranks = segment.ranks();
+  const size_t own = most_of_a_peer(transfers, true, ranks);
+  std::memcpy(segment.slot(segment.rank()), &own, sizeof(own));
+  segment.barrier();
+  size_t most = 1;  // that a rank sends another
+  for (int rank = 0; rank < ranks; ++rank) {
+    size_t theirs = 0;
+    std::memcpy(&theirs, segment.slot(rank), sizeof(theirs));
+    most = std::max(most, theirs);
+  }
+  segment.barrier();
+  const size_t place = SharedSegment::kSlot / (static_cast<size_t>(ranks) * most) / 64 * 64;
   const size_t bytes = transfers.empty() ? 0 : transfers.front().bytes;
+  /// Calls `work` with each transfer and its place in a slot, as the number of its receiver tells.
+  const auto each = [&](bool sends, const auto& work) {
+    std::vector<size_t> counts(static_cast<size_t>(ranks));
+    for (const Transfer& transfer : transfers) {
+      if (transfer.sends != sends) continue;
+      const int receiver = sends ? transfer.peer : segment.rank();
+      const size_t number = counts[static_cast<size_t>(transfer.peer)]++;
+      work(transfer, (static_cast<size_t>(receiver) * most + number) * place);
+    }
+  };
   for (size_t offset = 0; offset < bytes; offset += place) {
     const size_t piece = std::min(place, bytes - offset);
-    for (const Transfer& transfer : transfers) {
-      if (!transfer.sends) continue;
-      std::memcpy(segment.slot(segment.rank()) + static_cast<size_t>(transfer.peer) * place,
-                  transfer.data + offset, piece);
-    }
+    each(true, [&](const Transfer& transfer, size_t at) {
+      std::memcpy(segment.slot(segment.rank()) + at, transfer.data + offset, piece);
+    });
     segment.barrier();
-    for (const Transfer& transfer : transfers) {
-      if (transfer.sends) continue;
-      std::memcpy(transfer.data + offset,
-                  segment.slot(transfer.peer) + static_cast<size_t>(segment.rank()) * place, piece);
-    }
+    each(false, [&](const Transfer& transfer, size_t at) {
+      std::memcpy(transfer.data + offset, segment.slot(transfer.peer) + at, piece);
+    });
     segment.barrier();
   }
 }

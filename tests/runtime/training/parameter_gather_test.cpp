@@ -48,7 +48,8 @@ class LateCommunicator : public Communicator {
     return std::make_unique<Late>(whole.narrow(0, part.numel(), part.numel()), awaited);
   }
   std::unique_ptr<Pending> all_reduce(at::Tensor&) override { return nullptr; }
-  std::unique_ptr<Pending> reduce_scatter(const at::Tensor&, at::Tensor&, Wire) override {
+  std::unique_ptr<Pending> reduce_scatter(const std::vector<at::Tensor>&, at::Tensor&,
+                                          const SummationTree&, Wire) override {
     return nullptr;
   }
   std::unique_ptr<Pending> broadcast(at::Tensor&, int) override { return nullptr; }
@@ -114,7 +115,7 @@ TEST(WeightGathers, AnAutoencoderAwaitsItsDecodersWeightsAfterEncoding) {
 TEST(WeightGathers, LeavesParametersAloneThatAreNotTrained) {
   const model::Parameters trained{{"a", at::randn({32})}}, others{{"b", at::randn({32})}};
   const Partition partition(32, 32, 2);
-  const FlatParameters flat(trained, 32);
+  const FlatParameters flat(trained, partition.numel());
   LateCommunicator communicator;
   WeightGathers gathers(flat, partition, communicator);
   gathers.send(0);

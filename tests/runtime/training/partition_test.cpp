@@ -9,8 +9,8 @@ namespace {
 
 TEST(Partition, EveryElementHasOneOwnerAndEveryPartIsAligned) {
   for (int parts : {1, 2, 3, 7}) {
-    for (int64_t numel : {1, 16, 1000, 4097}) {
-      for (int64_t bucket_numel : {1, 100, 1000, 10'000}) {
+    for (int64_t numel : {1, 1024, 100'000, 409'601}) {
+      for (int64_t bucket_numel : {1, 5000, 50'000, 1'000'000}) {
         const Partition partition(numel, bucket_numel, parts);
         ASSERT_GE(partition.numel(), numel);
         std::vector<int> owners(static_cast<size_t>(partition.numel()));
@@ -30,7 +30,7 @@ TEST(Partition, EveryElementHasOneOwnerAndEveryPartIsAligned) {
 }
 
 TEST(Partition, EverybodyOwnsTheBucketsThemselves) {
-  const Partition partition(1000, 100, 4);
+  const Partition partition(100'000, 10'000, 4);
   const std::vector<Range> all = partition.owned_by(Partition::kEverybody);
   ASSERT_EQ(all.size(), partition.buckets());
   EXPECT_EQ(total_size(all), partition.numel());

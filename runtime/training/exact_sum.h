@@ -1,0 +1,47 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "runtime/training/partition.h"
+
+namespace kessoku::runtime {
+
+/// A sum of f64 numbers that are not negative, as a fixed-point number of 288 bits: integers may
+/// be added in any order, so neither threads nor ranks change a bit of it. Numbers below 2⁻¹⁶⁰ and
+/// bits below that are dropped; 2⁹⁶ and above, infinities and NaN make the sum infinite.
+class ExactSum {
+ public:
+  /// As int64 that ranks add up: limbs of 32 bits from the lowest on, the last counts what was too
+  /// large. Up to 2³⁰ ranks' sums fit.
+  static constexpr size_t kWords = 10;
+
+  ExactSum() = default;
+  /// From the sum of several `words`.
+  explicit ExactSum(std::span<const int64_t, kWords> words);
+
+  void add(double value);
+  void add(const ExactSum& other);
+  /// With limbs below 2³².
+  std::array<int64_t, kWords> words() const;
+  /// Rounded to f64.
+  double value() const;
+
+ private:
+  static constexpr int kLowest = -160;  ///< weight of the lowest bit
+  static constexpr size_t kLimbs = kWords - 1;
+  void carry();
+
+  std::array<int64_t, kWords> words_{};
+  int64_t added_ = 0;  ///< since the last carry
+};
+
+/// The sum of the squares of `values` (f32, 1-d) over `ranges`, which begin at multiples of
+/// Partition::kAlignment: each aligned block of so many in f64, then exactly. The same bits however
+/// the ranges are cut.
+ExactSum sum_of_squares(const at::Tensor& values, const std::vector<Range>& ranges);
+
+}  // namespace kessoku::runtime
