@@ -60,7 +60,9 @@ def digest_of(run):
     return digest.hexdigest(), numbers
 
 
-class SameBits(unittest.TestCase):
+class SameBits:
+    """What the cases have in common."""
+
     @classmethod
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()
@@ -86,7 +88,7 @@ class SameBits(unittest.TestCase):
         return expected
 
 
-class Quick(SameBits):
+class Quick(SameBits, unittest.TestCase):
     def test_unet_and_text_encoder_on_any_number_of_ranks(self):
         settings = {"train.target": ["unet", "text_encoder"], "train.global_batch": 6, "train.steps": 6}
         whole = self.compare("both", (0, 2, 3, 6), settings)
@@ -127,7 +129,7 @@ class Quick(SameBits):
         self.assertNotRegex(table, r"1 ranks: .*micro-batches")
 
 
-class Matrix(SameBits):
+class Matrix(SameBits, unittest.TestCase):
     def compare_all(self, target, **more):
         for global_batch, ranks in ((12, (0, 2, 3, 4, 6, 12)), (8, (0, 2, 4, 8))):
             for precision, optimizer in itertools.product(("fp32", "bf16"), ("adamw", "lion")):
@@ -149,7 +151,7 @@ class Matrix(SameBits):
         self.compare_all(["vae"], **{"train.min_snr_gamma": 0})
 
 
-class Kills(SameBits):
+class Kills(SameBits, unittest.TestCase):
     def test_each_restart_on_another_number_of_ranks(self):
         """A run that is killed thirty times at random, and goes on with other ranks each time."""
         chance = random.Random(chosen_seed())
