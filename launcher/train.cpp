@@ -186,12 +186,12 @@ ExitCode conclude(const Run& run, uint64_t step, bool written) {
   if (!written) {
     throw Error(ExitCode::kCannotWrite,
                 fmt::format("{}: the checkpoint of step {} could not be written; the same command "
-                            "goes on from the one before",
+                            "resumes from the one before",
                             run.folder.path.string(), step));
   }
   if (step >= run.config.train.steps) return ExitCode::kDone;
   if (run.first()) {
-    fmt::print(stderr, "stopped at step {} of {}, with a checkpoint; the same command goes on\n",
+    fmt::print(stderr, "stopped at step {} of {}, with a checkpoint; the same command resumes\n",
                step, run.config.train.steps);
   }
   return ExitCode::kStopped;

@@ -141,7 +141,7 @@ class Train(unittest.TestCase):
             process.send_signal(stop)
             _, errors = process.communicate(timeout=DEADLINE)
             self.assertEqual(process.returncode, 75, errors)
-            self.assertIn("the same command goes on", errors)
+            self.assertIn("the same command resumes", errors)
             step = log_of(run)[-1]["step"]
             self.assertTrue((run / "checkpoints/latest").resolve().name.endswith(f"{step:08}"))
             kessoku("train", self.run_file, "--out", run, "--set", f"train.steps={step + 2}", ranks=ranks)

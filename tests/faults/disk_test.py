@@ -115,7 +115,7 @@ class Disk(unittest.TestCase):
             kessoku("train", *arguments, "train.steps=6")
             filler = fill(leave=1 << 20)  # enough for its log
             said = kessoku(program, *arguments, "train.steps=9", expect=74).stderr
-            self.assertIn("the checkpoint of step 9 could not be written; the same command goes on from the one before", said)
+            self.assertIn("the checkpoint of step 9 could not be written; the same command resumes from the one before", said)
             self.assertEqual(newest(run), 6)
             if program == "launch":
                 self.assertEqual(said.count("launch: mpirun"), 1, "it was started again")
