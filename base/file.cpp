@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/flush.h"
 #include "base/folder.h"
 #include "base/system_error.h"
 
@@ -69,7 +70,7 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
 
 void fsync_path(const std::filesystem::path& path) {
   const Descriptor file(path, O_RDONLY);
-  if (!file.valid() || ::fsync(file.get()) != 0) throw_system("flush to disk", path);
+  if (!file.valid() || !flush_to_disk(file.get())) throw_system("flush to disk", path);
 }
 
 namespace {
@@ -86,7 +87,7 @@ std::filesystem::path write_beside(const std::filesystem::path& path, std::strin
     if (put < 0) throw_system("write", beside);
     done += static_cast<size_t>(put);
   }
-  if (::fsync(file.get()) != 0) throw_system("flush to disk", beside);
+  if (!flush_to_disk(file.get())) throw_system("flush to disk", beside);
   return beside;
 }
 

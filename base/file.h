@@ -21,7 +21,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 /// there is one. Errors as write_file_atomically.
 bool write_new_file(const std::filesystem::path& path, std::string_view content);
 
-/// fsync of a file or folder, so that it survives a power cut.
+/// fsync of a file or folder, so that it survives a power cut; nothing on file systems without it.
 void fsync_path(const std::filesystem::path& path);
 
 /// A file mapped read-only into memory for as long as this lives. Move-only.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/mistaken_file.h"
 
 namespace kessoku {
 
@@ -19,6 +20,8 @@ Json parse(std::string_view text, const std::string& where) {
   try {
     return Json::parse(text, limit_depth);
   } catch (const typename Json::exception& error) {
+    const std::string mistaken = text.empty() ? "" : explain_mistaken(text);
+    if (!mistaken.empty()) throw DataError(fmt::format("{}: {}", where, mistaken));
     throw DataError(
         fmt::format("{}: not valid JSON: {}", where, std::string(error.what()).substr(0, 200)));
   }

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/flush.h"
 #include "base/system_error.h"
 
 namespace kessoku {
@@ -49,7 +50,7 @@ void OutputFile::write(std::span<const std::byte> bytes) {
 }
 
 void OutputFile::finish() {
-  if (::fsync(descriptor_) != 0) throw_system("flush to disk", path_);
+  if (!flush_to_disk(descriptor_)) throw_system("flush to disk", path_);
   // Some network file systems tell only here that the disk is full.
   if (::close(std::exchange(descriptor_, -1)) != 0) throw_system("close", path_);
 }

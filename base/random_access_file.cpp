@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/flush.h"
 #include "base/system_error.h"
 
 namespace kessoku {
@@ -67,7 +68,7 @@ void RandomAccessFile::begin_flush() const {
 }
 
 void RandomAccessFile::flush() const {
-  if (::fsync(descriptor_) != 0) throw_system("flush to disk", path_);
+  if (!flush_to_disk(descriptor_)) throw_system("flush to disk", path_);
 }
 
 }  // namespace kessoku

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vips/vips8>
 
+#include "base/mistaken_file.h"
 #include "base/system_error.h"
 #include "data/images/jpeg.h"
 
@@ -69,8 +70,10 @@ VImage open_image(std::string_view bytes) {
     return VImage::tiffload_buffer(blob, options);
   if (is_heif(bytes)) return VImage::heifload_buffer(blob, options);
   delete options;
-  throw DataError(bytes.empty() ? "the file is empty"
-                                : "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIF file");
+  const std::string mistaken =
+      explain_mistaken({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  throw DataError(!mistaken.empty() ? mistaken
+                                    : "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIF file");
 }
 
 /// Whether there is a color profile, and it is one of numbers like these: by its header

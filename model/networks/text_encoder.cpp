@@ -127,6 +127,10 @@ Parameters TextEncoder::used_parameters(int64_t clip_skip) const {
 }
 
 TextEncoderConfig TextEncoderConfig::from_json(const json& json, const std::string& where) {
+  // The config of a whole CLIP model, vision tower and all: transformers takes its text encoder.
+  if (json.is_object() && json.value("model_type", nlohmann::json()) == "clip" &&
+      json.contains("text_config"))
+    return from_json(json["text_config"], where + ": text_config");
   const JsonFields reader(json, where);
   reader.require("model_type", {"clip_text_model"});
   TextEncoderConfig config;

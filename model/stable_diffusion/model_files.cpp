@@ -59,7 +59,7 @@ StoredModel open_network_folder(const path& folder) {
     model.unet = open_part<UNetConfig>(folder, kDiffusersStem);
   } else if (kind == "AutoencoderKL") {
     model.vae = open_part<VaeConfig>(folder, kDiffusersStem);
-  } else if (kind == "clip_text_model") {
+  } else if (kind == "clip_text_model" || kind == "clip") {
     model.text_encoder = open_part<TextEncoderConfig>(folder, kTransformersStem);
   } else {
     throw DataError(fmt::format(
@@ -138,12 +138,14 @@ StoredModel open_file(const ModelSource& source, const Preset& defaults) {
     throw UsageError(fmt::format("{}: holds no moving averages (EMA) of the UNet's weights",
                                  source.path.string()));
   }
-  const Preset configs = lone_configs(defaults, *file, layout, source.config);
+  Preset configs = lone_configs(defaults, *file, layout, source.config);
+  if (file->contains(kVPredictionMark)) configs.schedule.prediction_type = "v_prediction";
+  if (file->contains(kZeroTerminalSnrMark)) configs.schedule.use_zero_terminal_snr();
   StoredModel model{.path = source.path, .schedule = configs.schedule};
   if (layout.unet) {
     const auto expected = expected_weights<UNet>(configs.unet);
-    model.unet = {configs.unet,
-                  unet_weights(file, *layout.unet, configs.unet, expected, source.ema)};
+    model.unet = {configs.unet, unet_weights(file, *layout.unet, configs.unet, expected,
+                                             source.ema || layout.only_ema)};
   }
   if (layout.text_encoder) {
     const auto expected = expected_weights<TextEncoder>(configs.text_encoder);

@@ -9,6 +9,8 @@ namespace kessoku::model {
 
 namespace {
 
+constexpr const char* kLdmEma = "model_ema.diffusion_model";
+
 using Namer = std::function<std::string(const std::string&)>;
 
 bool has_prefix(const WeightFile& file, const std::string& prefix) {
@@ -39,6 +41,7 @@ std::string find_foreign(const WeightFile& file) {
 
 std::optional<Spelling> find_unet(const WeightFile& file) {
   if (has_prefix(file, kLdmUNet)) return Spelling{kLdmUNet, true};
+  if (has_prefix(file, kLdmEma)) return Spelling{kLdmUNet, true};
   if (has_prefix(file, "input_blocks.")) return Spelling{"", true};
   if (has_prefix(file, "time_embedding.") && has_prefix(file, "down_blocks.")) return Spelling{};
   return std::nullopt;
@@ -117,7 +120,8 @@ std::vector<Namer> vae_namers(const std::string& prefix, const VaeConfig& config
 
 WeightLayout find_layout(const WeightFile& file) {
   WeightLayout layout{find_unet(file), find_text_encoder(file), find_vae(file)};
-  layout.ema = has_prefix(file, "model_ema.diffusion_model");
+  layout.ema = has_prefix(file, kLdmEma);
+  layout.only_ema = layout.ema && !has_prefix(file, kLdmUNet);
   layout.foreign = find_foreign(file);
   return layout;
 }
@@ -126,6 +130,7 @@ std::string WeightLayout::describe() const {
   if (!foreign.empty()) return foreign;
   if (empty()) return "unknown tensors";
   const auto names = [](const Spelling& spelling) { return spelling.ldm ? "LDM" : "diffusers"; };
+  if (only_ema) return "LDM checkpoint of moving averages only";
   if (unet && unet->prefix == kLdmUNet) return "LDM checkpoint";
   if (unet) return fmt::format("UNet ({} names)", names(*unet));
   if (vae && text_encoder) return "LDM checkpoint";
@@ -153,7 +158,7 @@ StoredWeights text_encoder_weights(std::shared_ptr<const WeightFile> file, const
   };
   return pick(std::move(file), expected, spelling.prefix, {namer},
               {"text_model.embeddings.position_ids", "embeddings.position_ids", "text_projection",
-               "logit_scale"});
+               "logit_scale", "vision_model.", "visual_projection."});
 }
 
 StoredWeights vae_weights(std::shared_ptr<const WeightFile> file, const Spelling& spelling,

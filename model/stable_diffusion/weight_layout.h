@@ -19,8 +19,9 @@ struct Spelling {
 /// What a lone weight file is, told by its tensors' names.
 struct WeightLayout {
   std::optional<Spelling> unet, text_encoder, vae;
-  bool ema = false;     ///< holds moving averages of the UNet's weights beside them
-  std::string foreign;  ///< if it is none of Stable Diffusion 1.x: what, e.g. "a LoRA"
+  bool ema = false;       ///< holds moving averages of the UNet's weights beside them …
+  bool only_ema = false;  ///< … or instead of them
+  std::string foreign;    ///< if it is none of Stable Diffusion 1.x: what, e.g. "a LoRA"
 
   bool empty() const { return !unet && !text_encoder && !vae; }
   /// For people: "LDM checkpoint", "VAE (LDM names)" …

@@ -2,9 +2,27 @@
 
 #include <c10/core/ScalarType.h>
 
+#include <cmath>
+
+#include "base/error.h"
+#include "model/weights/narrowing.h"
 #include "model/weights/weight_file.h"
 
 namespace kessoku::model {
+
+namespace {
+
+/// Throws DataError if a finite value would become infinite.
+at::Tensor convert(const std::string& name, const at::Tensor& tensor, at::ScalarType dtype) {
+  if (tensor.scalar_type() != dtype) {
+    const double largest = largest_value(tensor);
+    if (std::isfinite(largest) && !fits(largest, dtype))
+      throw DataError(fmt::format("tensor \"{}\" {}", name, explain_misfit(largest, dtype)));
+  }
+  return tensor.detach().to(at::kCPU, dtype).contiguous();
+}
+
+}  // namespace
 
 size_t TensorOutput::bytes() const { return byte_count(dtype, shape).value(); }
 
@@ -23,7 +41,7 @@ TensorOutputs outputs_of(const Parameters& parameters, std::optional<at::ScalarT
         {name,
          wanted,
          tensor.sizes().vec(),
-         [tensor = tensor, wanted] { return tensor.detach().to(at::kCPU, wanted).contiguous(); },
+         [name = name, tensor = tensor, wanted] { return convert(name, tensor, wanted); },
          {}});
   }
   return outputs;

@@ -8,6 +8,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/mistaken_file.h"
 #include "model/weights/safetensors_header.h"
 
 namespace kessoku::model {
@@ -18,6 +19,9 @@ constexpr size_t kLengthBytes = 8;
 
 uint64_t header_length(const MappedFile& file) {
   const size_t size = file.bytes().size();
+  const std::string mistaken =
+      explain_mistaken({reinterpret_cast<const char*>(file.bytes().data()), size});
+  if (!mistaken.empty()) throw DataError(fmt::format("{}: {}", file.path().string(), mistaken));
   if (size < kLengthBytes) {
     throw DataError(fmt::format("{}: {} bytes are too few for a .safetensors file",
                                 file.path().string(), size));

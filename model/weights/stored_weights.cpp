@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/json_fields.h"
+#include "model/weights/narrowing.h"
 
 namespace kessoku::model {
 
@@ -17,11 +18,13 @@ using std::filesystem::path;
 
 namespace {
 
-/// Tensors that some files carry and no network here has: 0, 1, 2 … as numbers of positions, and
-/// what CLIP needs to compare texts with images.
+/// Tensors that some files carry and no network here has: 0, 1, 2 … as numbers of positions, what
+/// CLIP needs to compare texts with images, and marks that tell how the UNet was trained.
 bool is_ignored(const std::string& name) {
   return name.ends_with("position_ids") || name == "text_projection.weight" ||
-         name == "logit_scale";
+         name == "logit_scale" || name.starts_with("vision_model.") ||
+         name == "visual_projection.weight" || name == kVPredictionMark ||
+         name == kZeroTerminalSnrMark;
 }
 
 /// The name that diffusers and transformers use today for a tensor of an older or a newer file.
@@ -122,19 +125,13 @@ std::string find_mismatch(const Parameter& expected, const StoredWeights::Place&
   return {};
 }
 
-/// `place`'s tensor in `dtype`. Throws DataError if a finite value would become infinite.
-at::Tensor convert(const at::Tensor& tensor, at::ScalarType dtype,
-                   const StoredWeights::Place& place) {
-  if (tensor.scalar_type() == dtype) return tensor;
-  at::Tensor converted = tensor.to(dtype);
-  // Only a narrower exponent can overflow.
-  if (dtype == at::kHalf && tensor.numel() > 0 && !converted.isfinite().all().item<bool>() &&
-      tensor.isfinite().all().item<bool>()) {
-    throw DataError(
-        fmt::format("{}: tensor \"{}\" holds values up to {}, which do not fit into f16; take bf16",
-                    place.file->path().string(), place.name, tensor.abs().max().item<double>()));
-  }
-  return converted;
+/// Throws DataError if a value is not finite, or would not be in `dtype`.
+void require_finite(const at::Tensor& tensor, at::ScalarType dtype,
+                    const StoredWeights::Place& place) {
+  const double largest = largest_value(tensor);
+  if (fits(largest, dtype)) return;
+  throw DataError(fmt::format("{}: tensor \"{}\" {}", place.file->path().string(), place.name,
+                              explain_misfit(largest, dtype)));
 }
 
 }  // namespace
@@ -194,7 +191,9 @@ void load_weights(const Parameters& parameters, const StoredWeights& stored) {
   const c10::NoGradGuard no_grad;
   for (const auto& [name, tensor] : parameters) {
     const auto& [file, stored_name] = stored.tensors.at(name);
-    tensor.copy_(file->tensor(stored_name).reshape(tensor.sizes()));
+    const at::Tensor values = file->tensor(stored_name);
+    require_finite(values, tensor.scalar_type(), stored.tensors.at(name));
+    tensor.copy_(values.reshape(tensor.sizes()));
     file->release(stored_name);  // or the weights would be in memory twice
   }
 }
@@ -213,7 +212,8 @@ TensorOutputs outputs_of(const Parameters& expected, const StoredWeights& stored
     outputs.push_back({name, wanted, tensor.sizes().vec(),
                        [place, wanted, shape = tensor.sizes().vec()] {
                          const at::Tensor view = place.file->tensor(place.name).reshape(shape);
-                         return convert(view, wanted, place).contiguous();
+                         require_finite(view, wanted, place);
+                         return view.to(wanted).contiguous();
                        },
                        [place] { place.file->release(place.name); }});
   }

@@ -20,6 +20,10 @@ struct StoredWeights {
   std::function<std::string(const std::string&)> spelling;
 };
 
+/// Tensors, without a meaning of their own, by which some tools mark that a UNet predicts v and was
+/// trained down to no signal at all.
+inline constexpr const char *kVPredictionMark = "v_pred", *kZeroTerminalSnrMark = "ztsnr";
+
 /// Opens the weights in a module's folder of a diffusers model: `stem`.safetensors or .bin (of
 /// transformers' "model" pytorch_model.bin), the fp16 variant of either, or an index of several
 /// files. Older spellings of tensors are understood. Throws UsageError if there is no such file.

@@ -3,6 +3,7 @@
 #include <c10/core/ScalarType.h>
 
 #include <array>
+#include <map>
 
 #include "base/error.h"
 
@@ -11,6 +12,7 @@ namespace kessoku::model {
 namespace {
 
 constexpr size_t kMaxDims = 8;
+constexpr int kMostNested = 4;     // dictionaries around that of the weights
 constexpr size_t kMaxName = 1000;  // a long text may be shared by many tensors
 constexpr size_t kMaxMetadata = 64, kMaxMetadataText = 1 << 20;
 
@@ -62,7 +64,9 @@ class Collector {
   WeightTable collect() {
     std::vector<PickleId> items = dictionary(pickle_.root);
     if (items.empty()) fail_root();
-    if (const auto nested = find_state_dict(items)) {
+    for (int depth = 0; depth < kMostNested; ++depth) {
+      const auto nested = find_state_dict(items);
+      if (!nested) break;
       add_metadata(items);
       items = *nested;
     }
@@ -106,15 +110,31 @@ class Collector {
     return items;
   }
 
+  bool is_tensor(PickleId id) const {
+    if (pickle_[id].kind != PickleKind::kObject) return false;
+    const std::string made_by = pickle_.global_name(pickle_[id].items[0]);
+    return made_by.starts_with("torch._utils._rebuild_") ||
+           made_by == "torch._tensor._rebuild_from_type_v2";
+  }
+
+  /// The dictionary that holds the weights, under the first of the names that trainers give it;
+  /// beside tensors only "state_dict" counts.
   std::optional<std::vector<PickleId>> find_state_dict(const std::vector<PickleId>& items) const {
-    std::optional<PickleId> found;
+    std::map<std::string_view, PickleId> dictionaries;
+    bool tensors = false;
     for (size_t i = 0; i + 1 < items.size(); i += 2) {
       const PickleNode& key = pickle_[items[i]];
-      if (key.kind == PickleKind::kText && key.text == "state_dict") found = items[i + 1];
+      if (key.kind == PickleKind::kText && !dictionary(items[i + 1]).empty())
+        dictionaries[key.text] = items[i + 1];
+      tensors = tensors || is_tensor(items[i + 1]);
     }
-    if (!found) return std::nullopt;
-    std::vector<PickleId> nested = dictionary(*found);
-    return nested.empty() ? std::nullopt : std::optional(std::move(nested));
+    for (const char* name : {"state_dict", "model_state_dict", "model", "module", "params",
+                             "model_ema", "ema_state_dict", "ema"}) {
+      const auto found = dictionaries.find(name);
+      if (found != dictionaries.end()) return dictionary(found->second);
+      if (tensors) break;
+    }
+    return std::nullopt;
   }
 
   /// Backwards, as the last of several values of a key counts.

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/mistaken_file.h"
 #include "model/weights/safetensors.h"
 #include "model/weights/safetensors_header.h"
 #include "model/weights/torch_file.h"
@@ -28,16 +29,10 @@ bool has_tar_magic(std::string_view text) {
 /// For what people download instead of weights.
 [[noreturn]] void throw_unknown_format(const MappedFile& file) {
   const std::string_view text = text_of(file);
-  std::string what = "neither a .safetensors file nor one that torch.save wrote";
-  if (text.empty()) {
-    what = "the file is empty";
-  } else if (text.starts_with("version https://git-lfs")) {
-    what = "a Git LFS pointer, not the weights themselves; fetch them with `git lfs pull`";
-  } else if (text.starts_with("<")) {
-    what = "a web page, not weights; download it again";
-  } else if (has_tar_magic(text)) {
+  std::string what = explain_mistaken(text);
+  if (what.empty() && has_tar_magic(text))
     what = "a tar archive of PyTorch before 0.1.10; load it there and save it again";
-  }
+  if (what.empty()) what = "neither a .safetensors file nor one that torch.save wrote";
   throw DataError(fmt::format("{}: {}", file.path().string(), what));
 }
 

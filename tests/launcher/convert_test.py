@@ -4,13 +4,14 @@
 """
 import filecmp
 import json
+import shutil
 import sys
 import unittest
 from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
 from harness import WORK, kessoku, make_model, run_tests
@@ -100,6 +101,73 @@ class Convert(unittest.TestCase):
                     self.assertEqual(error.count("\n"), 1, error)
         self.assertFalse((WORK / "none").exists())
         self.assertEqual(list(WORK.glob("*.tmp*")), [])
+
+    def test_dictionaries_around_the_weights_are_opened(self):
+        for name, wrapped in (("twice", {"state_dict": {"state_dict": self.state}, "epoch": 1}), ("model", {"model": self.state, "ema": {}}),
+                              ("module", {"state_dict": {"module": self.state}}), ("bare", self.state)):
+            with self.subTest(name):
+                torch.save(wrapped, WORK / f"{name}.ckpt")
+                kessoku("convert", WORK / f"{name}.ckpt", WORK / f"{name}.safetensors", "--config", self.model)
+                self.assert_same_tensors(load_file(WORK / f"{name}.safetensors"), self.ldm)
+
+    def test_averages_alone_are_the_weights(self):
+        ema = {"model_ema." + k.removeprefix("model.").replace(".", "") if k.startswith("model.diffusion_model.") else k: v
+               for k, v in self.state.items()}
+        save_file(ema, WORK / "only-ema.safetensors")
+        kessoku("convert", WORK / "only-ema.safetensors", WORK / "only.safetensors", "--config", self.model)
+        self.assert_same_tensors(load_file(WORK / "only.safetensors"), self.ldm)
+
+    def test_a_vision_tower_beside_the_text_encoder_is_ignored(self):
+        whole = WORK / "clip"
+        shutil.copytree(self.model, whole)
+        file, config = whole / "text_encoder/model.safetensors", whole / "text_encoder/config.json"
+        tower = {"vision_model.embeddings.class_embedding": torch.zeros(8), "visual_projection.weight": torch.zeros(8, 8)}
+        save_file(load_file(file) | tower, file, metadata={"format": "pt"})
+        config.write_text(json.dumps({"model_type": "clip", "text_config": json.loads(config.read_text()), "vision_config": {}}))
+        kessoku("convert", whole, WORK / "text-only")
+        self.assert_same_folders(WORK / "text-only", self.model)
+        ldm = {"cond_stage_model.transformer." + name: value for name, value in tower.items()}
+        save_file(self.ldm | ldm, WORK / "tower.safetensors")
+        kessoku("convert", WORK / "tower.safetensors", WORK / "no-tower.safetensors", "--config", self.model)
+        self.assert_same_tensors(load_file(WORK / "no-tower.safetensors"), self.ldm)
+        kessoku("convert", whole / "text_encoder", WORK / "part")
+        self.assert_same_folders(WORK / "part", self.model / "text_encoder")
+
+    def test_marks_say_how_the_unet_was_trained(self):
+        marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+        unet = load_file(self.model / "unet/diffusion_pytorch_model.safetensors")
+        for name, weights in (("marked", self.ldm), ("marked-unet", unet)):
+            save_file(weights | marks, WORK / f"{name}.safetensors")
+            kessoku("convert", WORK / f"{name}.safetensors", WORK / f"{name}.ckpt", "--config", self.model)
+            written = torch.load(WORK / f"{name}.ckpt", weights_only=True)
+            schedule = json.loads(written["kessoku_config"])["scheduler"]
+            self.assertEqual((schedule["prediction_type"], schedule["rescale_betas_zero_snr"]), ("v_prediction", True))
+            self.assertFalse(marks.keys() & written["state_dict"].keys())
+
+    def test_what_is_no_weight_file_is_named(self):
+        pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4265146304\n"
+        page = "\n<!DOCTYPE html>\n<html><head></head></html>"
+        for content, says in ((pointer, "a Git LFS pointer"), (page, "a web page"), ("Entry not found", 'what a server said ("Entry not found")'),
+                              ("", "the file is empty")):
+            for name in ("x.safetensors", "x.ckpt"):
+                file = WORK / "wrong" / name
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(content)
+                self.assertIn(says, kessoku("inspect", file, expect=65).stderr)
+        model = WORK / "pointers"
+        for part in ("unet/config.json", "unet/diffusion_pytorch_model.safetensors"):
+            shutil.rmtree(model, ignore_errors=True)
+            shutil.copytree(self.model, model)
+            (model / part).write_text(pointer)
+            said = kessoku("convert", model, WORK / "none", expect=65).stderr
+            self.assertIn(f"{part}: a Git LFS pointer, not the file itself; fetch it with `git lfs pull`", said)
+
+    def test_values_that_do_not_fit_are_refused(self):
+        large = self.state | {"first_stage_model.decoder.conv_out.bias": self.state["first_stage_model.decoder.conv_out.bias"] + 1e5}
+        torch.save(large, WORK / "large.ckpt")
+        said = kessoku("convert", WORK / "large.ckpt", WORK / "none.ckpt", "--dtype", "fp16", "--config", self.model, expect=65).stderr
+        self.assertRegex(said, r'decoder\.conv_out\.bias" holds values up to 1000\d\d, which do not fit into f16; take bf16 or fp32')
+        kessoku("convert", WORK / "large.ckpt", WORK / "large.safetensors", "--dtype", "bf16", "--config", self.model)
 
     def test_nothing_is_overwritten(self):
         kessoku("convert", self.model, WORK / "x.ckpt", expect=64)
