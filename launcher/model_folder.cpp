@@ -1,6 +1,7 @@
 #include "launcher/model_folder.h"
 
 #include "base/error.h"
+#include "runtime/checkpoint/newest_model.h"
 
 namespace kessoku::launcher {
 
@@ -19,7 +20,8 @@ model::ModelSource resolve_model(const ModelOptions& options) {
                             .tokenizer = default_tokenizer(),
                             .ema = options.ema};
   if (!options.front_end.empty()) source.front_end = model::parse_front_end(options.front_end);
-  if (fs::is_directory(path) && !fs::exists(path / "config.json")) {
+  if (runtime::run_of_latest(path) ||
+      (fs::is_directory(path) && !fs::exists(path / "config.json"))) {
     source.path = resolve_model_folder(path);
   }
   return source;
@@ -27,19 +29,23 @@ model::ModelSource resolve_model(const ModelOptions& options) {
 
 fs::path find_tokenizer(const ModelOptions& options) {
   const fs::path model = options.path, config = options.config;
-  for (const fs::path& folder : {model, model / "checkpoints/latest", config}) {
+  const fs::path newest = runtime::newest_model(model).value_or(fs::path());
+  for (const fs::path& folder : {model, newest, config}) {
     if (!folder.empty() && fs::is_directory(folder / "tokenizer")) return folder / "tokenizer";
   }
   return default_tokenizer();
 }
 
 fs::path resolve_model_folder(const fs::path& path) {
+  if (const std::optional<fs::path> run = runtime::run_of_latest(path)) {
+    if (const std::optional<fs::path> newest = runtime::newest_model(*run)) return *newest;
+  }
   if (!fs::exists(path)) throw UsageError(fmt::format("{}: no such folder", path.string()));
   if (fs::exists(path / "model_index.json")) return path;
-  if (fs::exists(path / "checkpoints/latest")) return path / "checkpoints/latest";
+  if (const std::optional<fs::path> newest = runtime::newest_model(path)) return *newest;
   throw UsageError(fmt::format(
-      "{}: neither a model folder (it has no model_index.json) nor a run folder (it has no "
-      "checkpoints/latest)",
+      "{}: neither a model folder (it has no model_index.json) nor a run folder with a whole "
+      "checkpoint",
       path.string()));
 }
 

@@ -20,6 +20,7 @@
 #include "runtime/supervision/watchdog.h"
 #include "runtime/training/reproducibility.h"
 #include "runtime/training/scaling_factor.h"
+#include "runtime/training/trial.h"
 #include "runtime/training/validation.h"
 
 namespace kessoku::launcher {
@@ -139,8 +140,9 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
   CheckpointWriter writer(run.folder.path, config, run.identity(), run.data.store,
                           run.model.model(), run.communicator,
                           [&] { fit_scaling_factor(run, trainer); });
-  const data::LoaderOptions reading =
+  data::LoaderOptions reading =
       runtime::loader_options(config, run.model.model(), trainer.steps_done(), run.communicator);
+  ++reading.last_step;  // for try_weights
   data::Loader loader(run.data.store, std::move(run.data.sampler), reading);
   const data::ValidationSet validation(run.data.store, run.data.held_out, reading);
   const bool previews =
@@ -157,7 +159,8 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
         stop.requested() || longer_than(since_start, 3600 * config.train.stop_after_hours);
     wishes.checkpoint =
         run.first() && longer_than(since_checkpoint, 60 * config.checkpoint.every_minutes);
-    metrics::StepRecord record = trainer.step(loader, wishes);
+    metrics::StepRecord record =
+        writer.watch(trainer, [&] { return trainer.step(loader, wishes); });
     const uint64_t step = trainer.steps_done();
     const bool last = step == config.train.steps;
     if (validation.draws() > 0 && !wishes.stop &&
@@ -170,10 +173,15 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
     monitor.record(std::move(record));
     const bool due = wishes.checkpoint || is_due(config.checkpoint.every_steps, step);
     const Stopwatch watch;
-    if (writer.after_step(trainer, wishes.writer,
-                          wishes.stop || last ? CheckpointWriter::Due::kNow
-                          : due               ? CheckpointWriter::Due::kSoon
-                                              : CheckpointWriter::Due::kNo)) {
+    const bool begins = writer.watch(trainer, [&] {
+      if (wishes.stop || last)
+        runtime::try_weights(loader, run.model.objective(), trainer, run.communicator);
+      return writer.after_step(trainer, wishes.writer,
+                               wishes.stop || last ? CheckpointWriter::Due::kNow
+                               : due               ? CheckpointWriter::Due::kSoon
+                                                   : CheckpointWriter::Due::kNo);
+    });
+    if (begins) {
       monitor.add_seconds(Phase::kCheckpoint, watch.seconds());
       since_checkpoint = {};
     }

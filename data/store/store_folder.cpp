@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
+#include <regex>
 
 #include "base/error.h"
 #include "base/folder.h"
@@ -20,9 +22,16 @@ namespace {
 
 constexpr char kLock[] = "prepare.lock";
 
+/// "shard-NNNNN.h5", "rows-NNNNN-K.h5", and what is unfinished of them: a dataset may well have
+/// images called shard-1.png.
+bool is_shard_file(const std::string& name) {
+  static const std::regex pattern(R"((shard|rows)-\d+(-\d+)*\.h5(\.journal|\.part|\.tmp\d+)?)");
+  return std::regex_match(name, pattern);
+}
+
 bool is_store_file(const std::string& name) {
-  return name.starts_with("shard-") || name.starts_with("rows-") ||
-         name.starts_with("store.json") || name == kLock;
+  static const std::regex manifest(R"(store\.json(\.tmp\d+)?)");
+  return is_shard_file(name) || std::regex_match(name, manifest) || name == kLock;
 }
 
 bool same_file(int descriptor, const fs::path& path) {
@@ -44,8 +53,14 @@ StoreLock::StoreLock(const fs::path& store) : path_(store / kLock) {
   while (true) {
     descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (descriptor_ < 0) throw_system("create", path_);
-    const bool busy = ::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    if (busy) {
+    const int failure = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    if (failure != 0 && failure != EWOULDBLOCK) {
+      fmt::print(stderr,
+                 "warning: {}: cannot be locked: {}; nothing keeps a second kessoku prepare out of "
+                 "this store\n",
+                 store.string(), std::strerror(failure));
+    }
+    if (failure == EWOULDBLOCK) {
       char holder[300] = "";
       const ssize_t got = ::pread(descriptor_, holder, sizeof(holder) - 1, 0);
       ::close(descriptor_);
@@ -97,8 +112,7 @@ void remove_leftovers(const fs::path& store, const StoreManifest& manifest, bool
   for (const auto& entry : list_folder(store)) {
     const std::string name = entry.path().filename().string();
     const std::string shard = name.substr(0, name.find(".h5") + 3);
-    const bool unnamed =
-        (name.starts_with("shard-") || name.starts_with("rows-")) && !used.contains(name);
+    const bool unnamed = is_shard_file(name) && !used.contains(name);
     if (unnamed && (done || !fs::exists(store / (shard + ".journal"))))
       leftovers.push_back(entry.path());
   }

@@ -10,7 +10,7 @@ namespace kessoku::data {
 /// Held by the process that writes a store; it goes with the process, however that ends.
 class StoreLock {
  public:
-  /// Throws UsageError naming the other process if one holds it.
+  /// Throws UsageError naming the other process if one holds it; warns where there are no locks.
   explicit StoreLock(const std::filesystem::path& store);
   StoreLock(const StoreLock&) = delete;
   ~StoreLock();

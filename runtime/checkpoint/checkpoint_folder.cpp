@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "runtime/checkpoint/checkpoint_removal.h"
+#include "runtime/checkpoint/latest_link.h"
 
 namespace kessoku::runtime {
 
@@ -41,23 +43,57 @@ void fsync_folders(const fs::path& folder) {
   fsync_path(folder);
 }
 
-/// A link is replaced by renaming another over it: readers see the old or the new one.
-void point_latest_at(const fs::path& checkpoints, const std::string& name) {
-  const fs::path beside = checkpoints / "latest.tmp";
-  fs::remove(beside);
-  fs::create_directory_symlink(name, beside);
-  fs::rename(beside, checkpoints / "latest");
-  fsync_path(checkpoints);
+constexpr std::string_view kPrefix = "step-", kUnfinished = ".tmp", kDiverged = ".diverged";
+
+/// The step of a folder "step-NNNNNNNN" + `suffix`; nothing for other names.
+std::optional<uint64_t> step_in(const std::string& name, std::string_view suffix = "") {
+  if (!name.starts_with(kPrefix) || !name.ends_with(suffix)) return std::nullopt;
+  if (name.size() <= kPrefix.size() + suffix.size()) return std::nullopt;
+  const std::string digits =
+      name.substr(kPrefix.size(), name.size() - kPrefix.size() - suffix.size());
+  const bool is_number = digits.size() <= 18 && std::ranges::all_of(digits, [](unsigned char c) {
+                           return std::isdigit(c) != 0;
+                         });
+  return is_number ? std::optional(std::stoull(digits)) : std::nullopt;
 }
 
-constexpr std::string_view kPrefix = "step-";
+/// Folders, with their steps, by what `step_of` says of a name.
+template <typename StepOf>
+std::vector<std::pair<uint64_t, fs::path>> find_folders(const fs::path& run,
+                                                        const StepOf& step_of) {
+  std::vector<std::pair<uint64_t, fs::path>> found;
+  std::error_code absent;
+  for (const auto& entry : fs::directory_iterator(checkpoints_of(run), absent)) {
+    if (entry.is_symlink(absent) || !entry.is_directory(absent)) continue;
+    if (const std::optional<uint64_t> step = step_of(entry.path()))
+      found.emplace_back(*step, entry.path());
+  }
+  std::ranges::sort(found, std::greater{});
+  return found;
+}
 
-bool is_complete_checkpoint(const fs::directory_entry& entry) {
-  const std::string name = entry.path().filename();
-  if (!entry.is_directory() || entry.is_symlink() || !name.starts_with(kPrefix)) return false;
-  const std::string digits = name.substr(kPrefix.size());
-  return !digits.empty() && digits.size() <= 18 &&
-         std::ranges::all_of(digits, [](unsigned char c) { return std::isdigit(c) != 0; });
+/// What was a link until somebody copied the run to where there are none, or with -L.
+std::optional<uint64_t> step_of_copy(const fs::path& folder) {
+  if (folder.filename() != "latest") return std::nullopt;
+  try {
+    return read_checkpoint_manifest(folder).at("step").get<uint64_t>();
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+/// Makes room for a checkpoint of that name. What is not ours in an older one of it stays, under
+/// another name.
+void clear_place(const fs::path& place) {
+  if (!fs::exists(place) || remove_checkpoint(place)) return;
+  for (int number = 1;; ++number) {
+    const fs::path aside = place.string() + fmt::format(".others-{}", number);
+    if (fs::exists(aside)) continue;
+    fs::rename(place, aside);
+    fmt::print(stderr, "warning: {}: what else was in it is now {}\n", place.string(),
+               aside.string());
+    return;
+  }
 }
 
 /// Files stay below the checkpoint, whatever the manifest says.
@@ -101,16 +137,23 @@ std::string state_shard_name(int index, int shards) {
   return fmt::format("shard-{:05}-of-{:05}.safetensors", index, shards);
 }
 
+std::vector<fs::path> list_models(const fs::path& run) {
+  // "step-…" sorts after "latest": of two of a step it comes first.
+  std::vector<fs::path> models;
+  for (auto& [step, path] : find_folders(run, [](const fs::path& folder) {
+         const std::optional<uint64_t> step = step_in(folder.filename());
+         return step ? step : step_of_copy(folder);
+       }))
+    models.push_back(std::move(path));
+  return models;
+}
+
 std::vector<fs::path> list_checkpoints(const fs::path& run) {
-  std::vector<std::pair<uint64_t, fs::path>> found;
-  std::error_code absent;
-  for (const auto& entry : fs::directory_iterator(checkpoints_of(run), absent)) {
-    if (is_complete_checkpoint(entry))
-      found.emplace_back(checkpoint_step(entry.path()), entry.path());
-  }
-  std::ranges::sort(found, std::greater{});
-  std::vector<fs::path> checkpoints;
-  for (auto& [step, path] : found) checkpoints.push_back(std::move(path));
+  std::vector<fs::path> checkpoints = list_models(run);
+  std::erase_if(checkpoints, [](const fs::path& checkpoint) {
+    std::error_code unknown;
+    return !fs::is_directory(checkpoint / "state", unknown);
+  });
   return checkpoints;
 }
 
@@ -146,7 +189,8 @@ json read_checkpoint_manifest(const fs::path& checkpoint) {
 }
 
 uint64_t checkpoint_step(const fs::path& checkpoint) {
-  return std::stoull(checkpoint.filename().string().substr(kPrefix.size()));
+  const std::optional<uint64_t> step = step_in(checkpoint.filename());
+  return step ? *step : step_of_copy(checkpoint).value_or(0);
 }
 
 void verify_checkpoint(const fs::path& checkpoint) {
@@ -174,8 +218,8 @@ FilePart describe_checkpoint_file(const fs::path& checkpoint, const fs::path& fi
           to_hex(checksum_of(mapped, mapped.bytes()))};
 }
 
-void commit_checkpoint(const fs::path& run, const fs::path& beside, const std::string& name,
-                       const json& manifest) {
+std::string commit_checkpoint(const fs::path& run, const fs::path& beside, const std::string& name,
+                              const json& manifest) {
   const fs::path checkpoints = checkpoints_of(run);
   json with_checksum = manifest;
   with_checksum["xxh3"] = own_checksum(manifest);
@@ -183,26 +227,35 @@ void commit_checkpoint(const fs::path& run, const fs::path& beside, const std::s
   fsync_folders(beside);
   // After a power cut the log must reach as far as the checkpoint.
   if (fs::exists(run / "log.jsonl")) fsync_path(run / "log.jsonl");
-  fs::remove_all(checkpoints / name);
+  clear_place(checkpoints / name);
   fs::rename(beside, checkpoints / name);
   fsync_path(checkpoints);
-  point_latest_at(checkpoints, name);
+  return point_latest_at(checkpoints, name);
+}
+
+fs::path set_aside(const fs::path& checkpoint) {
+  const fs::path aside = checkpoint.string() + std::string(kDiverged);
+  clear_place(aside);
+  fs::rename(checkpoint, aside);
+  return aside;
 }
 
 void remove_unfinished_checkpoints(const fs::path& run) {
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(checkpoints_of(run), ignored)) {
-    const std::string name = entry.path().filename();
-    if (name.starts_with("step-") && name.ends_with(".tmp")) fs::remove_all(entry.path(), ignored);
-  }
+  for (const auto& [step, folder] : find_folders(
+           run, [](const fs::path& folder) { return step_in(folder.filename(), kUnfinished); }))
+    fs::remove_all(folder, ignored);
 }
 
 void remove_old_checkpoints(const fs::path& run, uint64_t keep, uint64_t milestone) {
-  if (keep == 0) return;
   const std::vector<fs::path> all = list_checkpoints(run);
-  for (size_t i = keep; i < all.size(); ++i) {
+  for (size_t i = keep; keep > 0 && i < all.size(); ++i) {
     if (milestone > 0 && checkpoint_step(all[i]) % milestone == 0) continue;
-    fs::remove_all(all[i]);
+    if (step_in(all[i].filename())) remove_checkpoint(all[i]);
+  }
+  for (const auto& [step, folder] : find_folders(
+           run, [](const fs::path& folder) { return step_in(folder.filename(), kDiverged); })) {
+    if (!all.empty() && step <= checkpoint_step(all.front())) remove_checkpoint(folder);
   }
 }
 

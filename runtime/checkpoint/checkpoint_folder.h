@@ -28,10 +28,14 @@ std::filesystem::path checkpoints_of(const std::filesystem::path& run);
 std::string checkpoint_name(uint64_t step);
 std::string state_shard_name(int index, int shards);
 
-/// Complete checkpoints of a run, the newest first.
+/// Complete checkpoints of a run, the newest first: by their names, and a folder `latest`, which a
+/// copy may have made of the link, by its manifest.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run);
+/// The same, and those whose state/ is gone.
+std::vector<std::filesystem::path> list_models(const std::filesystem::path& run);
 
-/// The step of one of those, by its folder's name: that tells even where what is in it is damaged.
+/// The step of one of those, if possible by its folder's name: that tells even where what is in it
+/// is damaged.
 uint64_t checkpoint_step(const std::filesystem::path& checkpoint);
 
 /// state/run.json. Throws UsageError if `checkpoint` is none, DataError if the manifest is damaged
@@ -47,15 +51,20 @@ FilePart describe_checkpoint_file(const std::filesystem::path& checkpoint,
                                   const std::filesystem::path& file);
 
 /// Makes `beside`, which is complete but for its manifest, the checkpoint `name` of `run`: writes
-/// the manifest, flushes all folders to disk, renames, and moves `latest` last.
-void commit_checkpoint(const std::filesystem::path& run, const std::filesystem::path& beside,
-                       const std::string& name, const nlohmann::json& manifest);
+/// the manifest, flushes all folders to disk, renames, and moves `latest` last. Returns a warning
+/// if `latest` cannot be moved, which costs nobody a checkpoint.
+std::string commit_checkpoint(const std::filesystem::path& run, const std::filesystem::path& beside,
+                              const std::string& name, const nlohmann::json& manifest);
+
+/// Renames a checkpoint whose weights made the training diverge, so that no run goes on from it.
+/// Returns its new name; remove_old_checkpoints removes it when there is a later checkpoint.
+std::filesystem::path set_aside(const std::filesystem::path& checkpoint);
 
 /// Removes what a run that was killed had begun to write.
 void remove_unfinished_checkpoints(const std::filesystem::path& run);
 
 /// Removes old checkpoints: all but the `keep` newest (0 = all stay) and those whose step is a
-/// multiple of `milestone` (0 = none).
+/// multiple of `milestone` (0 = none). Files in them that are not ours stay.
 void remove_old_checkpoints(const std::filesystem::path& run, uint64_t keep, uint64_t milestone);
 
 }  // namespace kessoku::runtime

@@ -11,7 +11,9 @@
 #include "base/output_file.h"
 #include "model/stable_diffusion/model_writer.h"
 #include "model/weights/safetensors.h"
+#include "runtime/checkpoint/latest_link.h"
 #include "runtime/checkpoint/resume_changes.h"
+#include "runtime/checkpoint/weight_check.h"
 #include "runtime/training/reproducibility.h"
 
 namespace kessoku::runtime {
@@ -102,14 +104,37 @@ CheckpointWriter::CheckpointWriter(fs::path run, const RunConfig& config, RunIde
       model_(model),
       communicator_(communicator),
       before_copy_(std::move(before_copy)),
-      snapshot_(written_names(model, weights_dtype(config), communicator), weights_dtype(config)) {
+      dtype_(weights_dtype(config)),
+      snapshot_(written_names(model, dtype_, communicator), dtype_) {
+  for (const auto& [part, parameters] : {std::pair{"unet", &model.unet.parameters()},
+                                         {"text_encoder", &model.text_encoder.parameters()},
+                                         {"vae", &model.vae.parameters()}}) {
+    if (dtype_ == at::kFloat) break;
+    const std::string problem = check_weights(*parameters, dtype_).too_large;
+    if (!problem.empty()) widen(fmt::format("{}.{}", part, problem));
+  }
   if (!first()) return;
   fs::create_directories(checkpoints_of(run_));
   remove_unfinished_checkpoints(run_);
 }
 
 CheckpointWriter::~CheckpointWriter() {
-  if (work_.valid()) work_.wait();
+  for (const std::future<void>* task : {&work_, &removal_}) {
+    if (task->valid()) task->wait();
+  }
+}
+
+void CheckpointWriter::widen(const std::string& why) {
+  if (why.empty() || dtype_ == at::kFloat) return;
+  if (first()) {
+    fmt::print(stderr,
+               "warning: {}: checkpoints hold their weights as fp32 (checkpoint.weights_dtype was "
+               "{})\n",
+               why, config_.checkpoint.weights_dtype);
+  }
+  if (reserving_.valid()) reserving_.get();
+  dtype_ = at::kFloat;
+  snapshot_ = Snapshot(written_names(model_, dtype_, communicator_), dtype_);
 }
 
 fs::path CheckpointWriter::beside_of(uint64_t step) const {
@@ -141,6 +166,12 @@ void CheckpointWriter::reserve(Trainer& trainer) {
 }
 
 void CheckpointWriter::begin(Trainer& trainer) {
+  const WeightProblems problems = check_weights(trainer, dtype_, communicator_);
+  if (!problems.not_finite.empty()) {
+    throw Diverged(fmt::format("training diverged with step {} ({})", trainer.steps_done(),
+                               problems.not_finite));
+  }
+  widen(problems.too_large);
   if (before_copy_) before_copy_();
   std::error_code ignored;
   if (first()) {
@@ -168,7 +199,7 @@ void CheckpointWriter::begin(Trainer& trainer) {
   failed_ = complete_ = false;
   phase_ = Phase::kParts;
   work_ = std::async(std::launch::async, [this] { write_part(); });
-  if (!background) finish();
+  if (!background) wait();
 }
 
 void CheckpointWriter::write_part() {
@@ -193,8 +224,7 @@ FilePart CheckpointWriter::write_state(const fs::path& folder) const {
 }
 
 std::vector<FilePart> CheckpointWriter::write_weights(const fs::path& folder) const {
-  const model::ModelOutput output =
-      model::output_of(model_, weights_dtype(config_), snapshot_.weights());
+  const model::ModelOutput output = model::output_of(model_, dtype_, snapshot_.weights());
   if (first()) model::write_model_folder(folder, output, model::WeightFormat::kNone);
   std::vector<FilePart> parts;
   for (const auto& [file, tensors] : model::weight_files_of(output)) {
@@ -221,8 +251,15 @@ WriterState CheckpointWriter::own_state() {
   return {0, failed_};
 }
 
-/// Goes on with what all ranks' states tell.
+/// Goes on with what all ranks' states tell, after a step.
 void CheckpointWriter::advance(const WriterState& all) {
+  proceed(all);
+  if (busy() || !std::exchange(untried_, false) || !first()) return;
+  if (removal_.valid()) removal_.wait();
+  removal_ = std::async(std::launch::async, [this] { remove_old(); });
+}
+
+void CheckpointWriter::proceed(const WriterState& all) {
   if (all.unfinished > 0 || phase_ == Phase::kIdle) return;
   const bool failed = all.failed > 0;
   if (phase_ == Phase::kParts && !failed) {
@@ -232,19 +269,26 @@ void CheckpointWriter::advance(const WriterState& all) {
   }
   phase_ = Phase::kIdle;
   complete_ = !failed;
+  untried_ = !failed;
   snapshot_.release();
   std::error_code ignored;
   if (failed && first()) fs::remove_all(beside_of(snapshot_.step()), ignored);
 }
 
 bool CheckpointWriter::finish() {
+  wait();
+  if (std::exchange(untried_, false) && first()) remove_old();
+  return complete_;
+}
+
+bool CheckpointWriter::wait() {
   while (busy()) {
     if (work_.valid()) work_.wait();
     const WriterState own = own_state();
     at::Tensor all = at::zeros({1}, at::kLong);
     *all.data_ptr<int64_t>() = own.failed;
     communicator_.all_reduce(all)->wait();
-    advance({0, static_cast<int>(*all.data_ptr<int64_t>())});
+    proceed({0, static_cast<int>(*all.data_ptr<int64_t>())});
   }
   return complete_;
 }
@@ -269,26 +313,57 @@ void CheckpointWriter::commit() {
     files.push_back(to_json(describe_checkpoint_file(folder, entry.path())));
   }
   const uint64_t step = snapshot_.step();
-  commit_checkpoint(run_, folder, checkpoint_name(step),
-                    {{"format", kCheckpointFormat},
-                     {"step", step},
-                     {"draws", step * identity_.global_batch},
-                     {"seed", identity_.seed},
-                     {"global_batch", identity_.global_batch},
-                     {"store", digests_json(store_.digests())},
-                     {"optimizer_steps", snapshot_.optimizer_steps()},
-                     {"loss_scale", snapshot_.scaler().scale()},
-                     {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
-                     {"config", to_toml(config_)},
-                     {"world_size", communicator_.size()},
-                     {"arithmetic", arithmetic_},
-                     {"shards", communicator_.size()},
-                     {"layout", layout_},
-                     {"files", files}});
+  const std::string warning =
+      commit_checkpoint(run_, folder, checkpoint_name(step),
+                        {{"format", kCheckpointFormat},
+                         {"step", step},
+                         {"draws", step * identity_.global_batch},
+                         {"seed", identity_.seed},
+                         {"global_batch", identity_.global_batch},
+                         {"store", digests_json(store_.digests())},
+                         {"optimizer_steps", snapshot_.optimizer_steps()},
+                         {"loss_scale", snapshot_.scaler().scale()},
+                         {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
+                         {"config", to_toml(config_)},
+                         {"world_size", communicator_.size()},
+                         {"arithmetic", arithmetic_},
+                         {"shards", communicator_.size()},
+                         {"layout", layout_},
+                         {"files", files}});
+  if (!warning.empty() && told_.empty()) fmt::print(stderr, "warning: {}\n", warning);
+  told_ = warning;
+}
+
+void CheckpointWriter::remove_old() const {
   try {
     remove_old_checkpoints(run_, config_.checkpoint.keep, config_.checkpoint.keep_every_steps);
-  } catch (const fs::filesystem_error& error) {  // this one is complete all the same
+  } catch (const std::exception& error) {  // the newest one is complete all the same
     fmt::print(stderr, "warning: an old checkpoint stays: {}\n", error.what());
+  }
+}
+
+void CheckpointWriter::give_up(const Diverged& error, uint64_t step) {
+  wait();
+  const std::string text = first() ? set_aside_diverged(step) : "";
+  throw UsageError(fmt::format("{}: lower optimizer.lr or set optimizer.grad_clip{}", error.what(),
+                               communicator_.broadcast_text(text)));
+}
+
+std::string CheckpointWriter::set_aside_diverged(uint64_t step) const {
+  std::string text;
+  try {
+    if (removal_.valid()) removal_.wait();
+    const fs::path newest = checkpoints_of(run_) / checkpoint_name(step);
+    if (fs::exists(newest)) {
+      text = fmt::format("; {} led to it and is now {}", newest.string(),
+                         set_aside(newest).filename().string());
+    }
+    const std::vector<fs::path> sound = list_checkpoints(run_);
+    if (sound.empty()) return text + "; the same command then begins anew";
+    point_latest_at(checkpoints_of(run_), sound.front().filename());
+    return text + fmt::format("; the same command then goes on from {}", sound.front().string());
+  } catch (const std::exception& failure) {
+    return text + fmt::format(" ({})", failure.what());
   }
 }
 

@@ -10,14 +10,16 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
 #include "runtime/checkpoint/snapshot.h"
+#include "runtime/training/diverged.h"
 
 namespace kessoku::runtime {
 
-/// Writes checkpoints while training goes on. The run's state is copied; each rank then writes its
-/// part (its ranges of the state, and as much of the weight files) on a thread of its own, and when
-/// all have, rank 0 commits. The ranks learn from each other through two numbers that Trainer::step
-/// sums with its own. A checkpoint that cannot be written (full disk, folder gone) is dropped with
-/// a message: the one before it stays, and training goes on.
+/// Writes checkpoints while training goes on, of weights that are finite. The run's state is
+/// copied; each rank then writes its part (its ranges of the state, and as much of the weight
+/// files) on a thread of its own, and when all have, rank 0 commits. The ranks learn from each
+/// other through two numbers that Trainer::step sums with its own. A checkpoint that cannot be
+/// written (full disk, folder gone) is dropped with a message: the one before it stays, and
+/// training goes on.
 class CheckpointWriter {
  public:
   /// The references must outlive the writer. `before_copy`, if given, is called by all ranks before
@@ -35,10 +37,24 @@ class CheckpointWriter {
   enum class Due { kNo, kSoon, kNow };
   /// To be called after each step. `state` comes as the sum over all ranks, and leaves as this
   /// rank's share of the next sum. Goes on with the checkpoint under way; begins one if it is due
-  /// (kSoon: when the one under way is done) and returns true then. Collective.
+  /// (kSoon: when the one under way is done) and returns true then. Older ones go when a step has
+  /// shown that the last complete one is of use. Throws Diverged if a checkpoint is due of weights
+  /// that are not finite. Weights that do not fit into checkpoint.weights_dtype are written as
+  /// fp32, with a warning. Collective.
   bool after_step(Trainer& trainer, WriterState& state, Due due);
-  /// Waits for the one under way. Collective. True if the last checkpoint begun is complete.
+  /// Waits for the one under way, whose weights have been tried. Collective. True if the last
+  /// checkpoint begun is complete.
   bool finish();
+  /// Does `work`, which trains. If it diverges, the checkpoint of the step before, if there is one,
+  /// is set aside: its weights are why. Then throws UsageError with what to do. Collective.
+  template <typename Work>
+  auto watch(const Trainer& trainer, const Work& work) {
+    try {
+      return work();
+    } catch (const Diverged& error) {
+      give_up(error, trainer.steps_done());
+    }
+  }
 
  private:
   enum class Phase { kIdle, kParts, kCommit };
@@ -47,6 +63,12 @@ class CheckpointWriter {
   void begin(Trainer& trainer);
   WriterState own_state();
   void advance(const WriterState& all);
+  void proceed(const WriterState& all);
+  bool wait();
+  void widen(const std::string& why);
+  [[noreturn]] void give_up(const Diverged& error, uint64_t step);
+  std::string set_aside_diverged(uint64_t step) const;
+  void remove_old() const;
   void write_part();
   std::vector<FilePart> write_weights(const std::filesystem::path& folder) const;
   FilePart write_state(const std::filesystem::path& folder) const;
@@ -65,10 +87,13 @@ class CheckpointWriter {
   std::function<void()> before_copy_;
   nlohmann::json layout_;
   std::string arithmetic_;
+  at::ScalarType dtype_;  ///< of the weights to use
   Snapshot snapshot_;
   Phase phase_ = Phase::kIdle;
-  std::future<void> reserving_, work_;
+  std::future<void> reserving_, work_, removal_;
   bool due_ = false, failed_ = false, complete_ = true;
+  bool untried_ = false;  ///< the newest checkpoint: no step has been taken from it yet
+  std::string told_;      ///< the last warning about `latest`
 };
 
 }  // namespace kessoku::runtime

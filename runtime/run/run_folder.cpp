@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/system_error.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
+#include "runtime/run/overwritten_files.h"
 
 namespace kessoku::runtime {
 
@@ -65,6 +66,7 @@ RunFolder open_run_folder(const RunConfig& config, const std::string& out,
   RunFolder folder{run_path(config, out), std::nullopt, nullptr};
   std::string found;
   if (communicator.rank() == 0) {
+    require_own_files(folder.path, config);
     fs::create_directories(folder.path);
     folder.lock = std::make_shared<RunLock>(folder.path);
     found = find_checkpoint(folder.path, resume).value_or("").string();

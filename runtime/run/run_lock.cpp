@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <thread>
 
 #include "base/error.h"
@@ -29,9 +30,15 @@ std::string holder_of(int descriptor) {
   return got > 0 ? std::string(text, static_cast<size_t>(got)) : "a process";
 }
 
-/// Whether another holds it.
-bool is_taken(int descriptor) {
-  return ::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+/// Whether another holds it. Warns where the file system has no locks.
+bool is_taken(int descriptor, const std::filesystem::path& run) {
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return false;
+  if (errno == EWOULDBLOCK) return true;
+  fmt::print(stderr,
+             "warning: {}: cannot be locked: {}; nothing keeps a second training out of this "
+             "folder\n",
+             run.string(), std::strerror(errno));
+  return false;
 }
 
 }  // namespace
@@ -41,7 +48,7 @@ RunLock::RunLock(const std::filesystem::path& run)
   if (descriptor_ < 0) throw_system("create", run / "lock");
   const std::string here = " on " + host_name();
   const auto start = std::chrono::steady_clock::now();
-  for (bool told = false; is_taken(descriptor_); told = true) {
+  for (bool told = false; is_taken(descriptor_, run); told = true) {
     const std::string holder = holder_of(descriptor_);
     const auto patience = holder.ends_with(here) ? kHere : kElsewhere;
     if (std::chrono::steady_clock::now() - start > patience) {

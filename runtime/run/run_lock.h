@@ -10,7 +10,7 @@ class RunLock {
  public:
   /// Waits a while for who holds it: it may be about to stop, or on a host that has just been lost,
   /// of which the file server does not know yet. Then throws UsageError naming it. File systems
-  /// without locks are not guarded.
+  /// without locks are not guarded, with a warning.
   explicit RunLock(const std::filesystem::path& run);
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;

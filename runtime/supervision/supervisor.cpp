@@ -213,8 +213,7 @@ class Supervisor {
 
   /// The exit code of mpirun, whose ranks are gone by then.
   int run_once(const std::vector<std::string>& command) {
-    std::error_code ignored;
-    fs::remove_all(watchdog_reports(run_), ignored);  // of the start before
+    remove_watchdog_reports(run_);  // of the start before
     ChildProcess child(command);
     Silence silence(run_);
     std::optional<Clock::time_point> reported;
@@ -224,7 +223,7 @@ class Supervisor {
       if (options_.heartbeat > 0 && silence.seconds() > options_.heartbeat) {
         say(fmt::format("no progress in {} s: terminating", options_.heartbeat));
         hung = true;
-      } else if (!reported && fs::exists(watchdog_reports(run_), ignored)) {
+      } else if (!reported && has_watchdog_reports(run_)) {
         reported = Clock::now();
       } else if (reported && seconds_since(*reported) > kAfterReport) {
         say("the ranks have given up, but mpirun does not end: terminating it");

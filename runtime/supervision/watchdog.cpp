@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <regex>
 
 #include "base/exit_code.h"
 #include "base/file.h"
@@ -23,6 +24,16 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
 
 std::filesystem::path file_of(const std::filesystem::path& folder, int rank) {
   return folder / fmt::format("rank-{:05}.json", rank);
+}
+
+std::vector<std::filesystem::path> list_reports(const std::filesystem::path& folder) {
+  static const std::regex name(R"(rank-\d+\.json)");
+  std::vector<std::filesystem::path> reports;
+  std::error_code absent;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, absent)) {
+    if (std::regex_match(entry.path().filename().string(), name)) reports.push_back(entry.path());
+  }
+  return reports;
 }
 
 /// Times are seconds before now.
@@ -79,6 +90,18 @@ std::string name_those_behind(const std::filesystem::path& folder, int ranks) {
 
 std::filesystem::path watchdog_reports(const std::filesystem::path& run) {
   return run / "watchdog";
+}
+
+bool has_watchdog_reports(const std::filesystem::path& run) {
+  return !list_reports(watchdog_reports(run)).empty();
+}
+
+void remove_watchdog_reports(const std::filesystem::path& run) {
+  std::error_code ignored;
+  const std::filesystem::path folder = watchdog_reports(run);
+  for (const std::filesystem::path& file : list_reports(folder))
+    std::filesystem::remove(file, ignored);
+  std::filesystem::remove(folder, ignored);  // unless there is something else in it
 }
 
 Watchdog::Watchdog(const Communicator& communicator, const std::filesystem::path& run,

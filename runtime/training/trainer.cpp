@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "runtime/host/device.h"
+#include "runtime/training/diverged.h"
 #include "runtime/training/exact_sum.h"
 #include "runtime/training/lr_schedule.h"
 
@@ -209,10 +210,8 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   const double norm = std::sqrt(sums.squares().value()) / scaler_.scale();
   clock.lap(Phase::kCommunication);
   if (!std::isfinite(loss) || (!std::isfinite(norm) && !scaler_.may_lower())) {
-    throw UsageError(fmt::format(
-        "training diverged at step {} (loss {}, gradient norm {}): lower optimizer.lr or set "
-        "optimizer.grad_clip",
-        steps_done() + 1, loss, norm));
+    throw Diverged(fmt::format("training diverged at step {} (loss {}, gradient norm {})",
+                               steps_done() + 1, loss, norm));
   }
 
   const double factor = lr_factor(config_.optimizer, steps_done(), config_.train.steps);

@@ -66,7 +66,7 @@ class Trainer {
   ~Trainer();
 
   /// One optimizer step over the global batch: the algorithm of the whole program. `wishes` comes
-  /// back as agreed by all ranks. Throws UsageError if training has diverged.
+  /// back as agreed by all ranks. Throws Diverged if training has.
   metrics::StepRecord step(data::Loader& loader, Wishes& wishes);
 
   uint64_t steps_done() const { return steps_done_; }
