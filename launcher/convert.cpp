@@ -1,10 +1,9 @@
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
+#include "launcher/replaced_output.h"
 #include "metrics/progress.h"
 #include "model/stable_diffusion/model_writer.h"
 #include "model/text/tokenizer.h"
@@ -46,12 +45,6 @@ bool is_one_network(const model::StoredModel& model) {
   return model.unet.has_value() + model.text_encoder.has_value() + model.vae.has_value() == 1;
 }
 
-void require_free(const ConvertOptions& options) {
-  const fs::path path = options.destination;
-  if (!fs::exists(path) || options.force || (fs::is_directory(path) && fs::is_empty(path))) return;
-  throw UsageError(fmt::format("convert: {} is there already; --force replaces it", path.string()));
-}
-
 /// A line that counts megabytes as they are written.
 void show_progress(model::ModelOutput& output) {
   constexpr uint64_t kMegabyte = 1'000'000;
@@ -70,29 +63,6 @@ void show_progress(model::ModelOutput& output) {
   }
 }
 
-void flush_folder(const fs::path& folder) {
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) fsync_path(entry.path());
-  fsync_path(folder);
-}
-
-/// Writes a folder beside its place and puts it there whole.
-void write_folder(const fs::path& folder, const std::function<void(const fs::path&)>& write) {
-  const fs::path place = folder.filename().empty() ? folder.parent_path() : folder;
-  const fs::path beside = place.string() + fmt::format(".tmp{}", ::getpid());
-  const fs::path old = place.string() + fmt::format(".old{}", ::getpid());
-  try {
-    write(beside);
-    flush_folder(beside);
-  } catch (...) {
-    fs::remove_all(beside);
-    throw;
-  }
-  if (fs::exists(place)) fs::rename(place, old);
-  fs::rename(beside, place);
-  fsync_path(place.has_parent_path() ? place.parent_path() : fs::path("."));
-  fs::remove_all(old);
-}
-
 std::string describe(const model::StoredModel& model) {
   std::vector<std::string> parts;
   if (model.unet) parts.push_back("UNet");
@@ -109,7 +79,7 @@ void write(const ConvertOptions& options, const model::StoredModel& stored,
   if (format) return model::write_model_file(options.destination, output, *format);
   const auto folder_format =
       options.bin ? model::WeightFormat::kTorch : model::WeightFormat::kSafetensors;
-  write_folder(options.destination, [&](const fs::path& folder) {
+  replace_folder(options.destination, [&](const fs::path& folder) {
     if (is_one_network(stored)) return model::write_network_folder(folder, output, folder_format);
     const model::Tokenizer tokenizer = model::Tokenizer::load(stored.tokenizer);
     output.tokenizer = &tokenizer;
@@ -120,12 +90,13 @@ void write(const ConvertOptions& options, const model::StoredModel& stored,
 }  // namespace
 
 void run(const ConvertOptions& options) {
-  require_free(options);
   const std::optional<model::WeightFormat> format = file_format(options.destination);
   if (format && options.bin) {
     throw UsageError("convert: --bin is for folders; a lone file's format is that of its name");
   }
-  model::StoredModel stored = model::open_model(resolve_model(options.source));
+  const model::ModelSource source = resolve_model(options.source);
+  require_free(options.destination, options.force, source);
+  model::StoredModel stored = model::open_model(source);
   choose_part(options.part, stored);
   if (!format && !is_one_network(stored)) model::require_whole(stored);
   write(options, stored, format);

@@ -100,10 +100,30 @@ model::Parameter run_module(const ForwardOptions& options) {
   return {"sample", model.vae.decode(latents.to(device))};
 }
 
+/// Throws UsageError unless the output is new or was written by this command: then it holds its
+/// only tensor.
+void require_free(const ForwardOptions& options) {
+  if (!std::filesystem::exists(options.output)) return;
+  if (std::filesystem::exists(options.input) &&
+      std::filesystem::equivalent(options.input, options.output))
+    throw UsageError("forward: IN and OUT are the same file");
+  try {
+    const std::vector<std::string> names = model::SafetensorsFile(options.output).names();
+    if (names.size() == 1 &&
+        (names[0] == "sample" || names[0] == "moments" || names[0] == "last_hidden_state"))
+      return;
+  } catch (const DataError&) {  // something else
+  }
+  throw UsageError(fmt::format(
+      "forward: {} is there already, and kessoku forward did not write it: give another OUT",
+      options.output));
+}
+
 }  // namespace
 
 void run(const ForwardOptions& options) {
   const c10::NoGradGuard no_grad;
+  require_free(options);
   model::write_safetensors(options.output, {run_module(options)});
 }
 

@@ -11,9 +11,11 @@
 #include <type_traits>
 
 #include "base/error.h"
+#include "base/system_error.h"
 #include "data/images/image.h"
 #include "launcher/commands.h"
 #include "launcher/options/failure.h"
+#include "launcher/out_of_memory.h"
 
 namespace {
 
@@ -34,6 +36,16 @@ ExitCode run(const Command& command) {
         }
       },
       command);
+}
+
+/// LibTorch's own allocator and the standard library's throw different things.
+int fail_unexpectedly(const std::exception& error, const std::string& reason,
+                      const std::string& command) {
+  if (kessoku::is_machine_failure(error)) {
+    return fail(ExitCode::kCannotWrite,
+                kessoku::launcher::explain_out_of_memory(command, first_line(reason)));
+  }
+  return fail(ExitCode::kInternal, fmt::format("internal error: {}", reason));
 }
 
 }  // namespace
@@ -60,9 +72,8 @@ int main(int argc, char** argv) {
   } catch (const c10::AcceleratorError& error) {  // a GPU is lost, or a kernel went wrong
     return fail(ExitCode::kWatchdog, first_line(error.what_without_backtrace()));
   } catch (const c10::Error& error) {
-    return fail(ExitCode::kInternal,
-                fmt::format("internal error: {}", error.what_without_backtrace()));
+    return fail_unexpectedly(error, error.what_without_backtrace(), argc > 1 ? argv[1] : "");
   } catch (const std::exception& error) {
-    return fail(ExitCode::kInternal, fmt::format("internal error: {}", error.what()));
+    return fail_unexpectedly(error, error.what(), argc > 1 ? argv[1] : "");
   }
 }

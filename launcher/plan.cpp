@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -27,9 +29,12 @@ namespace {
 /// Writes every draw, one a line; appears under its name when it is whole.
 class ScheduleFile {
  public:
+  /// Throws UsageError if `path` is there and no such file.
   ScheduleFile(const fs::path& path, const data::Store& store)
-      : path_(path), part_(path.string() + ".tmp"), store_(store), file_(part_) {
-    file_ << "draw,step,pass,bucket,category,source\n";
+      : path_(path), part_(path.string() + fmt::format(".tmp{}", ::getpid())), store_(store) {
+    require_schedule(path);
+    file_.open(part_);
+    file_ << kColumns;
     check();
   }
   ScheduleFile(const ScheduleFile&) = delete;
@@ -54,6 +59,17 @@ class ScheduleFile {
   }
 
  private:
+  static constexpr std::string_view kColumns = "draw,step,pass,bucket,category,source\n";
+
+  static void require_schedule(const fs::path& path) {
+    if (!fs::exists(path)) return;
+    std::string start(kColumns.size(), '\0');
+    std::ifstream(path).read(start.data(), static_cast<std::streamsize>(start.size()));
+    if (start == kColumns) return;
+    throw UsageError(fmt::format(
+        "--schedule {}: is there already, and no file that kessoku plan wrote: give another name",
+        path.string()));
+  }
   void check() const {
     if (file_) return;
     throw UsageError(

@@ -235,10 +235,10 @@ std::string report_page(const ReportData& data) {
   out += header(data) + "<main>\n" + figures(data) + curves(data) + changes(data) + mixture(data) +
          images(data) + settings(data);
   out += fmt::format(
-      "</main>\n<footer><p>Written by kessoku report, version {}.</p></footer>\n"
+      "</main>\n<footer><p>{}, version {}.</p></footer>\n"
       "<script type=\"application/json\" id=\"curves\">{}</script>\n"
       "<script>{}</script>\n<script>{}</script>\n</body>\n</html>\n",
-      version(), curves_json(data.records), kChartScript, kReportScript);
+      kReportMark, version(), curves_json(data.records), kChartScript, kReportScript);
   return out;
 }
 

@@ -54,10 +54,11 @@ double read_number_file(const std::filesystem::path& path, double least, double 
   const std::string range = most == 1           ? "a number from 0 to 1"
                             : std::isinf(least) ? "a number"
                                                 : "a number from 0 upwards";
-  throw DataError(fmt::format(
-      "{}:1: '{}' is not {}; write one such as 0.5{}, or delete the file", path.string(),
-      text.substr(0, 40), range,
-      number && *number < 0 && least == 0 ? " (0 for images that are never to be drawn)" : ""));
+  throw DataError(fmt::format("{}:1: '{}' is not {}; write one such as 0.5{}, or delete the file",
+                              path.string(), text.substr(0, 40), range,
+                              number && *number < 0 && least == 0 && most > 1
+                                  ? " (0 for images that are never to be drawn)"
+                                  : ""));
 }
 
 }  // namespace kessoku::data

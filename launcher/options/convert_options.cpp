@@ -24,7 +24,7 @@ CLI::App* declare(CLI::App& app, ConvertOptions& options) {
   add_model_options(*command, options.source);
   command->add_flag("--bin", options.bin,
                     "Write a folder's weights as PyTorch's .bin, not as .safetensors");
-  command->add_flag("--force", options.force, "Replace DST if it is there");
+  command->add_flag("--force", options.force, "Replace DST if kessoku convert wrote it");
   command->footer(
       "Example: kessoku convert runs/mine mine.safetensors --dtype fp16\n"
       "         kessoku convert v1-5-pruned.ckpt models/sd15 --vae vae-ft-mse.safetensors");

@@ -203,6 +203,13 @@ class PrepareCommand(unittest.TestCase):
         self.assert_fails(64, "no color", "prepare", root, *none, *SMALL, "--background", "mauve")
         self.assert_fails(64, "no size", "prepare", root, *none, *SMALL, "--buckets", "64x")
         self.assert_fails(64, "holds other files", "prepare", images, "--out", images, "--keep", "images")
+        alike = WORK / "alike"  # names that only begin as a store's
+        alike.mkdir()
+        for name in ("shard-00001.png", "rows-1.txt", "store.json.bak"):
+            shutil.copy(next(Path(images).rglob("*.png")), alike / name)
+        before = sorted((file.name, file.read_bytes()) for file in alike.iterdir())
+        self.assert_fails(64, "holds other files", "prepare", images, "--out", alike, "--keep", "images")
+        self.assertEqual(sorted((file.name, file.read_bytes()) for file in alike.iterdir()), before)
         self.assert_fails(64, "no such file", "inspect", WORK / "nowhere")
         self.assert_fails(64, "neither a store", "inspect", images)
 
