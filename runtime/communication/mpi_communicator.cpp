@@ -1,4 +1,3 @@
-#include <ATen/ops/empty.h>
 #define OMPI_SKIP_MPICXX 1  // the C++ bindings, removed from MPI 3, would have to be linked
 #include <mpi.h>
 
@@ -8,6 +7,7 @@
 
 #include "base/error.h"
 #include "runtime/communication/communicator.h"
+#include "runtime/communication/tree_exchange.h"
 
 namespace kessoku::runtime {
 
@@ -167,6 +167,10 @@ class MpiCommunicator : public Communicator {
     MPI_Comm_rank(host, &local_rank_);
     MPI_Comm_size(host, &local_size_);
     MPI_Comm_free(&host);
+    std::vector<int> ranks(static_cast<size_t>(size_)), sizes(ranks.size());
+    MPI_Allgather(&local_rank_, 1, MPI_INT, ranks.data(), 1, MPI_INT, MPI_COMM_WORLD);
+    MPI_Allgather(&local_size_, 1, MPI_INT, sizes.data(), 1, MPI_INT, MPI_COMM_WORLD);
+    per_host_ = even_ranks_per_host(ranks, sizes);
   }
 
   /// `start` begins the exchange of a tensor, which it keeps alive.
@@ -180,54 +184,34 @@ class MpiCommunicator : public Communicator {
     });
   }
 
-  /// Everybody sends each part to its owner at once, who adds what it gets: with one block a rank
-  /// each sends and gets (size − 1) / size of the whole, the least there is. Open MPI 4.1's own
-  /// reduce-scatter took two to three times as long between two processes of a host, cannot sum
-  /// bf16 in f32, and adds in an order that depends on the number of ranks.
+  /// With one block a rank and one host, each rank sends and gets (size − 1) / size of the whole,
+  /// the least there is. Open MPI 4.1's own reduce-scatter took two to three times as long between
+  /// two processes of a host, cannot sum bf16 in f32, and adds in an order that depends on the
+  /// number of ranks.
   void exchange_and_sum(const std::vector<at::Tensor>& blocks, const at::Tensor& part,
                         const SummationTree& tree, Wire wire, const SomebodyWaits& somebody_waits) {
-    const at::ScalarType dtype = wire == Wire::kBFloat16 ? at::kBFloat16 : at::kFloat;
-    const int64_t numel = part.numel();
-    const auto count = static_cast<int64_t>(tree.blocks());
-    if (!received_.defined() || received_.size(0) != count || received_.size(1) != numel ||
-        received_.scalar_type() != dtype)
-      received_ = at::empty({count, numel}, part.options().dtype(dtype));
-    std::vector<at::Tensor> sent;
-    for (const at::Tensor& block : blocks) sent.push_back(block.to(dtype));
-
-    std::vector<BlockSum> sums;
-    std::vector<MPI_Request> requests;
-    for (int rank = 0; rank < size_; ++rank) {
-      const std::vector<TreeBlock> places = tree.blocks_of(rank);
-      for (size_t i = 0; i < places.size(); ++i) {
-        if (rank == rank_) {
-          sums.push_back({places[i], blocks[i].narrow(0, rank_ * numel, numel)});
-          continue;
-        }
-        const at::Tensor place = received_[static_cast<int64_t>(sums.size())];
-        sums.push_back({places[i], place, true});
-        check(MPI_Irecv(place.data_ptr(), count_of(place), moved_type(place), rank, 0,
+    TreeExchange exchange(blocks, part, tree, wire, rank_, per_host_, room_);
+    for (size_t round = 0; round < exchange.rounds(); ++round) {
+      std::vector<MPI_Request> requests;
+      for (const auto& [peer, tensor] : exchange.receives()) {
+        check(MPI_Irecv(tensor.data_ptr(), count_of(tensor), moved_type(tensor), peer, 0,
                         MPI_COMM_WORLD, &requests.emplace_back()),
               "reduce-scatter");
       }
-    }
-    for (int distance = 1; distance < size_; ++distance) {  // not all to the same one at once
-      const int to = (rank_ + distance) % size_;
-      for (const at::Tensor& block : sent) {
-        const at::Tensor theirs = block.narrow(0, to * numel, numel);
-        check(MPI_Isend(theirs.data_ptr(), count_of(theirs), moved_type(theirs), to, 0,
+      for (const auto& [peer, tensor] : exchange.sends()) {
+        check(MPI_Isend(tensor.data_ptr(), count_of(tensor), moved_type(tensor), peer, 0,
                         MPI_COMM_WORLD, &requests.emplace_back()),
               "reduce-scatter");
       }
+      complete(requests, somebody_waits, "reduce-scatter");
+      exchange.finish_round();
     }
-    complete(requests, somebody_waits, "reduce-scatter");
-    sum_blocks(std::move(sums), part);
   }
 
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
-  /// (blocks, part): kept between exchanges, as fresh pages cost as much as the exchange.
-  at::Tensor received_;
-  CommunicationThread thread_;  ///< last: it uses all of the above
+  int per_host_ = 1;              ///< see even_ranks_per_host
+  std::vector<at::Tensor> room_;  ///< for what is received
+  CommunicationThread thread_;    ///< last: it uses all of the above
 };
 
 }  // namespace

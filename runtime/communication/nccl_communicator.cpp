@@ -1,11 +1,11 @@
 #include "runtime/communication/nccl_communicator.h"
 
-#include <ATen/ops/empty.h>
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
 
 #include "runtime/communication/nccl_handle.h"
 #include "runtime/communication/stream_watcher.h"
+#include "runtime/communication/tree_exchange.h"
 
 namespace kessoku::runtime {
 
@@ -46,6 +46,7 @@ class NcclCommunicator : public Communicator {
         reduction_(reduction),
         stream_(c10::impl::VirtualGuardImpl(device.type())
                     .getStreamFromGlobalPool(device, /*isHighPriority=*/true)),
+        per_host_(ranks_per_host()),
         nccl_(*host_, device, timeout),
         watch_(log(), [this] { return nccl_.failure(); }) {}
 
@@ -121,63 +122,63 @@ class NcclCommunicator : public Communicator {
     return std::make_unique<StreamPending>(std::move(operation), watch_);
   }
 
-  /// Each part goes to its owner, who adds what it gets in f32, in the order that ranks on CPUs
-  /// have too. NCCL's own sum would depend on the number of ranks and, in bf16, round at each rank
-  /// that it passes.
+  /// In the order that ranks on CPUs have too. NCCL's own sum would depend on the number of ranks
+  /// and, in bf16, round at each rank that it passes.
   std::unique_ptr<Pending> exchange_and_sum(const std::vector<at::Tensor>& blocks, at::Tensor part,
                                             const SummationTree& tree, Wire wire) {
-    const int64_t numel = part.numel();
-    const at::ScalarType dtype = wire == Wire::kBFloat16 ? at::kBFloat16 : at::kFloat;
-    const ncclDataType_t type = wire == Wire::kBFloat16 ? ncclBfloat16 : ncclFloat32;
-    std::vector<at::Tensor> sent;
-    for (const at::Tensor& block : blocks) sent.push_back(block.to(dtype));
-    std::vector<std::vector<at::Tensor>> received(static_cast<size_t>(size()));  // by rank
-    std::vector<BlockSum> sums;
-    for (int rank = 0; rank < size(); ++rank) {
-      for (const TreeBlock& place : tree.blocks_of(rank)) {
-        std::vector<at::Tensor>& theirs = received[static_cast<size_t>(rank)];
-        if (rank == this->rank()) {
-          sums.push_back({place, blocks[theirs.size()].narrow(0, rank * numel, numel)});
-          theirs.push_back(sums.back().values);
-        } else {
-          theirs.push_back(at::empty({numel}, sent.front().options()));
-          sums.push_back({place, theirs.back(), true});
-        }
-      }
-    }
-    std::vector<at::Tensor> used = sent;  // the first tells how many bytes
-    used.insert(used.end(), blocks.begin(), blocks.end());
+    // Not kept: another exchange may be under way.
+    auto room = std::make_shared<std::vector<at::Tensor>>();
+    TreeExchange exchange(blocks, part, tree, wire, rank(), per_host_, *room);
+    std::vector<at::Tensor> used = blocks;  // the first tells how many bytes
     used.push_back(part);
-    for (const BlockSum& sum : sums) used.push_back(sum.values);
-
-    const auto exchange = [&](ncclComm_t comm, cudaStream_t stream) {
-      const auto begun = [](ncclResult_t result) {
-        return result == ncclSuccess || result == ncclInProgress;
-      };
-      ncclResult_t result = ncclGroupStart();
-      const auto count = static_cast<size_t>(numel);
-      for (int distance = 1; distance < size() && begun(result); ++distance) {
-        const int from = (rank() - distance + size()) % size(), to = (rank() + distance) % size();
-        for (const at::Tensor& place : received[static_cast<size_t>(from)]) {
-          if (begun(result)) result = ncclRecv(place.data_ptr(), count, type, from, comm, stream);
-        }
-        for (const at::Tensor& block : sent) {
-          if (!begun(result)) break;
-          result = ncclSend(block.narrow(0, to * numel, numel).data_ptr(), count, type, to, comm,
-                            stream);
-        }
+    std::unique_ptr<Pending> last;
+    for (size_t round = 0; round < exchange.rounds(); ++round) {
+      for (const std::vector<Message>& messages : {exchange.sends(), exchange.receives()}) {
+        for (const Message& message : messages) used.push_back(message.tensor);
       }
-      const ncclResult_t end = ncclGroupEnd();
-      return begun(result) ? end : result;
+      last = enqueue(
+          "reduce-scatter", used,
+          [&](ncclComm_t comm, cudaStream_t stream) { return transfer(exchange, comm, stream); },
+          [&] { exchange.finish_round(); });
+    }
+    return last;
+  }
+
+  /// The messages of a round, in one group.
+  static ncclResult_t transfer(const TreeExchange& exchange, ncclComm_t comm, cudaStream_t stream) {
+    const auto begun = [](ncclResult_t result) {
+      return result == ncclSuccess || result == ncclInProgress;
     };
-    return enqueue("reduce-scatter", std::move(used), exchange,
-                   [&] { sum_blocks(std::move(sums), part); });
+    const auto type = [](const at::Tensor& tensor) {
+      return tensor.scalar_type() == at::kBFloat16 ? ncclBfloat16 : ncclFloat32;
+    };
+    ncclResult_t result = ncclGroupStart();
+    for (const auto& [peer, tensor] : exchange.receives()) {
+      if (!begun(result)) break;
+      result = ncclRecv(tensor.data_ptr(), count_of(tensor), type(tensor), peer, comm, stream);
+    }
+    for (const auto& [peer, tensor] : exchange.sends()) {
+      if (!begun(result)) break;
+      result = ncclSend(tensor.data_ptr(), count_of(tensor), type(tensor), peer, comm, stream);
+    }
+    const ncclResult_t end = ncclGroupEnd();
+    return begun(result) ? end : result;
+  }
+
+  int ranks_per_host() {
+    std::vector<int> ranks, sizes;
+    for (const std::string& text : host_->all_gather_text(std::to_string(local_rank())))
+      ranks.push_back(std::stoi(text));
+    for (const std::string& text : host_->all_gather_text(std::to_string(local_size())))
+      sizes.push_back(std::stoi(text));
+    return even_ranks_per_host(ranks, sizes);
   }
 
   std::unique_ptr<Communicator> host_;
   at::Device device_;
   Reduction reduction_;
   c10::Stream stream_;
+  int per_host_;
   NcclHandle nccl_;
   StreamWatch watch_;  ///< last: it uses the others
 };

@@ -37,14 +37,13 @@ size_t SummationTree::blocks() const {
 
 namespace {
 
-/// Their sum, in memory of one of them if that may be written to, best in that of `sum`.
-BlockSum merge(BlockSum left, BlockSum right, TreeBlock block, const at::Tensor& sum) {
+/// Their sum, in memory of one of them if that may be written to, best in `target`.
+BlockSum merge(BlockSum left, BlockSum right, TreeBlock block, const void* target) {
   for (BlockSum* side : {&left, &right}) {
     if (side->values.scalar_type() == at::kFloat) continue;
     *side = {side->block, side->values.to(at::kFloat), true};
   }
-  const bool into_right =
-      right.writable && (!left.writable || right.values.data_ptr() == sum.data_ptr());
+  const bool into_right = right.writable && (!left.writable || right.values.data_ptr() == target);
   BlockSum& to = into_right ? right : left;
   const BlockSum& from = into_right ? left : right;
   if (to.writable) {
@@ -54,28 +53,35 @@ BlockSum merge(BlockSum left, BlockSum right, TreeBlock block, const at::Tensor&
   return {block, at::add(left.values, right.values), true};
 }
 
-}  // namespace
+/// The last two become one.
+void merge_last(std::vector<BlockSum>& blocks, TreeBlock block, const void* target) {
+  BlockSum right = std::move(blocks.back());
+  blocks.pop_back();
+  blocks.back() = merge(std::move(blocks.back()), std::move(right), block, target);
+}
 
-void sum_blocks(std::vector<BlockSum> blocks, at::Tensor sum) {
+std::vector<BlockSum> merge_into(std::vector<BlockSum> blocks, const void* target) {
   std::vector<BlockSum> merged;
   for (BlockSum& block : blocks) {
-    if (block.values.data_ptr() == sum.data_ptr()) block.writable = true;
     merged.push_back(std::move(block));
-    while (merged.size() > 1 && (merged.end() - 2)->block.is_sibling_of(merged.back().block)) {
-      BlockSum right = std::move(merged.back());
-      merged.pop_back();
-      const TreeBlock parent = right.block.parent();
-      merged.back() = merge(std::move(merged.back()), std::move(right), parent, sum);
-    }
+    while (merged.size() > 1 && (merged.end() - 2)->block.is_sibling_of(merged.back().block))
+      merge_last(merged, merged.back().block.parent(), target);
   }
+  return merged;
+}
+
+}  // namespace
+
+std::vector<BlockSum> merge_siblings(std::vector<BlockSum> blocks) {
+  return merge_into(std::move(blocks), nullptr);
+}
+
+void sum_blocks(std::vector<BlockSum> blocks, at::Tensor sum) {
+  for (BlockSum& block : blocks) block.writable |= block.values.data_ptr() == sum.data_ptr();
+  std::vector<BlockSum> merged = merge_into(std::move(blocks), sum.data_ptr());
   // Where the leaves are no power of two, the last nodes have no sibling and stand for their
   // parents.
-  while (merged.size() > 1) {
-    BlockSum right = std::move(merged.back());
-    merged.pop_back();
-    const TreeBlock parent = merged.back().block.parent();
-    merged.back() = merge(std::move(merged.back()), std::move(right), parent, sum);
-  }
+  while (merged.size() > 1) merge_last(merged, (merged.end() - 2)->block.parent(), sum.data_ptr());
   const at::Tensor& root = merged.front().values;
   if (root.data_ptr() != sum.data_ptr()) sum.copy_(root);
 }

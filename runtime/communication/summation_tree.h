@@ -50,6 +50,10 @@ struct BlockSum {
   bool writable = false;  ///< may be used as room for sums
 };
 
+/// Adds siblings, as far as both are there: of the blocks of consecutive ranks, in order, those of
+/// one rank that has all of their leaves.
+std::vector<BlockSum> merge_siblings(std::vector<BlockSum> blocks);
+
 /// The root of the tree from `blocks`, which are all of its leaves in order, into `sum` (f32),
 /// which may be one of them.
 void sum_blocks(std::vector<BlockSum> blocks, at::Tensor sum);

@@ -22,6 +22,17 @@ double NetworkModel::exchange_seconds(int ranks, double bytes) const {
   return seconds + std::max(across, within);
 }
 
+double NetworkModel::tree_seconds(int ranks, double bytes) const {
+  if (ranks <= 1) return 0;
+  const double part = bytes / ranks;
+  const int together = std::min(ranks, ranks_per_host);
+  const int hosts = (ranks + together - 1) / together;
+  const double local = local_link > 0 ? local_link : link;
+  // A host sends each part of the others' ranks once, and its ranks each other what they have.
+  return latency * ((together - 1) * hosts + hosts - 1) + (together - 1) * hosts * part / local +
+         together * (hosts - 1) * part / link;
+}
+
 double NetworkModel::short_sum_seconds(int ranks) const {
   return ranks <= 1 ? 0 : 2 * latency * std::ceil(std::log2(ranks));
 }

@@ -16,6 +16,8 @@ struct NetworkModel {
 
   /// Of `bytes` that every rank has whole (reduce-scatter) or gets whole (all-gather).
   double exchange_seconds(int ranks, double bytes) const;
+  /// Of `bytes` that are summed along a tree: ranks of a host first, then the hosts.
+  double tree_seconds(int ranks, double bytes) const;
   /// Of a sum so short that only the latencies count: a message there and back a doubling of ranks.
   double short_sum_seconds(int ranks) const;
 };

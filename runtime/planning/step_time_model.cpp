@@ -70,10 +70,9 @@ class Simulation {
     compute((1 - done) * costs_.forward);
   }
   double gradient_seconds(double bucket) const {
-    NetworkModel network = network_;
-    if (traffic_.direct_sums) network.rings = false;
-    const double reduce_scatter =
-        network.exchange_seconds(ranks_, bucket * traffic_.gradient_bytes * traffic_.blocks);
+    const double bytes = bucket * traffic_.gradient_bytes * traffic_.blocks;
+    const double reduce_scatter = traffic_.by_tree ? network_.tree_seconds(ranks_, bytes)
+                                                   : network_.exchange_seconds(ranks_, bytes);
     if (traffic_.shard) return reduce_scatter;
     return reduce_scatter + network_.exchange_seconds(ranks_, bucket * 4);  // all-gather
   }
@@ -109,7 +108,7 @@ Traffic traffic_of(const RunConfig& config, int64_t numel, int ranks) {
   Traffic traffic;
   for (size_t i = 0; i < partition.buckets(); ++i)
     traffic.buckets.push_back(static_cast<double>(partition.bucket(i).size()));
-  traffic.direct_sums =
+  traffic.by_tree =
       reduction_of(config) == Reduction::kExact || config.communication.wire == "bf16";
   traffic.blocks = blocks_per_rank(config, ranks);
   traffic.gradient_bytes = config.communication.wire == "bf16" ? 2 : 4;

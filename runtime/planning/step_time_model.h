@@ -25,9 +25,9 @@ struct StepCosts {
 struct Traffic {
   std::vector<double> buckets;  ///< elements of each, padding included
   double blocks = 1;            ///< sums of gradients that a rank sends, see SummationTree; a mean
-  bool direct_sums = true;    ///< gradients go straight to their owners, also where NCCL has rings
-  double gradient_bytes = 4;  ///< of an element on the wire
-  double weight_bytes = 4;    ///< of an element
+  bool by_tree = true;          ///< gradients are summed along the tree, else as NCCL sums
+  double gradient_bytes = 4;    ///< of an element on the wire
+  double weight_bytes = 4;      ///< of an element
   bool shard = true, overlap = true;
 };
 

@@ -75,10 +75,9 @@ TEST(NcclCalls, ExchangesPartsInOneGroup) {
   for (const auto& [wire, type] :
        {std::pair(Wire::kFloat32, ncclFloat32), std::pair(Wire::kBFloat16, ncclBfloat16)}) {
     std::vector<std::string> expected{"record stream=current", "wait stream=own", "group_start"};
-    for (int peer = 1; peer < communicator->size(); ++peer) {
-      expected.push_back(call("receive", 64, type));
-      expected.push_back(call("send", 64, type));
-    }
+    const auto others = static_cast<size_t>(communicator->size() - 1);
+    expected.insert(expected.end(), others, call("receive", 64, type));
+    expected.insert(expected.end(), others, call("send", 64, type));
     expected.insert(expected.end(), {"group_end", "record stream=own"});
     EXPECT_EQ(calls_of([&] { communicator->reduce_scatter(whole, part, wire)->wait(); }), expected);
   }

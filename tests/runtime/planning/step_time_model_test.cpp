@@ -30,6 +30,14 @@ TEST(Network, RanksOfAHostShareItsLinkUnlessRingsCrossItOnce) {
   EXPECT_NEAR(rings.exchange_seconds(2, 400), 200 / 1000.0, kClose);
 }
 
+TEST(Network, ATreeCrossesAHostsLinkOnceAPart) {
+  const NetworkModel hosts{.link = 100, .ranks_per_host = 2, .local_link = 1000};
+  EXPECT_NEAR(hosts.tree_seconds(4, 400), 2 * 100 / 1000.0 + 2 * 100 / 100.0, kClose);
+  EXPECT_NEAR(hosts.tree_seconds(2, 400), 200 / 1000.0, kClose);
+  const NetworkModel alone{.link = 100, .latency = 0.5};
+  EXPECT_NEAR(alone.tree_seconds(4, 400), alone.exchange_seconds(4, 400), kClose);
+}
+
 TEST(Scaling, OneRankOnlyComputes) {
   const StepCosts costs{.forward = 1, .backward = 2, .norm = 0.2, .update = 0.3};
   const StepPrediction step = predict_step(costs, 2, traffic(), network(), 1);
