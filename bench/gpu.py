@@ -3,7 +3,7 @@
     gpu.py PROGRAM [--preset sd15] [--precision bf16] [--resolution 512] [--local-batches 1,4,16] [--gpus 1,2,4,8] [--steps 30] [--out RESULT.json]
 
 Makes a model with fresh weights and a store of plain images, then trains the UNet with every number of GPUs and draws a GPU, from
-the run's own log: images a second, the part of a step that is communication which nothing hides, the efficiency over GPUs at equal
+the run's own log: samples a second, the part of a step that is communication which nothing hides, the efficiency over GPUs at equal
 work a GPU, and for SD 1.x at 512 px how much of the arithmetic that is (2.407 TFLOP a draw, forward and backward). A run that does not fit is said
 to be out of memory. --device cpu shows that it works, not how fast.
 """
@@ -107,7 +107,7 @@ def main():
         require(run(arguments.program, "init", "--preset", arguments.preset, work / "model", "--tokenizer", tokenizer), "init")
         require(run(arguments.program, "prepare", work / "pictures", "--out", work / "store", "--model", work / "model", "--resolution",
                     arguments.resolution, "--device", arguments.device), "prepare")
-        print(f"{'GPUs':>5} {'draws/GPU':>10} {'images/s':>9} {'efficiency':>11} {'exposed':>8} {'TFLOP/s/GPU':>12}")
+        print(f"{'GPUs':>5} {'draws/GPU':>10} {'samples/s':>9} {'efficiency':>11} {'exposed':>8} {'TFLOP/s/GPU':>12}")
         for local in (int(n) for n in arguments.local_batches.split(",")):
             alone = None
             for count in counts:

@@ -33,7 +33,7 @@ std::string heading(const json& scaling) {
 std::string time_table(const json& rows) {
   std::string table =
       fmt::format("  {:>6}{:>18}{:>11}{:>11}{:>11}{:>11}{:>12}{:>12}\n", "ranks", "draws a rank",
-                  "step", "compute", "exchange", "exposed", "draws/s", "efficiency");
+                  "step", "compute", "exchange", "exposed", "samples/s", "efficiency");
   for (const json& row : rows) {
     if (row.contains("problem")) {
       table +=

@@ -122,7 +122,7 @@ json plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
   const std::optional<runtime::MeasuredCosts> told = told_costs(options, config);
   Stage stage(config, data, options.ranks_per_host);
   json rows = json::array();
-  double first_rate = 0;  // draws a second and rank, of the first row
+  double first_rate = 0;  // samples a second and rank, of the first row
   for (const int ranks : options.ranks) {
     RunConfig own = config;
     if (options.weak) {

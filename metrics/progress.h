@@ -17,7 +17,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress();  ///< shows the last state and ends the line
-  /// `note` follows the figures, e.g. "loss 0.123, 245 images/s". Cheap: draws at most ten times a
+  /// `note` follows the figures, e.g. "loss 0.123, 245 samples/s". Cheap: draws at most ten times a
   /// second.
   void update(uint64_t done, const std::string& note = {});
 

@@ -77,7 +77,7 @@ void RunMonitor::record(metrics::StepRecord record) {
   smooth_loss_ = keep * smooth_loss_ + (1 - keep) * record.loss;
   smooth_rate_ = keep * smooth_rate_ + (1 - keep) * record.samples_per_second;
   progress_.update(record.step,
-                   fmt::format("loss {:.4f}, {:.0f} images/s", smooth_loss_, smooth_rate_));
+                   fmt::format("loss {:.4f}, {:.0f} samples/s", smooth_loss_, smooth_rate_));
 }
 
 }  // namespace kessoku::runtime
