@@ -56,7 +56,7 @@ std::string facts(const ReportData& data) {
       {"Steps", steps},
       {"Draws", grouped(last.draws)},
       {"Loss, smoothed", short_number(smoothed_loss(data.records))},
-      {"Draws a second, median", short_number(median_rate(data.records))},
+      {"Samples a second, median", short_number(median_rate(data.records))},
       {"Time in steps", format_duration(seconds)}};
   std::string out = "<dl class=\"facts\">\n";
   for (const auto& [label, value] : all) {

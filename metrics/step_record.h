@@ -63,7 +63,7 @@ inline constexpr StepNumber kStepNumbers[] = {
     {"lr", &StepRecord::lr, "kessoku_learning_rate", "Learning rate of the last step",
      "Learning rate", "", /*smoothed=*/false, /*from_zero=*/true},
     {"samples_per_second", &StepRecord::samples_per_second, "kessoku_samples_per_second",
-     "Draws a second of the last step, over all ranks", "Draws a second", "over all ranks",
+     "Samples a second of the last step, over all ranks", "Samples a second", "over all ranks",
      /*smoothed=*/true, /*from_zero=*/true},
 };
 
