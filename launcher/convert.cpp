@@ -1,6 +1,5 @@
-#include <spdlog/spdlog.h>
-
 #include "base/error.h"
+#include "base/log.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
 #include "launcher/replaced_output.h"
@@ -100,7 +99,7 @@ void run(const ConvertOptions& options) {
   choose_part(options.part, stored);
   if (!format && !is_one_network(stored)) model::require_whole(stored);
   write(options, stored, format);
-  spdlog::info("{}: {} of {}", options.destination, describe(stored), options.source.path);
+  log_info("{}: {} of {}", options.destination, describe(stored), options.source.path);
 }
 
 }  // namespace kessoku::launcher

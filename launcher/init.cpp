@@ -1,6 +1,6 @@
-#include <spdlog/spdlog.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
 #include "model/stable_diffusion/stable_diffusion.h"
@@ -35,9 +35,9 @@ void run(const InitOptions& options) {
     for (const model::Parameter& parameter : parameters) total += parameter.tensor.numel();
     return total;
   };
-  spdlog::info("{}: UNet {}, text encoder {}, VAE {} parameters, seed {}", options.folder,
-               count(made.unet.parameters()), count(made.text_encoder.parameters()),
-               count(made.vae.parameters()), options.seed);
+  log_info("{}: UNet {}, text encoder {}, VAE {} parameters, seed {}", options.folder,
+           count(made.unet.parameters()), count(made.text_encoder.parameters()),
+           count(made.vae.parameters()), options.seed);
 }
 
 }  // namespace kessoku::launcher

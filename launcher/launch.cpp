@@ -1,3 +1,4 @@
+#include "base/log.h"
 #include "launcher/check_run.h"
 #include "launcher/commands.h"
 #include "runtime/supervision/supervisor.h"
@@ -12,7 +13,7 @@ ExitCode run(const runtime::SupervisorOptions& asked) {
   if (options.dry_run)
     warnings = check_run(runtime::load_config(options.run_file, options.overrides));
   const auto result = static_cast<ExitCode>(runtime::supervise(options));
-  for (const std::string& warning : warnings) fmt::print(stderr, "launch: warning: {}\n", warning);
+  for (const std::string& warning : warnings) write_warning(warning);
   return result;
 }
 

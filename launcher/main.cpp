@@ -2,8 +2,6 @@
 // exceptions into messages and exit codes. Started by kessoku (start.cpp).
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
 
 #include <exception>
 #include <string>
@@ -51,8 +49,6 @@ int fail_unexpectedly(const std::exception& error, const std::string& reason,
 }  // namespace
 
 int main(int argc, char** argv) {
-  spdlog::set_default_logger(spdlog::stderr_color_mt("kessoku"));
-  spdlog::set_pattern("%^%l%$: %v");
   try {
     int exit_code = 0;
     const std::optional<Command> command =

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "launcher/commands.h"
 #include "launcher/describe_plan.h"
 #include "launcher/describe_scaling.h"
@@ -131,8 +132,7 @@ void run(const PlanArguments& arguments) {
     fmt::print("{}\n", dump(description));
   } else if (arguments.csv) {
     fmt::print("{}", plan_csv(description));
-    for (const json& warning : description["warnings"])
-      fmt::print(stderr, "warning: {}\n", warning.get<std::string>());
+    for (const json& warning : description["warnings"]) write_warning(warning.get<std::string>());
   } else {
     fmt::print("{}", plan_table(description));
     if (description.contains("scaling")) fmt::print("{}", scaling_table(description["scaling"]));

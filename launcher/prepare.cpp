@@ -2,13 +2,13 @@
 
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
-#include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "launcher/commands.h"
 #include "launcher/describe_store.h"
 #include "launcher/model_folder.h"
@@ -46,8 +46,8 @@ void warn_of_other_size(const model::Vae& vae, int64_t resolution) {
   constexpr int64_t kFar = 4;
   const int64_t side = std::max(vae.config().sample_size[0], vae.config().sample_size[1]);
   if (resolution >= kFar * side)
-    spdlog::warn("the model is made for images of about {} pixels a side, and --resolution is {}",
-                 side, resolution);
+    log_warning("the model is made for images of about {} pixels a side, and --resolution is {}",
+                side, resolution);
 }
 
 /// data/ knows no models: it gets the VAE as a function.
@@ -192,7 +192,7 @@ void run(const PrepareArguments& arguments) {
   const bool first = options.rank == 0;
   options.reading.on_failure = [first](const std::vector<std::string>& warnings) {
     for (const std::string& warning : warnings)
-      if (first) spdlog::warn("{}", warning);
+      if (first) log_warning("{}", warning);
   };
   StageProgress progress(!first, options.ranks);
   options.on_progress = [&](const char* stage, uint64_t done, uint64_t total) {

@@ -1,11 +1,11 @@
 #include <ATen/Parallel.h>
-#include <spdlog/spdlog.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/version.h"
 #include "data/images/grid.h"
 #include "launcher/commands.h"
@@ -33,7 +33,7 @@ void warn_of_truncation(const model::StableDiffusion& model,
     const int64_t truncated =
         model::tokenize_prompt(model.tokenizer, prompt, request.text).truncated;
     if (truncated > 0)
-      spdlog::warn("the last {} pieces of a prompt are cut off: {:.60}…", truncated, prompt);
+      log_warning("the last {} pieces of a prompt are cut off: {:.60}…", truncated, prompt);
   }
 }
 
@@ -46,15 +46,14 @@ void complete(std::vector<GenerationSettings>& images, const model::StableDiffus
     if (image.threads == 0) image.threads = at::get_num_threads();
     warn_of_truncation(model, image.request);
   }
-  for (const std::string& note : inputs.notes()) spdlog::info("{}", note);
+  for (const std::string& note : inputs.notes()) log_info("{}", note);
 }
 
 /// Other versions may compute in another order.
 void note_other_versions(const std::vector<GenerationSettings>& images) {
   for (const GenerationSettings& image : images) {
     if (image.kessoku.empty() || image.kessoku == version()) continue;
-    spdlog::info("made by kessoku {}, this is {}: the last bits may differ", image.kessoku,
-                 version());
+    log_info("made by kessoku {}, this is {}: the last bits may differ", image.kessoku, version());
     return;
   }
 }
@@ -98,8 +97,7 @@ void report(const SampleOptions& options, const std::vector<GeneratedImage>& mad
             const fs::path& grid) {
   if (!options.json) {
     if (!made.empty())
-      spdlog::info("{} images and {} are in {}/", made.size(), grid.filename().string(),
-                   options.out);
+      log_info("{} images and {} are in {}/", made.size(), grid.filename().string(), options.out);
     return;
   }
   nlohmann::json images = nlohmann::json::array();
@@ -148,7 +146,7 @@ ExitCode run(const SampleOptions& options) {
   const runtime::StopSignal stop;
   std::vector<std::string> notes;
   std::vector<GenerationSettings> images = list_images(options, notes);
-  for (const std::string& note : notes) spdlog::warn("{}", note);
+  for (const std::string& note : notes) log_warning("{}", note);
   require_latents(options, images.size());
   const GenerationSettings& first = images.front();
   if (first.model.empty())
@@ -173,7 +171,7 @@ ExitCode run(const SampleOptions& options) {
   const std::vector<GeneratedImage> made = draw_images(model, images, options.out, columns, stop);
   report(options, made, made.empty() ? fs::path() : write_grid(options, made, columns));
   if (made.size() == images.size()) return ExitCode::kDone;
-  spdlog::warn("stopped: {} of {} images are there", made.size(), images.size());
+  log_warning("stopped: {} of {} images are there", made.size(), images.size());
   return ExitCode::kStopped;
 }
 

@@ -1,9 +1,9 @@
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text_file.h"
 #include "data/store/store.h"
 #include "launcher/argument_text.h"
@@ -47,7 +47,7 @@ std::vector<std::string> read_texts(const TokensOptions& options) {
   for (const std::string& text : options.texts) texts.push_back(argument_text(text));
   if (options.file.empty()) return texts;
   const Text content = read_text_file(options.file, kLargestFile);
-  if (!content.warning.empty()) spdlog::warn("{}: {}", options.file, content.warning);
+  if (!content.warning.empty()) log_warning("{}: {}", options.file, content.warning);
   for (std::string_view rest = content.text; !rest.empty();) {
     const size_t length = std::min(rest.find('\n'), rest.size());
     texts.emplace_back(rest.substr(0, length));
@@ -114,7 +114,7 @@ std::optional<model::TextEncoder> load_encoder(const ModelOptions& options) {
     if (model::open_model(source).text_encoder) return model::load_text_encoder(source);
     reason = "holds no text encoder";
   }
-  spdlog::warn("{}: {}: the words are compared by their tokens alone", options.path, reason);
+  log_warning("{}: {}: the words are compared by their tokens alone", options.path, reason);
   return std::nullopt;
 }
 
@@ -128,7 +128,7 @@ void compare(const TokensOptions& options, const model::Tokenizer& tokenizer) {
   } else {
     print_words(words, tokenizer, report);
   }
-  for (const std::string& warning : warnings_of(words, report)) spdlog::warn("{}", warning);
+  for (const std::string& warning : warnings_of(words, report)) log_warning("{}", warning);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
 #include "runtime/checkpoint/checkpoint.h"
@@ -104,7 +105,7 @@ void announce(const Run& run, runtime::Trainer& trainer) {
                                  run.data.mixture, run.data.sampler.pass_draws());
   runtime::print_run_summary(run.config, run.folder, run.data, run.model.model().tokenizer, trainer,
                              run.communicator);
-  if (!uneven.empty()) fmt::print(stderr, "warning: {}\n", uneven);
+  if (!uneven.empty()) write_warning(uneven);
 }
 
 /// A trained VAE brings a scaling factor that fits its latents.

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/system_error.h"
 
 namespace kessoku::metrics {
@@ -85,7 +86,7 @@ void RunLog::reopen_if_removed() {
   const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file < 0) return;
   ::close(std::exchange(file_, file));
-  fmt::print(stderr, "warning: {} was removed; it begins anew\n", path_.string());
+  log_warning("{} was removed; it begins anew", path_.string());
 }
 
 void RunLog::write_pending() {
@@ -95,10 +96,10 @@ void RunLog::write_pending() {
     if (put < 0 && errno == EINTR) continue;
     if (put <= 0) {
       if (!std::exchange(warned_, true)) {
-        fmt::print(stderr,
-                   "warning: {}: cannot write: {}; the records wait in memory until it can be "
-                   "written\n",
-                   path_.string(), std::strerror(errno));
+        log_warning(
+            "{}: cannot write: {}; the records wait in memory until it can be "
+            "written",
+            path_.string(), std::strerror(errno));
       }
       return;
     }

@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
   ccache cmake fonts-noto-color-emoji hdf5-tools libcli11-dev libfmt-dev libhdf5-dev libicu-dev libjpeg-dev libjs-chart.js
-  libopenmpi-dev libspdlog-dev libtomlplusplus-dev libvips-dev libxxhash-dev libyaml-dev ninja-build nlohmann-json3-dev openmpi-bin
+  libopenmpi-dev libtomlplusplus-dev libvips-dev libxxhash-dev libyaml-dev ninja-build nlohmann-json3-dev openmpi-bin
   pkg-config prometheus-cpp-dev unicode-data zlib1g-dev)
 test_packages=(chromium clang-format clang-tidy iproute2 libbenchmark-dev libgmock-dev libgtest-dev prometheus slurm-client slurmctld slurmd)
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/output_file.h"
 #include "model/stable_diffusion/model_writer.h"
 #include "model/weights/safetensors.h"
@@ -177,8 +178,7 @@ void CheckpointWriter::begin(Trainer& trainer) {
   if (first()) {
     fs::remove_all(beside_of(trainer.steps_done()), ignored);
     if (!fs::exists(checkpoints_of(run_), ignored)) {
-      fmt::print(stderr, "warning: {} is gone, and what was in it; it is made anew\n",
-                 checkpoints_of(run_).string());
+      log_warning("{} is gone, and what was in it; it is made anew", checkpoints_of(run_).string());
     }
   }
   layout_ = layout_of(trainer.flat());
@@ -338,7 +338,7 @@ void CheckpointWriter::remove_old() const {
   try {
     remove_old_checkpoints(run_, config_.checkpoint.keep, config_.checkpoint.keep_every_steps);
   } catch (const std::exception& error) {  // the newest one is complete all the same
-    fmt::print(stderr, "warning: an old checkpoint stays: {}\n", error.what());
+    log_warning("an old checkpoint stays: {}", error.what());
   }
 }
 

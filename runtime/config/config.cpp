@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text_file.h"
 #include "runtime/config/config_reader.h"
 #include "runtime/config/config_writer.h"
@@ -51,7 +52,7 @@ RunConfig parse_config(const std::string& toml, const std::filesystem::path& whe
 RunConfig load_config(const std::filesystem::path& file,
                       const std::vector<std::string>& overrides) {
   const Text text = read_text_file(file, 1 << 20);
-  if (!text.warning.empty()) fmt::print(stderr, "warning: {}: {}\n", file.string(), text.warning);
+  if (!text.warning.empty()) log_warning("{}: {}", file.string(), text.warning);
   ConfigReader reader(text.text, file);
   for (const std::string& assignment : overrides) reader.override_with(assignment);
   reader.reject_unknown();

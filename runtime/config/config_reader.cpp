@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text_file.h"
 #include "runtime/config/config_writer.h"
 #include "runtime/config/unknown_key.h"
@@ -96,7 +97,7 @@ struct Reader {
 /// The lines of a file but empty ones and those that begin with #.
 std::vector<std::string> lines_of(const std::string& file) {
   const Text content = read_text_file(file, 1 << 20);
-  if (!content.warning.empty()) fmt::print(stderr, "warning: {}: {}\n", file, content.warning);
+  if (!content.warning.empty()) log_warning("{}: {}", file, content.warning);
   std::istringstream text(content.text);
   std::vector<std::string> lines;
   for (std::string line; std::getline(text, line);) {

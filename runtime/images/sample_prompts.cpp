@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "data/images/grid.h"
 #include "data/images/image.h"
 #include "data/images/png.h"
@@ -103,7 +104,7 @@ void try_to_write(const fs::path& folder, const Work& work) {
   try {
     work();
   } catch (const std::exception& error) {
-    fmt::print(stderr, "warning: {}: {}; training continues\n", folder.string(), error.what());
+    log_warning("{}: {}; training continues", folder.string(), error.what());
   }
 }
 

@@ -1,5 +1,6 @@
 #include "runtime/run/loader_options.h"
 
+#include "base/log.h"
 #include "runtime/training/trainer.h"
 #include "runtime/training/training_schedule.h"
 
@@ -22,7 +23,7 @@ data::LoaderOptions loader_options(const RunConfig& config, const model::StableD
   options.pinned = model.unet.parameters().front().tensor.is_cuda();
   if (config.data.on_bad_row == "skip") {
     options.on_bad_row = [](const std::string& problem) {
-      fmt::print(stderr, "warning: {}; other images take its draws\n", problem);
+      log_warning("{}; other images take its draws", problem);
     };
   }
   options.encode_caption = [&model, &config](const std::string& caption) {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/system_error.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
 #include "runtime/run/overwritten_files.h"
@@ -24,7 +25,7 @@ std::optional<fs::path> newest_whole_checkpoint(const fs::path& run) {
     } catch (const SystemError&) {  // which says nothing about the checkpoint
       throw;
     } catch (const Error& error) {
-      fmt::print(stderr, "warning: {}; trying the checkpoint before it\n", error.what());
+      log_warning("{}; trying the checkpoint before it", error.what());
     }
   }
   if (all.empty()) return std::nullopt;

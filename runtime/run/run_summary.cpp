@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "base/log.h"
 #include "runtime/config/config_writer.h"
 #include "runtime/run/caption_lengths.h"
 #include "runtime/training/reproducibility.h"
@@ -37,13 +38,13 @@ void print_run_summary(const RunConfig& config, const RunFolder& folder, const T
         "resuming     at step {} from {}{}\n", trainer.steps_done(), folder.resume_from->string(),
         trainer.steps_done() >= config.train.steps ? ": training is already complete" : "");
   }
-  for (const std::string& warning : data.warnings(config)) text += "warning: " + warning + "\n";
+  std::fputs(text.c_str(), stderr);
+  for (const std::string& warning : data.warnings(config)) write_warning(warning);
   if (!config.trains("vae")) {
     const std::string cut =
         warning_of(measure_captions(data.store, tokenizer, config, kLookedAt), config);
-    if (!cut.empty()) text += "warning: " + cut + "\n";
+    if (!cut.empty()) write_warning(cut);
   }
-  std::fputs(text.c_str(), stderr);
 }
 
 }  // namespace kessoku::runtime
