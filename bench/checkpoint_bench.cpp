@@ -61,14 +61,14 @@ at::Tensor make_room(int64_t bytes) {
 
 /// What the snapshot takes: memcpy of this rank's state, and weights once more, in f16.
 void copy_plainly(Trainer& trainer, const at::Tensor& room) {
-  const int64_t own = total_size(trainer.optimizer().owned()) * static_cast<int64_t>(sizeof(float));
+  const int64_t own = total_size(trainer.state().owned) * static_cast<int64_t>(sizeof(float));
   int64_t place = 0;
   const auto take = [&](const at::Tensor& from) {
     std::memcpy(bytes_of(room.narrow(0, place, own)).data(), bytes_of(from).data(),
                 static_cast<size_t>(own));
     place += own;
   };
-  for (const model::Parameter& moment : trainer.optimizer().moments()) take(moment.tensor);
+  for (const model::Parameter& moment : trainer.state().moments) take(moment.tensor);
   take(trainer.flat().values());
   at::Tensor halves = room.narrow(0, place, room.numel() - place).view(at::kHalf);
   halves.copy_(trainer.flat().values().narrow(0, 0, halves.numel()));
@@ -114,7 +114,7 @@ void measure(const RunConfig& config, const fs::path& run, int rounds) {
                   Audit(run, 0, *communicator), *communicator);
   const at::NoGradGuard no_grad;
   // Memory that nothing was written to is not there yet.
-  for (const model::Parameter& moment : trainer.optimizer().moments()) moment.tensor.normal_();
+  for (const model::Parameter& moment : trainer.state().moments) moment.tensor.normal_();
   at::Tensor(trainer.flat().gradients()).normal_();
 
   CheckpointWriter writer(run, config, {config.seed, config.train.global_batch}, store, model,

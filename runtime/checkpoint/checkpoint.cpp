@@ -1,7 +1,6 @@
 #include "runtime/checkpoint/checkpoint.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/zeros_like.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -102,32 +101,31 @@ void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Tr
     }
     const at::NoGradGuard no_grad;
     const int shards = manifest.at("shards").get<int>();
-    Optimizer& optimizer = trainer.optimizer();
-    const std::vector<Range>& own = optimizer.owned();
+    TrainerState state = trainer.state();
     const std::vector<Range> all{{0, trainer.flat().values().numel()}};
-    at::Tensor own_weights = at::zeros_like(optimizer.moments().front().tensor);
     for (int shard = 0; shard < shards; ++shard) {
       const model::SafetensorsFile file(checkpoint / "state" / state_shard_name(shard, shards));
       const std::vector<Range> ranges = ranges_of(file);
       const at::Tensor weights = file.tensor("parameters");
       require_fit(file, ranges);
       copy_shared(weights, ranges, trainer.flat().values(), all);
-      copy_shared(weights, ranges, own_weights, own);
-      for (const model::Parameter& moment : optimizer.moments()) {
+      for (size_t i = 0; i < state.owned.size(); ++i)
+        copy_shared(weights, ranges, state.weights[i], {state.owned[i]});
+      for (const model::Parameter& moment : state.moments) {
         require_moment(file, moment.name, checkpoint);
-        copy_shared(file.tensor(moment.name), ranges, moment.tensor, own);
+        copy_shared(file.tensor(moment.name), ranges, moment.tensor, state.owned);
       }
-      if (trainer.ema().defined()) {
+      if (state.ema.defined()) {
         // A run that turns EMA on in its second half averages from there.
-        copy_shared(file.tensor(file.contains("ema") ? "ema" : "parameters"), ranges, trainer.ema(),
-                    own);
+        copy_shared(file.tensor(file.contains("ema") ? "ema" : "parameters"), ranges, state.ema,
+                    state.owned);
       }
     }
-    const auto step = manifest.at("step").get<uint64_t>();
-    trainer.set_steps_done(step);
-    optimizer.restore(manifest.value("optimizer_steps", step), own_weights);
-    trainer.scaler().restore(manifest.at("loss_scale").get<double>(),
-                             manifest.at("loss_scale_good_steps").get<uint64_t>());
+    state.steps = manifest.at("step").get<uint64_t>();
+    state.optimizer_steps = manifest.value("optimizer_steps", state.steps);
+    state.scaler.restore(manifest.at("loss_scale").get<double>(),
+                         manifest.at("loss_scale_good_steps").get<uint64_t>());
+    trainer.restore(state);
   } catch (const json::exception& error) {
     throw DataError(
         fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));

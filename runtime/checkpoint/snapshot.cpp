@@ -35,21 +35,23 @@ struct Source {
 };
 
 std::vector<Source> sources_of(Trainer& trainer) {
-  Optimizer& optimizer = trainer.optimizer();
+  const TrainerState state = trainer.state();
   std::vector<Source> sources;
-  for (const model::Parameter& moment : optimizer.moments()) sources.push_back({moment.name});
+  for (const model::Parameter& moment : state.moments) sources.push_back({moment.name});
   sources.push_back({"parameters"});
-  if (trainer.ema().defined()) sources.push_back({"ema"});
+  if (state.ema.defined()) sources.push_back({"ema"});
   const std::vector<Range> ranges = trainer.written_ranges();
+  int64_t before = 0;  // of what is owned
   for (size_t i = 0; i < ranges.size(); ++i) {
     // Without sharding a rank owns more than it writes.
-    const int64_t skipped = ranges[i].begin - optimizer.owned()[i].begin, size = ranges[i].size();
-    const int64_t begin = optimizer.own_range(i).begin + skipped;
+    const int64_t skipped = ranges[i].begin - state.owned[i].begin, size = ranges[i].size();
+    const int64_t begin = before + skipped;
     auto source = sources.begin();
-    for (const model::Parameter& moment : optimizer.moments())
+    for (const model::Parameter& moment : state.moments)
       (source++)->add(moment.tensor.narrow(0, begin, size));
-    (source++)->add(optimizer.weights(i).narrow(0, skipped, size));
-    if (trainer.ema().defined()) source->add(trainer.ema().narrow(0, begin, size));
+    (source++)->add(state.weights[i].narrow(0, skipped, size));
+    if (state.ema.defined()) source->add(state.ema.narrow(0, begin, size));
+    before += state.owned[i].size();
   }
   return sources;
 }
@@ -84,9 +86,10 @@ void copy(const at::Tensor& to, const at::Tensor& from) {
 }  // namespace
 
 void Snapshot::note(Trainer& trainer) {
-  step_ = trainer.steps_done();
-  optimizer_steps_ = trainer.optimizer().steps_taken();
-  scaler_ = trainer.scaler();
+  const TrainerState state = trainer.state();
+  step_ = state.steps;
+  optimizer_steps_ = state.optimizer_steps;
+  scaler_ = state.scaler;
   ranges_ = trainer.written_ranges();
   state_.clear();
   weights_.clear();

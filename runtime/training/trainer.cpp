@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
@@ -234,6 +235,27 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   record.bad_rows = static_cast<uint64_t>(sums.count(StepSums::kReplaced));
   record.category_draws = counter_.named(sums.categories());
   return record;
+}
+
+TrainerState Trainer::state() const {
+  TrainerState state{.steps = steps_done_,
+                     .optimizer_steps = optimizer_.steps_taken(),
+                     .scaler = scaler_,
+                     .owned = optimizer_.owned(),
+                     .moments = optimizer_.moments(),
+                     .ema = ema_};
+  for (size_t i = 0; i < state.owned.size(); ++i) state.weights.push_back(optimizer_.weights(i));
+  return state;
+}
+
+void Trainer::restore(const TrainerState& state) {
+  const at::NoGradGuard no_grad;
+  steps_done_ = state.steps;
+  optimizer_.restore(state.optimizer_steps, at::cat(state.weights));
+  scaler_ = state.scaler;
+  for (size_t i = 0; i < state.moments.size(); ++i)
+    at::Tensor(optimizer_.moments()[i].tensor).copy_(state.moments[i].tensor);
+  if (ema_.defined()) ema_.copy_(state.ema);
 }
 
 void Trainer::scale_gradients(double factor) {

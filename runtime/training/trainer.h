@@ -15,6 +15,7 @@
 #include "runtime/training/loss_scaler.h"
 #include "runtime/training/optimizer.h"
 #include "runtime/training/parameter_gather.h"
+#include "runtime/training/trainer_state.h"
 
 namespace kessoku::runtime {
 
@@ -70,14 +71,10 @@ class Trainer {
   metrics::StepRecord step(data::Loader& loader, Wishes& wishes);
 
   uint64_t steps_done() const { return steps_done_; }
-  /// Takes up a run.
-  void set_steps_done(uint64_t steps) { steps_done_ = steps; }
   FlatParameters& flat() { return flat_; }
-  Optimizer& optimizer() { return optimizer_; }
-  LossScaler& scaler() { return scaler_; }
-  /// The averaged weights of what this rank owns, as the optimizer's own tensors; undefined without
-  /// EMA.
-  at::Tensor& ema() { return ema_; }
+  TrainerState state() const;
+  /// Resumes a run at `state`, whose moments and averages may be those of `state()`, filled in.
+  void restore(const TrainerState& state);
   /// Waits until the networks hold the weights of the last step. To be called before they are used
   /// elsewhere.
   void finish_step() { gathers_.await_all(); }
