@@ -29,7 +29,7 @@ std::optional<model::WeightFormat> file_format(const fs::path& path) {
 }
 
 /// Leaves one part, if one was asked for.
-void choose_part(const std::string& part, model::StoredModel& model) {
+void choose_part(const std::string& part, model::ModelFiles& model) {
   if (part.empty()) return;
   const bool there = part == "unet"           ? model.unet.has_value()
                      : part == "text_encoder" ? model.text_encoder.has_value()
@@ -40,7 +40,7 @@ void choose_part(const std::string& part, model::StoredModel& model) {
   if (part != "vae") model.vae.reset();
 }
 
-bool is_one_network(const model::StoredModel& model) {
+bool is_one_network(const model::ModelFiles& model) {
   return model.unet.has_value() + model.text_encoder.has_value() + model.vae.has_value() == 1;
 }
 
@@ -62,7 +62,7 @@ void show_progress(model::ModelOutput& output) {
   }
 }
 
-std::string describe(const model::StoredModel& model) {
+std::string describe(const model::ModelFiles& model) {
   std::vector<std::string> parts;
   if (model.unet) parts.push_back("UNet");
   if (model.text_encoder) parts.push_back("text encoder");
@@ -71,7 +71,7 @@ std::string describe(const model::StoredModel& model) {
 }
 
 /// Streams the weights from where they are stored to the destination.
-void write(const ConvertOptions& options, const model::StoredModel& stored,
+void write(const ConvertOptions& options, const model::ModelFiles& stored,
            std::optional<model::WeightFormat> format) {
   model::ModelOutput output = model::output_of(stored, parse_dtype(options.dtype));
   show_progress(output);
@@ -95,7 +95,7 @@ void run(const ConvertOptions& options) {
   }
   const model::ModelSource source = resolve_model(options.source);
   require_free(options.destination, options.force, source);
-  model::StoredModel stored = model::open_model(source);
+  model::ModelFiles stored = model::open_model(source);
   choose_part(options.part, stored);
   if (!format && !is_one_network(stored)) model::require_whole(stored);
   write(options, stored, format);

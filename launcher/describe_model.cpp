@@ -41,7 +41,7 @@ json describe_network(const model::StoredNetwork<Config>& stored) {
   return result;
 }
 
-json describe_networks(const model::StoredModel& stored) {
+json describe_networks(const model::ModelFiles& stored) {
   json components = json::object();
   if (stored.unet) components["unet"] = describe_network<model::UNet>(*stored.unet);
   if (stored.text_encoder) {
@@ -118,7 +118,7 @@ void print_metadata(const json& metadata) {
 }  // namespace
 
 json describe_model_folder(const fs::path& folder) {
-  const model::StoredModel stored = model::open_model({.path = folder});
+  const model::ModelFiles stored = model::open_model({.path = folder});
   const json components = describe_networks(stored);
   const bool whole = fs::exists(folder / "model_index.json");
   if (whole) {

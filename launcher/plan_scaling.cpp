@@ -78,24 +78,24 @@ class Stage {
   }
 
   /// `config` may have another global batch. Knows then what a step holds, too.
-  runtime::StepCosts rehearse(const RunConfig& config, int ranks) {
+  runtime::StepCosts profile_steps(const RunConfig& config, int ranks) {
     const auto make_loader = [&](const RunConfig& own, const runtime::Communicator& communicator) {
       return std::make_unique<data::Loader>(
           data_.store, data_.sampler_of(own),
           runtime::loader_options(own, model_.model(), 0, communicator));
     };
-    const runtime::Rehearsal rehearsal = runtime::rehearse(
+    const runtime::StepProfile profile = runtime::profile_steps(
         config, ranks, model_.trained(), model_.objective(), data_.store, make_loader, memory_);
-    inputs_.activations = static_cast<uint64_t>(rehearsal.activation_bytes);
-    inputs_.batch = static_cast<uint64_t>(rehearsal.batch_bytes);
-    if (!inputs_.gpu) inputs_.program = static_cast<uint64_t>(rehearsal.program_bytes);
-    return rehearsal.costs;
+    inputs_.activations = static_cast<uint64_t>(profile.activation_bytes);
+    inputs_.batch = static_cast<uint64_t>(profile.batch_bytes);
+    if (!inputs_.gpu) inputs_.program = static_cast<uint64_t>(profile.program_bytes);
+    return profile.costs;
   }
 
   const runtime::MemoryInputs& memory() const { return inputs_; }
 
  private:
-  runtime::TensorMemory memory_;  ///< first, to know of all tensors
+  runtime::AllocationTracker memory_;  ///< first, to know of all tensors
   uint64_t program_ = runtime::peak_memory();
   const runtime::TrainingData& data_;
   runtime::TrainingModel model_;
@@ -140,7 +140,7 @@ json plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
         runtime::split_batch(global_batch, own.train.micro_batch, ranks);
     const double share = own.optimizer.shard ? 1.0 / ranks : 1;
     const runtime::StepCosts costs =
-        told ? told->scaled_to(split.micro, share) : stage.rehearse(own, ranks);
+        told ? told->scaled_to(split.micro, share) : stage.profile_steps(own, ranks);
     const runtime::StepPrediction step = runtime::predict_step(
         costs, split.accumulation, runtime::traffic_of(own, stage.memory().trained, ranks), network,
         ranks);

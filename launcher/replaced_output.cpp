@@ -1,11 +1,11 @@
 #include "launcher/replaced_output.h"
 
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/log.h"
 #include "model/stable_diffusion/folder_files.h"
 
 namespace kessoku::launcher {
@@ -66,7 +66,7 @@ void remove_model_files(const fs::path& folder) {
   for (const fs::path& file : files) fs::remove(file);
   std::error_code in_use;
   for (auto one = folders.rbegin(); one != folders.rend(); ++one) fs::remove(*one, in_use);
-  if (fs::exists(folder)) spdlog::warn("what else was there is now in {}", folder.string());
+  if (fs::exists(folder)) log_warning("what else was there is now in {}", folder.string());
 }
 
 void flush_folder(const fs::path& folder) {

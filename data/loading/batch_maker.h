@@ -27,7 +27,7 @@ class BatchMaker {
 
   const Store& store_;
   LoaderOptions options_;
-  DrawChoices choices_;
+  DrawAugmentation choices_;
   std::vector<Kind> kinds_;  // that are read: of latents, of images, or both in this order
   RowReader reader_;
   mutable SlabPool slabs_, rows_;  // of batches, and for rows on their way

@@ -18,7 +18,7 @@ void check_probability(const char* key, double value) {
 
 }  // namespace
 
-DrawChoices::DrawChoices(const Store& store, const LoaderOptions& options)
+DrawAugmentation::DrawAugmentation(const Store& store, const LoaderOptions& options)
     : store_(store), options_(options) {
   check_probability("caption_dropout", options.caption_dropout);
   check_probability("flip", options.flip);
@@ -33,23 +33,23 @@ DrawChoices::DrawChoices(const Store& store, const LoaderOptions& options)
   }
 }
 
-const Settings& DrawChoices::settings_of(const Draw& draw) const {
+const Settings& DrawAugmentation::settings_of(const Draw& draw) const {
   static const Settings kPlain;
   if (!options_.use_settings) return kPlain;
   return store_.manifest().settings[store_.rows()[draw.example].settings];
 }
 
-std::optional<double> DrawChoices::flip_of(const Draw& draw) const {
+std::optional<double> DrawAugmentation::flip_of(const Draw& draw) const {
   const Settings& settings = settings_of(draw);
   if (settings.flip || options_.flip == 0) return settings.flip;
   return options_.flip;
 }
 
-bool DrawChoices::mirrored(const Draw& draw, double probability) const {
+bool DrawAugmentation::mirrored(const Draw& draw, double probability) const {
   return RandomStream(options_.seed, Purpose::kFlip, draw.number).uniform() < probability;
 }
 
-int64_t DrawChoices::variant_of(const Draw& draw) const {
+int64_t DrawAugmentation::variant_of(const Draw& draw) const {
   const auto variants = static_cast<uint64_t>(store_.variants());
   if (variants <= 1) return 0;
   RandomStream random(options_.seed, Purpose::kVariant, draw.number);
@@ -60,11 +60,11 @@ int64_t DrawChoices::variant_of(const Draw& draw) const {
   return variant_of_crop(static_cast<int64_t>(random.below(crops)), mirror);
 }
 
-bool DrawChoices::mirrors_pixels(const Draw& draw) const {
+bool DrawAugmentation::mirrors_pixels(const Draw& draw) const {
   return !has_mirrored_variants() && mirrored(draw, flip_of(draw).value_or(0));
 }
 
-std::string DrawChoices::caption_of(const Draw& draw) const {
+std::string DrawAugmentation::caption_of(const Draw& draw) const {
   const Settings& settings = settings_of(draw);
   const double dropout = settings.caption_dropout.value_or(options_.caption_dropout);
   if (RandomStream(options_.seed, Purpose::kCaptionDropout, draw.number).uniform() < dropout)
@@ -83,7 +83,7 @@ std::string DrawChoices::caption_of(const Draw& draw) const {
                                  {options_.seed, Purpose::kTagOrder, draw.number}));
 }
 
-int64_t DrawChoices::timestep_of(const Draw& draw) const {
+int64_t DrawAugmentation::timestep_of(const Draw& draw) const {
   const auto range = static_cast<uint64_t>(options_.timesteps - options_.first_timestep);
   RandomStream random(options_.seed, Purpose::kTimestep, draw.number);
   return options_.first_timestep + static_cast<int64_t>(random.below(range));

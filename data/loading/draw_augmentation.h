@@ -10,11 +10,11 @@ namespace kessoku::data {
 /// What is decided about a draw besides its noise: variant, mirroring, caption, timestep. All keyed
 /// by (seed, purpose, draw number); where the dataset has a setting of its own, that counts. Safe
 /// for concurrent use.
-class DrawChoices {
+class DrawAugmentation {
  public:
   /// Keeps references. Throws UsageError for numbers that are no probabilities, a `flip` that
   /// nothing can follow, and an empty word to be renamed.
-  DrawChoices(const Store& store, const LoaderOptions& options);
+  DrawAugmentation(const Store& store, const LoaderOptions& options);
 
   /// Settings of the draw's example; plain ones if the options say that they do not count.
   const Settings& settings_of(const Draw& draw) const;

@@ -62,8 +62,8 @@ void require_asked_for(const StoreManifest& old, const PrepareOptions& options,
 }
 
 /// Rows that need not be made again. A store that is damaged gives what is sound of it.
-KnownRows find_known_rows(const PrepareOptions& options, const std::string& settings,
-                          std::vector<std::string>& warnings) {
+ReusableRows find_known_rows(const PrepareOptions& options, const std::string& settings,
+                             std::vector<std::string>& warnings) {
   std::unique_ptr<Store> store;
   if (is_file(options.store / "store.json")) {
     try {
@@ -242,7 +242,7 @@ class Preparation {
 
  private:
   void prepare() {
-    std::optional<KnownRows> known;
+    std::optional<ReusableRows> known;
     RowPlan plan;
     const std::vector<Part> planned = exchange(options_, [&] {
       std::vector<std::string> warnings;
@@ -301,7 +301,7 @@ class Preparation {
 
   /// Whether the old store has all rows that are wanted and no other, and they are sound.
   bool nothing_to_write(const std::vector<Part>& planned, const RowPlan& plan,
-                        const KnownRows& known) const {
+                        const ReusableRows& known) const {
     const Store* old = known.store();
     const auto all_known = [](const std::vector<Part>& parts) {
       return std::ranges::all_of(parts, &Part::all_known);

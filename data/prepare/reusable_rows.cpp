@@ -32,7 +32,7 @@ bool keeps_all(const std::vector<Kind>& kept, const std::vector<Kind>& wanted) {
 
 }  // namespace
 
-KnownRows::KnownRows(std::unique_ptr<Store> store, std::vector<InterruptedWork> works)
+ReusableRows::ReusableRows(std::unique_ptr<Store> store, std::vector<InterruptedWork> works)
     : store_(std::move(store)), works_(std::move(works)) {
   if (store_) {
     for (const uint64_t content : store_->content_hashes())
@@ -46,8 +46,8 @@ KnownRows::KnownRows(std::unique_ptr<Store> store, std::vector<InterruptedWork> 
   std::ranges::stable_sort(index_, {}, &Known::content);
 }
 
-std::optional<KnownRows::Place> KnownRows::find(uint64_t content, const std::string& source,
-                                                const Bucket& wanted) const {
+std::optional<ReusableRows::Place> ReusableRows::find(uint64_t content, const std::string& source,
+                                                      const Bucket& wanted) const {
   std::optional<Place> found;
   for (const Known& known : std::ranges::equal_range(index_, content, {}, &Known::content)) {
     if (bucket(known.place) != wanted) continue;
@@ -57,18 +57,18 @@ std::optional<KnownRows::Place> KnownRows::find(uint64_t content, const std::str
   return found;
 }
 
-Bucket KnownRows::bucket(const Place& place) const {
+Bucket ReusableRows::bucket(const Place& place) const {
   if (place.from_store()) return store_->manifest().buckets[store_->rows()[place.row].bucket];
   const InterruptedWork& work = works_[place.origin - 1];
   return work.layout.groups[work.entries[place.row].group].bucket;
 }
 
-Provenance KnownRows::provenance(const Place& place) const {
+Provenance ReusableRows::provenance(const Place& place) const {
   if (place.from_store()) return store_->provenance(place.row);
   return works_[place.origin - 1].entries[place.row].provenance;
 }
 
-std::vector<Variant> KnownRows::variants(const Place& place) const {
+std::vector<Variant> ReusableRows::variants(const Place& place) const {
   if (!place.from_store()) return works_[place.origin - 1].entries[place.row].variants;
   std::vector<Variant> variants;
   for (int64_t v = 0; v < store_->variants(); ++v)
@@ -76,8 +76,8 @@ std::vector<Variant> KnownRows::variants(const Place& place) const {
   return variants;
 }
 
-void KnownRows::read(const Place& place, Kind kind, int64_t variant,
-                     std::span<std::byte> out) const {
+void ReusableRows::read(const Place& place, Kind kind, int64_t variant,
+                        std::span<std::byte> out) const {
   if (place.from_store()) return store_->read(place.row, kind, variant, out);
   const InterruptedWork& work = works_[place.origin - 1];
   const WorkEntry& entry = work.entries[place.row];
@@ -96,7 +96,7 @@ void KnownRows::read(const Place& place, Kind kind, int64_t variant,
   }
 }
 
-void KnownRows::verify(const Place& place, const std::vector<Kind>& kinds) const {
+void ReusableRows::verify(const Place& place, const std::vector<Kind>& kinds) const {
   for (const Kind kind : kinds) {
     std::vector<std::byte> bytes(row_bytes(kind, store_->shape(place.row, kind)));
     for (int64_t v = 0; v < store_->variants(); ++v) store_->read(place.row, kind, v, bytes);

@@ -9,7 +9,7 @@ namespace kessoku::data {
 
 /// Rows that need not be made again, by the content of their image: those of the store as it was,
 /// and those of interrupted work.
-class KnownRows {
+class ReusableRows {
  public:
   /// Where a row is known from.
   struct Place {
@@ -19,7 +19,7 @@ class KnownRows {
   };
 
   /// `store` may be null.
-  KnownRows(std::unique_ptr<Store> store, std::vector<InterruptedWork> works);
+  ReusableRows(std::unique_ptr<Store> store, std::vector<InterruptedWork> works);
 
   bool empty() const { return index_.empty(); }
   const Store* store() const { return store_.get(); }

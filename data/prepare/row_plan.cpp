@@ -22,7 +22,7 @@ std::string without_prefix(const std::string& text, const std::string& prefix) {
 
 class Planner {
  public:
-  Planner(const Dataset& dataset, const PrepareOptions& options, const KnownRows& known)
+  Planner(const Dataset& dataset, const PrepareOptions& options, const ReusableRows& known)
       : dataset_(dataset), options_(options), fit_(options.fit), known_(known) {
     if (known.store() == nullptr) return;
     for (const Skipped& entry : known.store()->manifest().skipped)
@@ -77,7 +77,7 @@ class Planner {
   const Dataset& dataset_;
   const PrepareOptions& options_;
   const FitOptions& fit_;
-  const KnownRows& known_;
+  const ReusableRows& known_;
   std::unordered_set<std::string> formerly_bad_;  ///< most often still so; then nothing changes
 };
 
@@ -133,7 +133,8 @@ bool reusable(const StoreManifest& old, const PrepareOptions& options,
          (!options.encode || old.encoder.digest == options.encoder.digest);
 }
 
-RowPlan plan_rows(const Dataset& dataset, const PrepareOptions& options, const KnownRows& known) {
+RowPlan plan_rows(const Dataset& dataset, const PrepareOptions& options,
+                  const ReusableRows& known) {
   const std::vector<uint32_t> own = own_examples(dataset, options.rank, options.ranks);
   const Planner planner(dataset, options, known);
   RowPlan plan;
@@ -165,7 +166,7 @@ RowPlan plan_rows(const Dataset& dataset, const PrepareOptions& options, const K
 }
 
 bool known_rows_are_sound(const RowPlan& plan, const PrepareOptions& options,
-                          const KnownRows& known) {
+                          const ReusableRows& known) {
   std::atomic<bool> sound{true};
   std::atomic<uint64_t> verified{0};
   std::mutex mutex;

@@ -7,10 +7,10 @@ namespace kessoku::data {
 
 /// An example that is to have a row.
 struct Planned {
-  uint32_t example;                         ///< index into Dataset::examples
-  uint32_t bucket;                          ///< index into the table
-  std::optional<uint64_t> content;          ///< content_hash, if the image was read whole
-  std::optional<KnownRows::Place> known{};  ///< the row of that content
+  uint32_t example;                            ///< index into Dataset::examples
+  uint32_t bucket;                             ///< index into the table
+  std::optional<uint64_t> content;             ///< content_hash, if the image was read whole
+  std::optional<ReusableRows::Place> known{};  ///< the row of that content
 };
 
 /// What this rank is to write.
@@ -26,11 +26,11 @@ bool reusable(const StoreManifest& old, const PrepareOptions& options, const std
 /// Finds the bucket of every image of this rank's share. Where rows are known from before images
 /// are read whole, to look for theirs; else only headers are read. With `strict` images without a
 /// known row are decoded, so that all bad ones are found before any is encoded.
-RowPlan plan_rows(const Dataset& dataset, const PrepareOptions& options, const KnownRows& known);
+RowPlan plan_rows(const Dataset& dataset, const PrepareOptions& options, const ReusableRows& known);
 
 /// Whether the known rows of `plan` read as they were written.
 bool known_rows_are_sound(const RowPlan& plan, const PrepareOptions& options,
-                          const KnownRows& known);
+                          const ReusableRows& known);
 
 /// For an image that was bad and, looked at again, is not: the machine is at fault. Throws
 /// SystemError.

@@ -16,7 +16,7 @@ namespace {
 
 class ShardFiller {
  public:
-  ShardFiller(const Dataset& dataset, const PrepareOptions& options, const KnownRows& known,
+  ShardFiller(const Dataset& dataset, const PrepareOptions& options, const ReusableRows& known,
               const RowPlan& plan)
       : dataset_(dataset),
         options_(options),
@@ -37,18 +37,18 @@ class ShardFiller {
       const InterruptedWork& work = known_.works()[w];
       if (work.plan != shard_.digest || work.layout.kept != shard_.layout.kept) continue;
       writer_ = ShardWriter::resume(work.shard, shard_.layout);
-      journal_ = writer_ ? WorkJournal::resume(work) : nullptr;
+      journal_ = writer_ ? ShardJournal::resume(work) : nullptr;
       resumed_ = w + 1;
       if (journal_) return;
     }
     resumed_ = 0;
     writer_ = std::make_unique<ShardWriter>(free_shard_path(options_.store, options_.rank),
                                             shard_.layout);
-    journal_ = std::make_unique<WorkJournal>(*writer_, row_settings, shard_.digest);
+    journal_ = std::make_unique<ShardJournal>(*writer_, row_settings, shard_.digest);
   }
 
   bool in_place(const PlacedRow& row) const {
-    const KnownRows::Place& place = *row.planned->known;
+    const ReusableRows::Place& place = *row.planned->known;
     if (resumed_ == 0 || place.origin != resumed_) return false;
     const WorkEntry& entry = known_.works()[resumed_ - 1].entries[place.row];
     return entry.group == row.group && entry.row == row.row;
@@ -95,7 +95,7 @@ class ShardFiller {
   }
 
   void copy(PlacedRow& row) {
-    const KnownRows::Place& place = *row.planned->known;
+    const ReusableRows::Place& place = *row.planned->known;
     const bool there = in_place(row);
     for (const Kind kind : options_.keep) {
       std::vector<std::byte> bytes(
@@ -200,18 +200,18 @@ class ShardFiller {
 
   const Dataset& dataset_;
   const PrepareOptions& options_;
-  const KnownRows& known_;
+  const ReusableRows& known_;
   RowMaker maker_;
   ShardPlan shard_;
   std::unique_ptr<ShardWriter> writer_;
-  std::unique_ptr<WorkJournal> journal_;
-  size_t resumed_ = 0;  ///< the work that goes on, as KnownRows::Place::origin; 0: none
+  std::unique_ptr<ShardJournal> journal_;
+  size_t resumed_ = 0;  ///< the work that goes on, as ReusableRows::Place::origin; 0: none
   Part part_;
 };
 
 }  // namespace
 
-Part write_shard(const Dataset& dataset, const PrepareOptions& options, const KnownRows& known,
+Part write_shard(const Dataset& dataset, const PrepareOptions& options, const ReusableRows& known,
                  const std::string& row_settings, const RowPlan& plan) {
   if (plan.rows.empty()) return {};
   return ShardFiller(dataset, options, known, plan).fill(row_settings);

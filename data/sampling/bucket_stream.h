@@ -25,9 +25,9 @@ struct Segment {
 /// use.
 ///
 /// A pass lists its draws leaf by leaf, and in a leaf image by image, in an order of the images
-/// that is new in each pass; Spread walks through the list so that at any time each leaf and each
-/// image had its share of the draws; last, the draws of each block of kBlock are shuffled, so that
-/// what comes together in a step is random.
+/// that is new in each pass; LowDiscrepancyOrder walks through the list so that at any time each
+/// leaf and each image had its share of the draws; last, the draws of each block of kBlock are
+/// shuffled, so that what comes together in a step is random.
 class BucketStream {
  public:
   static constexpr uint64_t kBlock = 64;
@@ -81,7 +81,7 @@ class BucketStream {
   uint64_t begin_ = 0;            // its first place in the stream
   std::vector<uint64_t> sums_;    // its draws of the segments before
   std::vector<uint64_t> extras_;  // by segment: the first image that is drawn once more
-  std::optional<Spread> spread_;
+  std::optional<LowDiscrepancyOrder> spread_;
   Permutation order_;  // of the images of a segment
   uint64_t salt_ = 0;
   std::optional<uint64_t> block_;

@@ -39,10 +39,10 @@ uint64_t choose_stride(uint64_t size) {
 
 }  // namespace
 
-Spread::Spread(uint64_t size, uint64_t start)
+LowDiscrepancyOrder::LowDiscrepancyOrder(uint64_t size, uint64_t start)
     : size_(size), start_(start), stride_(choose_stride(size)) {}
 
-uint64_t Spread::operator()(uint64_t place) const {
+uint64_t LowDiscrepancyOrder::operator()(uint64_t place) const {
   const uint128 product = uint128{place} * stride_ + start_;
   if (product >> 64 == 0) return static_cast<uint64_t>(product) % size_;
   return static_cast<uint64_t>(product % size_);

@@ -98,7 +98,7 @@ class Frame {
     add(entry.checksums.data(), entry.checksums.size());
     const uint64_t sum = checksum(std::as_bytes(std::span(frame)));
     add(&sum, 1);
-    if (frame.size() != bytes()) throw std::logic_error("WorkJournal: an entry of another layout");
+    if (frame.size() != bytes()) throw std::logic_error("ShardJournal: an entry of another layout");
     return frame;
   }
 
@@ -152,7 +152,7 @@ int open_locked(const fs::path& path, int flags) {
 
 }  // namespace
 
-struct WorkJournal::Impl {
+struct ShardJournal::Impl {
   fs::path path;
   int descriptor = -1;
   Frame frame;
@@ -168,8 +168,8 @@ struct WorkJournal::Impl {
   }
 };
 
-WorkJournal::WorkJournal(const ShardWriter& writer, const std::string& settings,
-                         const std::string& plan)
+ShardJournal::ShardJournal(const ShardWriter& writer, const std::string& settings,
+                           const std::string& plan)
     : impl_(new Impl{journal_path(writer.path()), -1, Frame(writer.layout()), {}}) {
   impl_->descriptor = open_locked(impl_->path, O_CREAT | O_EXCL);
   if (impl_->descriptor < 0)
@@ -177,8 +177,8 @@ WorkJournal::WorkJournal(const ShardWriter& writer, const std::string& settings,
   impl_->write(header_of(writer, settings, plan).dump() + "\n");
 }
 
-std::unique_ptr<WorkJournal> WorkJournal::resume(const InterruptedWork& work) {
-  std::unique_ptr<WorkJournal> journal(new WorkJournal);
+std::unique_ptr<ShardJournal> ShardJournal::resume(const InterruptedWork& work) {
+  std::unique_ptr<ShardJournal> journal(new ShardJournal);
   journal->impl_.reset(new Impl{journal_path(work.shard), -1, Frame(work.layout), {}});
   Impl& impl = *journal->impl_;
   impl.descriptor = open_locked(impl.path, 0);
@@ -190,11 +190,11 @@ std::unique_ptr<WorkJournal> WorkJournal::resume(const InterruptedWork& work) {
   return journal;
 }
 
-WorkJournal::~WorkJournal() {
+ShardJournal::~ShardJournal() {
   if (impl_ && impl_->descriptor >= 0) ::close(impl_->descriptor);
 }
 
-void WorkJournal::append(const WorkEntry& entry) {
+void ShardJournal::append(const WorkEntry& entry) {
   const std::string frame = impl_->frame.pack(entry);
   const std::lock_guard lock(impl_->mutex);
   impl_->write(frame);

@@ -30,19 +30,19 @@ struct InterruptedWork {
 /// added when its row is written; it carries a checksum of its own, so that a journal that was cut
 /// off anywhere is good up to there, and the rows' checksums, so that rows that never reached the
 /// disk are found out. `append` is safe for concurrent use.
-class WorkJournal {
+class ShardJournal {
  public:
   /// Begins anew. `writer` is the part's. Throws Error (kCannotWrite).
-  WorkJournal(const ShardWriter& writer, const std::string& settings, const std::string& plan);
+  ShardJournal(const ShardWriter& writer, const std::string& settings, const std::string& plan);
   /// Goes on after what was read. Null if another process writes it.
-  static std::unique_ptr<WorkJournal> resume(const InterruptedWork& work);
-  WorkJournal(const WorkJournal&) = delete;
-  ~WorkJournal();
+  static std::unique_ptr<ShardJournal> resume(const InterruptedWork& work);
+  ShardJournal(const ShardJournal&) = delete;
+  ~ShardJournal();
 
   void append(const WorkEntry& entry);
 
  private:
-  WorkJournal() = default;
+  ShardJournal() = default;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/folder.h"
+#include "base/log.h"
 #include "base/system_error.h"
 
 namespace kessoku::data {
@@ -55,10 +56,10 @@ StoreLock::StoreLock(const fs::path& store) : path_(store / kLock) {
     if (descriptor_ < 0) throw_system("create", path_);
     const int failure = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
     if (failure != 0 && failure != EWOULDBLOCK) {
-      fmt::print(stderr,
-                 "warning: {}: cannot be locked: {}; nothing keeps a second kessoku prepare out of "
-                 "this store\n",
-                 store.string(), std::strerror(failure));
+      log_warning(
+          "{}: cannot be locked: {}; nothing keeps a second kessoku prepare out of "
+          "this store",
+          store.string(), std::strerror(failure));
     }
     if (failure == EWOULDBLOCK) {
       char holder[300] = "";

@@ -2,7 +2,7 @@
 
 namespace kessoku::model {
 
-void BlockNotice::announce(size_t index, const Parameters& parameters) const {
+void ForwardHook::announce(size_t index, const Parameters& parameters) const {
   if (!before_use) return;
   const size_t begin = index == 0 ? 0 : ends_[index - 1];
   before_use(std::span(parameters).subspan(begin, ends_[index] - begin));

@@ -12,7 +12,7 @@ using BeforeUse = std::function<void(std::span<const Parameter>)>;
 
 /// Which of a network's parameters belong to which block, in the order of forward. Whoever fills
 /// weights in the background is told by it which ones are needed next.
-class BlockNotice {
+class ForwardHook {
  public:
   /// While a network is built: what was added to `parameters` since the last call is a block.
   void end_block(const Parameters& parameters) { ends_.push_back(parameters.size()); }

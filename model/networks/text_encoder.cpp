@@ -75,7 +75,7 @@ struct TextEncoder::Impl {
 
   TextEncoderConfig config;
   bool checkpointing = false;
-  BlockNotice notice;
+  ForwardHook notice;
   Parameters parameters;
   ParameterScope root;
   Embedding token_embedding;

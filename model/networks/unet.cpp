@@ -62,7 +62,7 @@ struct UNet::Impl {
 
   UNetConfig config;
   bool checkpointing = false;
-  BlockNotice notice;
+  ForwardHook notice;
   Parameters parameters;
   ParameterScope root;
   Conv2d conv_in;

@@ -35,7 +35,7 @@ struct Vae::Impl {
 
   VaeConfig config;
   bool checkpointing = false;
-  BlockNotice notice;
+  ForwardHook notice;
   Parameters parameters;
   ParameterScope root;
   VaeEncoder encoder;

@@ -34,8 +34,8 @@ std::optional<StoredNetwork<Config>> open_part(const path& folder, const char* s
   return StoredNetwork<Config>{config, open_folder_weights(folder, stem)};
 }
 
-StoredModel open_folder(const path& folder) {
-  StoredModel model{.path = folder};
+ModelFiles open_folder(const path& folder) {
+  ModelFiles model{.path = folder};
   model.unet = open_part<UNetConfig>(folder / "unet", kDiffusersStem);
   model.text_encoder = open_part<TextEncoderConfig>(folder / "text_encoder", kTransformersStem);
   model.vae = open_part<VaeConfig>(folder / "vae", kDiffusersStem);
@@ -47,14 +47,14 @@ StoredModel open_folder(const path& folder) {
 }
 
 /// unet/, vae/ or text_encoder/ by itself.
-StoredModel open_network_folder(const path& folder) {
+ModelFiles open_network_folder(const path& folder) {
   const std::string file = (folder / "config.json").string();
   const json config = read_json_file(file);
   const JsonFields reader(config, file);
   std::string kind;
   reader.read("model_type", kind);
   reader.read("_class_name", kind);
-  StoredModel model{.path = folder};
+  ModelFiles model{.path = folder};
   if (kind == "UNet2DConditionModel") {
     model.unet = open_part<UNetConfig>(folder, kDiffusersStem);
   } else if (kind == "AutoencoderKL") {
@@ -127,7 +127,7 @@ Preset lone_configs(Preset defaults, const WeightFile& file, const WeightLayout&
   return configs;
 }
 
-StoredModel open_file(const ModelSource& source, const Preset& defaults) {
+ModelFiles open_file(const ModelSource& source, const Preset& defaults) {
   const auto file = std::make_shared<const WeightFile>(open_weight_file(source.path));
   const WeightLayout layout = find_layout(*file);
   if (!layout.foreign.empty() || layout.empty()) {
@@ -141,7 +141,7 @@ StoredModel open_file(const ModelSource& source, const Preset& defaults) {
   Preset configs = lone_configs(defaults, *file, layout, source.config);
   if (file->contains(kVPredictionMark)) configs.schedule.prediction_type = "v_prediction";
   if (file->contains(kZeroTerminalSnrMark)) configs.schedule.use_zero_terminal_snr();
-  StoredModel model{.path = source.path, .schedule = configs.schedule};
+  ModelFiles model{.path = source.path, .schedule = configs.schedule};
   if (layout.unet) {
     const auto expected = expected_weights<UNet>(configs.unet);
     model.unet = {configs.unet, unet_weights(file, *layout.unet, configs.unet, expected,
@@ -162,7 +162,7 @@ StoredModel open_file(const ModelSource& source, const Preset& defaults) {
   return model;
 }
 
-StoredModel open_any(const ModelSource& source, const Preset& defaults) {
+ModelFiles open_any(const ModelSource& source, const Preset& defaults) {
   if (!fs::exists(source.path)) {
     throw UsageError(fmt::format("{}: no such file or folder", source.path.string()));
   }
@@ -182,18 +182,18 @@ StoredModel open_any(const ModelSource& source, const Preset& defaults) {
 }
 
 /// A file that does not say how its VAE is made is taken for one like the model's.
-void replace_vae(StoredModel& model, const ModelSource& source) {
+void replace_vae(ModelFiles& model, const ModelSource& source) {
   Preset defaults = find_preset("sd15");
   if (model.vae) defaults.vae = model.vae->config;
   const bool is_model = fs::exists(source.vae / "model_index.json");
   const ModelSource vae{.path = is_model ? source.vae / "vae" : source.vae};
-  StoredModel found = open_any(vae, defaults);
+  ModelFiles found = open_any(vae, defaults);
   if (!found.vae) throw DataError(fmt::format("{}: holds no VAE", source.vae.string()));
   model.vae = std::move(found.vae);
 }
 
 /// The UNet must take what the other two give.
-void require_fit(const StoredModel& model) {
+void require_fit(const ModelFiles& model) {
   const UNetConfig& unet = model.unet->config;
   const int64_t width = model.text_encoder->config.hidden_size;
   if (unet.cross_attention_dim != width) {
@@ -210,7 +210,7 @@ void require_fit(const StoredModel& model) {
 
 }  // namespace
 
-void require_whole(const StoredModel& model) {
+void require_whole(const ModelFiles& model) {
   const std::string where = model.path.string();
   for (const auto& [has, folder, part] :
        {std::tuple{model.unet.has_value(), "unet", "UNet"},
@@ -239,8 +239,8 @@ void require_tokenizer(const path& model, const path& tokenizer) {
           : "name a model folder that has one with --config (in a run file model.config)"));
 }
 
-StoredModel open_model(const ModelSource& source) {
-  StoredModel model = open_any(source, find_preset("sd15"));
+ModelFiles open_model(const ModelSource& source) {
+  ModelFiles model = open_any(source, find_preset("sd15"));
   if (!source.vae.empty()) replace_vae(model, source);
   if (model.tokenizer.empty()) model.tokenizer = source.tokenizer;
   return model;

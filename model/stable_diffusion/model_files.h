@@ -26,7 +26,7 @@ struct StoredNetwork {
 };
 
 /// A model as it lies on disk: configs, and where each weight is. Each part may be missing.
-struct StoredModel {
+struct ModelFiles {
   std::filesystem::path path;  ///< for errors
   std::optional<StoredNetwork<UNetConfig>> unet;
   std::optional<StoredNetwork<TextEncoderConfig>> text_encoder;
@@ -39,11 +39,11 @@ struct StoredModel {
 /// of its networks; or a lone file, for which SD 1.5's configs are taken, or those in its metadata
 /// (`kConfigKey`), or those of `source.config`. Throws UsageError if there is no such thing or the
 /// options do not go with it, DataError if it is damaged or of another kind.
-StoredModel open_model(const ModelSource& source);
+ModelFiles open_model(const ModelSource& source);
 
 /// Throws UsageError, saying which option helps, if a part or the tokenizer is missing; DataError
 /// if the networks do not go together.
-void require_whole(const StoredModel& model);
+void require_whole(const ModelFiles& model);
 
 /// Throws UsageError, saying what to do, if a model has no `tokenizer`.
 void require_tokenizer(const std::filesystem::path& model, const std::filesystem::path& tokenizer);

@@ -170,7 +170,7 @@ ModelOutput output_of(const StableDiffusion& model, std::optional<at::ScalarType
           network_output("vae", model.vae, dtype, instead), model.schedule, &model.tokenizer};
 }
 
-ModelOutput output_of(const StoredModel& model, std::optional<at::ScalarType> dtype) {
+ModelOutput output_of(const ModelFiles& model, std::optional<at::ScalarType> dtype) {
   return {network_output<UNet>(model.unet, dtype),
           network_output<TextEncoder>(model.text_encoder, dtype),
           network_output<Vae>(model.vae, dtype), model.schedule};

@@ -26,7 +26,7 @@ struct ModelOutput {
 ModelOutput output_of(const StableDiffusion& model, std::optional<at::ScalarType> dtype = {},
                       const Parameters& instead = {});
 /// Checks all names and shapes first. Throws DataError naming file and tensor.
-ModelOutput output_of(const StoredModel& model, std::optional<at::ScalarType> dtype = {});
+ModelOutput output_of(const ModelFiles& model, std::optional<at::ScalarType> dtype = {});
 
 /// All tensors of all networks.
 std::vector<TensorOutput*> tensors_of(ModelOutput& model);

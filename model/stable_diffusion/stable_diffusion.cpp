@@ -41,7 +41,7 @@ void require_vocabulary(const path& where, const StableDiffusion& model) {
 }  // namespace
 
 StableDiffusion load_model(const ModelSource& source) {
-  const StoredModel stored = open_model(source);
+  const ModelFiles stored = open_model(source);
   require_whole(stored);
   StableDiffusion model{load_network<UNet>(*stored.unet),
                         load_network<TextEncoder>(*stored.text_encoder),
@@ -54,13 +54,13 @@ StableDiffusion load_model(const ModelSource& source) {
 StableDiffusion load_model(const path& path) { return load_model(ModelSource{.path = path}); }
 
 Vae load_vae(const ModelSource& source) {
-  const StoredModel stored = open_model(source);
+  const ModelFiles stored = open_model(source);
   if (!stored.vae) throw UsageError(fmt::format("{}: holds no VAE", source.path.string()));
   return load_network<Vae>(*stored.vae);
 }
 
 TextEncoder load_text_encoder(const ModelSource& source) {
-  const StoredModel stored = open_model(source);
+  const ModelFiles stored = open_model(source);
   if (!stored.text_encoder)
     throw UsageError(fmt::format("{}: holds no text encoder", source.path.string()));
   return load_network<TextEncoder>(*stored.text_encoder);

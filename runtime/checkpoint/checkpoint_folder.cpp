@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "runtime/checkpoint/checkpoint_removal.h"
 #include "runtime/checkpoint/latest_link.h"
 
@@ -90,8 +91,7 @@ void clear_place(const fs::path& place) {
     const fs::path aside = place.string() + fmt::format(".others-{}", number);
     if (fs::exists(aside)) continue;
     fs::rename(place, aside);
-    fmt::print(stderr, "warning: {}: what else was in it is now {}\n", place.string(),
-               aside.string());
+    log_warning("{}: what else was in it is now {}", place.string(), aside.string());
     return;
   }
 }

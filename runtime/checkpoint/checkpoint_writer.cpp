@@ -128,10 +128,10 @@ CheckpointWriter::~CheckpointWriter() {
 void CheckpointWriter::widen(const std::string& why) {
   if (why.empty() || dtype_ == at::kFloat) return;
   if (first()) {
-    fmt::print(stderr,
-               "warning: {}: checkpoints hold their weights as fp32 (checkpoint.weights_dtype was "
-               "{})\n",
-               why, config_.checkpoint.weights_dtype);
+    log_warning(
+        "{}: checkpoints hold their weights as fp32 (checkpoint.weights_dtype was "
+        "{})",
+        why, config_.checkpoint.weights_dtype);
   }
   if (reserving_.valid()) reserving_.get();
   dtype_ = at::kFloat;
@@ -330,7 +330,7 @@ void CheckpointWriter::commit() {
                          {"shards", communicator_.size()},
                          {"layout", layout_},
                          {"files", files}});
-  if (!warning.empty() && told_.empty()) fmt::print(stderr, "warning: {}\n", warning);
+  if (!warning.empty() && told_.empty()) log_warning("{}", warning);
   told_ = warning;
 }
 

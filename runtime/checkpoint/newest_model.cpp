@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/system_error.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
 
@@ -40,7 +41,7 @@ bool is_whole(const fs::path& checkpoint) {
   } catch (const SystemError&) {
     throw;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "warning: {}; taking the checkpoint before it\n", error.what());
+    log_warning("{}; taking the checkpoint before it", error.what());
     return false;
   }
 }

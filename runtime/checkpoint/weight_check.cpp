@@ -39,16 +39,19 @@ std::string first_of(const std::string& own, Communicator& communicator) {
 
 WeightProblems check_weights(Trainer& trainer, at::ScalarType dtype, Communicator& communicator) {
   WeightProblems problems;
-  const Optimizer& optimizer = trainer.optimizer();
+  const TrainerState state = trainer.state();
   const std::vector<Range> ranges = trainer.written_ranges();
+  int64_t offset = 0;  // of a range among those that this rank owns
   for (size_t i = 0; i < ranges.size(); ++i) {
     // Without sharding a rank owns more than it writes.
-    const int64_t skipped = ranges[i].begin - optimizer.owned()[i].begin, size = ranges[i].size();
-    check_range(optimizer.weights(i).narrow(0, skipped, size), ranges[i], trainer.flat(), dtype,
+    const int64_t skipped = ranges[i].begin - state.owned[i].begin, size = ranges[i].size();
+    check_range(state.weights[i].narrow(0, skipped, size), ranges[i], trainer.flat(), dtype,
                 problems);
-    if (!trainer.ema().defined()) continue;
-    const int64_t begin = optimizer.own_range(i).begin + skipped;
-    check_range(trainer.ema().narrow(0, begin, size), ranges[i], trainer.flat(), dtype, problems);
+    if (state.ema.defined()) {
+      check_range(state.ema.narrow(0, offset + skipped, size), ranges[i], trainer.flat(), dtype,
+                  problems);
+    }
+    offset += state.owned[i].size();
   }
   return {first_of(problems.not_finite, communicator), first_of(problems.too_large, communicator)};
 }

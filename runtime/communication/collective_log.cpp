@@ -4,7 +4,7 @@
 
 namespace kessoku::runtime {
 
-uint64_t OperationLog::ask(std::string name, int64_t bytes) {
+uint64_t CollectiveLog::ask(std::string name, int64_t bytes) {
   const std::lock_guard lock(mutex_);
   operations_.push_back({++asked_, std::move(name), bytes, Clock::now(), {}, {}});
   // Only what is done may be forgotten.
@@ -12,35 +12,35 @@ uint64_t OperationLog::ask(std::string name, int64_t bytes) {
   return asked_;
 }
 
-void OperationLog::begin(uint64_t number) {
+void CollectiveLog::begin(uint64_t number) {
   const std::lock_guard lock(mutex_);
   if (Operation* operation = find(number)) operation->begun = Clock::now();
 }
 
-void OperationLog::finish(uint64_t number) {
+void CollectiveLog::finish(uint64_t number) {
   const std::lock_guard lock(mutex_);
   if (Operation* operation = find(number)) operation->done = Clock::now();
 }
 
-std::optional<OperationLog::Clock::time_point> OperationLog::waiting_since() const {
+std::optional<CollectiveLog::Clock::time_point> CollectiveLog::waiting_since() const {
   const std::lock_guard lock(mutex_);
   const auto waiting = std::ranges::find_if(operations_, [](const auto& o) { return !o.done; });
   if (waiting == operations_.end()) return std::nullopt;
   return waiting->begun.value_or(waiting->asked);
 }
 
-uint64_t OperationLog::last_done() const {
+uint64_t CollectiveLog::last_done() const {
   const std::lock_guard lock(mutex_);
   const auto waiting = std::ranges::find_if(operations_, [](const auto& o) { return !o.done; });
   return waiting == operations_.end() ? asked_ : waiting->number - 1;
 }
 
-std::vector<OperationLog::Operation> OperationLog::newest() const {
+std::vector<CollectiveLog::Operation> CollectiveLog::newest() const {
   const std::lock_guard lock(mutex_);
   return {operations_.begin(), operations_.end()};
 }
 
-OperationLog::Operation* OperationLog::find(uint64_t number) {
+CollectiveLog::Operation* CollectiveLog::find(uint64_t number) {
   if (operations_.empty() || number < operations_.front().number) return nullptr;
   return &operations_[number - operations_.front().number];
 }

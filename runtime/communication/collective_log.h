@@ -13,7 +13,7 @@ namespace kessoku::runtime {
 /// The last collectives of a rank, for the watchdog: what was asked for, begun and done, and when.
 /// Ranks number their operations alike, so the logs of several ranks tell who is behind. Safe for
 /// concurrent use.
-class OperationLog {
+class CollectiveLog {
  public:
   using Clock = std::chrono::steady_clock;
 
@@ -26,7 +26,7 @@ class OperationLog {
   };
 
   /// Keeps the newest `capacity`.
-  explicit OperationLog(size_t capacity = 1000) : capacity_(capacity) {}
+  explicit CollectiveLog(size_t capacity = 1000) : capacity_(capacity) {}
 
   /// Returns the operation's number.
   uint64_t ask(std::string name, int64_t bytes);

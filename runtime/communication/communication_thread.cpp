@@ -18,7 +18,7 @@ struct CommunicationThread::Task {
 
 struct CommunicationThread::Shared {
   std::function<void()> set_up, tear_down;
-  std::shared_ptr<OperationLog> log;
+  std::shared_ptr<CollectiveLog> log;
   std::mutex mutex;
   std::condition_variable asked, done;
   std::deque<std::shared_ptr<Task>> tasks;
@@ -49,7 +49,7 @@ class CommunicationThread::TaskPending : public Pending {
 
 CommunicationThread::CommunicationThread(std::function<void()> set_up,
                                          std::function<void()> tear_down,
-                                         std::shared_ptr<OperationLog> log)
+                                         std::shared_ptr<CollectiveLog> log)
     : shared_(std::make_shared<Shared>()) {
   shared_->set_up = std::move(set_up);
   shared_->tear_down = std::move(tear_down);

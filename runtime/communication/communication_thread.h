@@ -28,7 +28,7 @@ class CommunicationThread {
   /// `set_up` and `tear_down` run on the thread, first and last. What `set_up` throws, the
   /// constructor throws. `log` may be read by others.
   CommunicationThread(std::function<void()> set_up, std::function<void()> tear_down,
-                      std::shared_ptr<OperationLog> log);
+                      std::shared_ptr<CollectiveLog> log);
   /// Ends the thread after what was asked for; see `abandon`.
   ~CommunicationThread();
 

@@ -54,7 +54,7 @@ class Communicator {
   /// Every rank's text, by rank.
   std::vector<std::string> all_gather_text(const std::string& text);
   /// The last operations, for the watchdog.
-  const std::shared_ptr<OperationLog>& log() const { return log_; }
+  const std::shared_ptr<CollectiveLog>& log() const { return log_; }
 
  protected:
   /// Throws std::logic_error unless the tensors fit each other, the tree and size().
@@ -63,11 +63,11 @@ class Communicator {
   /// Likewise, of an all-gather.
   void require_parts(const at::Tensor& whole, const at::Tensor& part) const;
 
-  Communicator() : Communicator(std::make_shared<OperationLog>()) {}
-  explicit Communicator(std::shared_ptr<OperationLog> log) : log_(std::move(log)) {}
+  Communicator() : Communicator(std::make_shared<CollectiveLog>()) {}
+  explicit Communicator(std::shared_ptr<CollectiveLog> log) : log_(std::move(log)) {}
 
  private:
-  std::shared_ptr<OperationLog> log_;
+  std::shared_ptr<CollectiveLog> log_;
 };
 
 /// One rank: everything is a copy at most.

@@ -26,14 +26,14 @@ ncclDataType_t number_type(const at::Tensor& tensor) {
 
 class StreamPending : public Pending {
  public:
-  StreamPending(std::shared_ptr<StreamOperation> operation, StreamWatch& watch)
+  StreamPending(std::shared_ptr<StreamOperation> operation, StreamWatcher& watch)
       : operation_(std::move(operation)), watch_(watch) {}
   void wait() override { watch_.wait(*operation_); }
   bool done() const override { return operation_->done; }
 
  private:
   std::shared_ptr<StreamOperation> operation_;
-  StreamWatch& watch_;
+  StreamWatcher& watch_;
 };
 
 class NcclCommunicator : public Communicator {
@@ -180,7 +180,7 @@ class NcclCommunicator : public Communicator {
   c10::Stream stream_;
   int per_host_;
   NcclHandle nccl_;
-  StreamWatch watch_;  ///< last: it uses the others
+  StreamWatcher watch_;  ///< last: it uses the others
 };
 
 }  // namespace

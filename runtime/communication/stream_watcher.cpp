@@ -7,10 +7,11 @@
 
 namespace kessoku::runtime {
 
-StreamWatch::StreamWatch(std::shared_ptr<OperationLog> log, std::function<std::string()> failure)
+StreamWatcher::StreamWatcher(std::shared_ptr<CollectiveLog> log,
+                             std::function<std::string()> failure)
     : log_(std::move(log)), failure_(std::move(failure)), thread_([this] { run(); }) {}
 
-StreamWatch::~StreamWatch() {
+StreamWatcher::~StreamWatcher() {
   {
     const std::lock_guard lock(mutex_);
     closing_ = true;
@@ -19,7 +20,7 @@ StreamWatch::~StreamWatch() {
   thread_.join();
 }
 
-void StreamWatch::add(std::shared_ptr<StreamOperation> operation) {
+void StreamWatcher::add(std::shared_ptr<StreamOperation> operation) {
   {
     const std::lock_guard lock(mutex_);
     if (operations_.empty()) log_->begin(operation->number);
@@ -28,7 +29,7 @@ void StreamWatch::add(std::shared_ptr<StreamOperation> operation) {
   changed_.notify_all();
 }
 
-void StreamWatch::wait(const StreamOperation& operation) {
+void StreamWatcher::wait(const StreamOperation& operation) {
   while (true) {
     {
       const std::lock_guard lock(mutex_);
@@ -42,7 +43,7 @@ void StreamWatch::wait(const StreamOperation& operation) {
 }
 
 /// With the mutex held.
-void StreamWatch::look() {
+void StreamWatcher::look() {
   while (!operations_.empty() && operations_.front()->end.query()) {
     StreamOperation& front = *operations_.front();
     log_->finish(front.number);
@@ -53,7 +54,7 @@ void StreamWatch::look() {
   }
 }
 
-void StreamWatch::run() {
+void StreamWatcher::run() {
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] { return closing_ || !operations_.empty(); });

@@ -27,13 +27,13 @@ struct StreamOperation {
 
 /// Which of the operations on a stream are done, found out by a thread that also asks whether the
 /// others will ever be.
-class StreamWatch {
+class StreamWatcher {
  public:
   /// `failure`: what is wrong, or nothing.
-  StreamWatch(std::shared_ptr<OperationLog> log, std::function<std::string()> failure);
-  StreamWatch(const StreamWatch&) = delete;
-  StreamWatch& operator=(const StreamWatch&) = delete;
-  ~StreamWatch();
+  StreamWatcher(std::shared_ptr<CollectiveLog> log, std::function<std::string()> failure);
+  StreamWatcher(const StreamWatcher&) = delete;
+  StreamWatcher& operator=(const StreamWatcher&) = delete;
+  ~StreamWatcher();
 
   /// In the order of the stream.
   void add(std::shared_ptr<StreamOperation> operation);
@@ -45,7 +45,7 @@ class StreamWatch {
   void look();
   void run();
 
-  std::shared_ptr<OperationLog> log_;
+  std::shared_ptr<CollectiveLog> log_;
   std::function<std::string()> failure_;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -9,7 +9,7 @@ C10_DECLARE_int(caffe2_log_level);
 
 namespace kessoku::runtime {
 
-class TensorMemory::Counter : public c10::MemoryReportingInfoBase {
+class AllocationTracker::Counter : public c10::MemoryReportingInfoBase {
  public:
   void reportMemoryUsage(void* /*place*/, int64_t size, size_t /*allocated*/, size_t /*reserved*/,
                          c10::Device /*device*/) override {
@@ -22,17 +22,17 @@ class TensorMemory::Counter : public c10::MemoryReportingInfoBase {
   std::atomic<int64_t> live_ = 0, peak_ = 0;
 };
 
-TensorMemory::TensorMemory()
+AllocationTracker::AllocationTracker()
     : counter_(std::make_shared<Counter>()),
       guard_(c10::DebugInfoKind::PROFILER_STATE, counter_),
       log_level_(FLAGS_caffe2_log_level) {
   FLAGS_caffe2_log_level = 2;  // no warnings of other threads' tensors
 }
 
-TensorMemory::~TensorMemory() { FLAGS_caffe2_log_level = log_level_; }
+AllocationTracker::~AllocationTracker() { FLAGS_caffe2_log_level = log_level_; }
 
-int64_t TensorMemory::live() const { return counter_->live_; }
-int64_t TensorMemory::peak() const { return counter_->peak_; }
-void TensorMemory::restart_peak() { counter_->peak_ = counter_->live_.load(); }
+int64_t AllocationTracker::live() const { return counter_->live_; }
+int64_t AllocationTracker::peak() const { return counter_->peak_; }
+void AllocationTracker::restart_peak() { counter_->peak_ = counter_->live_.load(); }
 
 }  // namespace kessoku::runtime

@@ -10,12 +10,12 @@ namespace kessoku::runtime {
 /// Counts the bytes of tensors that this thread (and autograd for it) allocates and frees while it
 /// lives, on whatever device; tensors of other threads are not known. Not to be nested, nor to be
 /// used beside torch's profiler.
-class TensorMemory {
+class AllocationTracker {
  public:
-  TensorMemory();
-  TensorMemory(const TensorMemory&) = delete;
-  TensorMemory& operator=(const TensorMemory&) = delete;
-  ~TensorMemory();
+  AllocationTracker();
+  AllocationTracker(const AllocationTracker&) = delete;
+  AllocationTracker& operator=(const AllocationTracker&) = delete;
+  ~AllocationTracker();
 
   int64_t live() const;
   /// The most since it was made, or since `restart_peak`.

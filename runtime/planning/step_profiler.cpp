@@ -143,9 +143,9 @@ StepCosts medians(const std::vector<StepCosts>& steps) {
 
 }  // namespace
 
-Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& parameters,
-                   Objective& objective, const data::Store& store, const LoaderMaker& make_loader,
-                   TensorMemory& memory) {
+StepProfile profile_steps(const RunConfig& config, int ranks, const model::Parameters& parameters,
+                          Objective& objective, const data::Store& store,
+                          const LoaderMaker& make_loader, AllocationTracker& memory) {
   RunConfig own = config;
   own.train.micro_batch =
       split_batch(config.train.global_batch, config.train.micro_batch, ranks).micro;
@@ -153,7 +153,7 @@ Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& 
   own.train.steps = kMostSteps;
   own.optimizer.warmup_steps = 0;
   own.communication.overlap = true;
-  model::convert_parameters(parameters, at::kFloat);  // those of an earlier rehearsal
+  model::convert_parameters(parameters, at::kFloat);  // those of an earlier profile
   PretendCommunicator communicator(ranks);
   TimedObjective timed(objective);
   Trainer trainer(own, parameters, timed, DrawCounter(store.manifest().categories, store.rows()),
@@ -161,7 +161,7 @@ Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& 
   const std::unique_ptr<data::Loader> loader = make_loader(own, communicator);
 
   std::vector<StepCosts> steps;
-  Rehearsal rehearsal;
+  StepProfile profile;
   int64_t most = 0;  // of tensors
   restart_peak_memory();
   const auto begin = Clock::now();
@@ -171,7 +171,7 @@ Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& 
     const int64_t held = memory.live();
     memory.restart_peak();
     const metrics::StepRecord record = trainer.step(*loader, wishes);
-    rehearsal.activation_bytes = std::max(rehearsal.activation_bytes, memory.peak() - held);
+    profile.activation_bytes = std::max(profile.activation_bytes, memory.peak() - held);
     most = std::max(most, memory.peak());
     const std::vector<Clock::time_point> awaited = communicator.take_awaited();
     if (trainer.steps_done() == 1) continue;  // warms up, and learns the order of the buckets
@@ -191,10 +191,10 @@ Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& 
     if (steps.size() >= kFewestSteps && seconds_between(begin, Clock::now()) > kEnoughSeconds)
       break;
   }
-  rehearsal.costs = medians(steps);
-  rehearsal.program_bytes = static_cast<int64_t>(peak_memory()) - most;
-  rehearsal.batch_bytes = timed.batch_bytes();
-  return rehearsal;
+  profile.costs = medians(steps);
+  profile.program_bytes = static_cast<int64_t>(peak_memory()) - most;
+  profile.batch_bytes = timed.batch_bytes();
+  return profile;
 }
 
 }  // namespace kessoku::runtime

@@ -11,14 +11,14 @@
 
 namespace kessoku::runtime {
 
-struct Rehearsal {
+struct StepProfile {
   StepCosts costs;               ///< medians
   int64_t activation_bytes = 0;  ///< the most that a step holds of tensors beside what stays
   int64_t batch_bytes = 0;       ///< of a micro-batch
   int64_t program_bytes = 0;     ///< the most of this process that was in memory, tensors apart
 };
 
-/// Makes the batches of a rank; `config` is that of the rehearsal.
+/// Makes the batches of a rank; `config` is that of the profile.
 using LoaderMaker =
     std::function<std::unique_ptr<data::Loader>(const RunConfig& config, const Communicator&)>;
 
@@ -26,8 +26,8 @@ using LoaderMaker =
 /// a communicator that exchanges nothing and takes no time. One micro-batch a step, the first ones
 /// of the run. So it measures what a rank computes and holds. `parameters` are trained; `memory`
 /// must be older than they are.
-Rehearsal rehearse(const RunConfig& config, int ranks, const model::Parameters& parameters,
-                   Objective& objective, const data::Store& store, const LoaderMaker& make_loader,
-                   TensorMemory& memory);
+StepProfile profile_steps(const RunConfig& config, int ranks, const model::Parameters& parameters,
+                          Objective& objective, const data::Store& store,
+                          const LoaderMaker& make_loader, AllocationTracker& memory);
 
 }  // namespace kessoku::runtime

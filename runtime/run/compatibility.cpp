@@ -23,7 +23,7 @@ void require_store(const RunConfig& config, const data::Store& store) {
   const std::string& path = config.data.store;
   data::LoaderOptions options{config.data};
   options.images = config.trains("vae");
-  data::DrawChoices(store, options);  // throws early
+  data::DrawAugmentation(store, options);  // throws early
   if (config.trains("vae")) {
     if (!store.keeps(data::Kind::kImages)) {
       throw UsageError(

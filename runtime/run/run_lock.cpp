@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/system_error.h"
 #include "runtime/host/process_resources.h"
 
@@ -34,10 +35,10 @@ std::string holder_of(int descriptor) {
 bool is_taken(int descriptor, const std::filesystem::path& run) {
   if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return false;
   if (errno == EWOULDBLOCK) return true;
-  fmt::print(stderr,
-             "warning: {}: cannot be locked: {}; nothing keeps a second training out of this "
-             "folder\n",
-             run.string(), std::strerror(errno));
+  log_warning(
+      "{}: cannot be locked: {}; nothing keeps a second training out of this "
+      "folder",
+      run.string(), std::strerror(errno));
   return false;
 }
 

@@ -15,7 +15,7 @@ namespace kessoku::runtime {
 
 namespace {
 
-using Clock = OperationLog::Clock;
+using Clock = CollectiveLog::Clock;
 using nlohmann::json;
 
 double seconds_between(Clock::time_point begin, Clock::time_point end) {
@@ -40,7 +40,7 @@ std::vector<std::filesystem::path> list_reports(const std::filesystem::path& fol
 json describe(const Communicator& communicator) {
   const Clock::time_point now = Clock::now();
   json operations = json::array();
-  for (const OperationLog::Operation& operation : communicator.log()->newest()) {
+  for (const CollectiveLog::Operation& operation : communicator.log()->newest()) {
     json entry{{"number", operation.number},
                {"name", operation.name},
                {"bytes", operation.bytes},

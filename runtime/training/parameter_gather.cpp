@@ -7,8 +7,8 @@
 
 namespace kessoku::runtime {
 
-WeightGathers::WeightGathers(const FlatParameters& flat, const Partition& partition,
-                             Communicator& communicator)
+ParameterGather::ParameterGather(const FlatParameters& flat, const Partition& partition,
+                                 Communicator& communicator)
     : flat_(flat),
       partition_(partition),
       communicator_(communicator),
@@ -20,7 +20,7 @@ WeightGathers::WeightGathers(const FlatParameters& flat, const Partition& partit
   }
 }
 
-void WeightGathers::send(size_t bucket) {
+void ParameterGather::send(size_t bucket) {
   const Range range = partition_.bucket(bucket);
   const Range own = partition_.part(bucket, communicator_.rank());
   at::Tensor whole = flat_.values().narrow(0, range.begin, range.size());
@@ -28,7 +28,7 @@ void WeightGathers::send(size_t bucket) {
       communicator_.all_gather(flat_.values().narrow(0, own.begin, own.size()), whole);
 }
 
-void WeightGathers::await(std::span<const model::Parameter> used) {
+void ParameterGather::await(std::span<const model::Parameter> used) {
   for (const model::Parameter& parameter : used) {
     const auto found = ranges_.find(parameter.tensor.unsafeGetTensorImpl());
     if (found == ranges_.end()) continue;
@@ -39,11 +39,11 @@ void WeightGathers::await(std::span<const model::Parameter> used) {
   }
 }
 
-void WeightGathers::await_all() {
+void ParameterGather::await_all() {
   for (size_t bucket = 0; bucket < pending_.size(); ++bucket) await_bucket(bucket);
 }
 
-void WeightGathers::await_bucket(size_t bucket) {
+void ParameterGather::await_bucket(size_t bucket) {
   const std::unique_ptr<Pending> pending = std::move(pending_[bucket]);
   if (!pending) return;
   using Clock = std::chrono::steady_clock;
@@ -54,6 +54,6 @@ void WeightGathers::await_bucket(size_t bucket) {
   waited_ += std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-double WeightGathers::take_waited_seconds() { return std::exchange(waited_, 0); }
+double ParameterGather::take_waited_seconds() { return std::exchange(waited_, 0); }
 
 }  // namespace kessoku::runtime

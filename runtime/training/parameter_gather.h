@@ -13,10 +13,11 @@ namespace kessoku::runtime {
 
 /// Weights on their way from the ranks that stepped them to all others (ZeRO-1), a bucket at a
 /// time. The next forward need not wait for all of them: a layer's are awaited when it is its turn.
-class WeightGathers {
+class ParameterGather {
  public:
   /// The references must outlive it.
-  WeightGathers(const FlatParameters& flat, const Partition& partition, Communicator& communicator);
+  ParameterGather(const FlatParameters& flat, const Partition& partition,
+                  Communicator& communicator);
 
   /// Sends what this rank has of a bucket, and gets what the others have. Collective.
   void send(size_t bucket);

@@ -104,7 +104,7 @@ class Trainer {
   FlatParameters flat_;
   Optimizer optimizer_;  ///< leaves out steps whose gradients overflow, see LossScaler
   GradientReducer reducer_;
-  WeightGathers gathers_;
+  ParameterGather gathers_;
   LossScaler scaler_;
   uint64_t steps_done_ = 0;
   at::Tensor ema_;

@@ -152,20 +152,20 @@ TEST(Permutation, SeparatesNeighbors) {
   EXPECT_NEAR(distance / static_cast<double>(size - 1), size / 3.0, size * 0.01);
 }
 
-TEST(Spread, IsABijectionForEverySize) {
+TEST(LowDiscrepancyOrder, IsABijectionForEverySize) {
   for (const uint64_t size : {1, 2, 3, 4, 5, 6, 7, 8, 9, 30, 64, 255, 256, 257, 65535, 65537}) {
-    const Spread spread(size, size / 3);
+    const LowDiscrepancyOrder spread(size, size / 3);
     std::vector<bool> seen(size, false);
     for (uint64_t i = 0; i < size; ++i) seen.at(spread(i)) = true;
     EXPECT_EQ(std::count(seen.begin(), seen.end(), true), size);
   }
 }
 
-TEST(Spread, EveryPrefixHoldsItsShareOfEveryRange) {
+TEST(LowDiscrepancyOrder, EveryPrefixHoldsItsShareOfEveryRange) {
   std::mt19937_64 random(8);
   for (int trial = 0; trial < 300; ++trial) {
     const uint64_t size = 1 + random() % (trial % 2 == 0 ? 100 : 20'000);
-    const Spread spread(size, random() % size);
+    const LowDiscrepancyOrder spread(size, random() % size);
     const uint64_t begin = random() % size, end = begin + random() % (size - begin + 1);
     const double share = static_cast<double>(end - begin) / static_cast<double>(size);
     double count = 0;

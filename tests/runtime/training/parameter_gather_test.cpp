@@ -68,7 +68,7 @@ std::vector<int> awaited_by_block(Network& network, Forward forward) {
   const Partition partition(flat_numel(flat_layout(network.parameters())), 4096, 2);
   FlatParameters flat(network.parameters(), partition.numel());
   LateCommunicator communicator;
-  WeightGathers gathers(flat, partition, communicator);
+  ParameterGather gathers(flat, partition, communicator);
   for (size_t i = 0; i < partition.buckets(); ++i) gathers.send(i);
   std::vector<int> awaited;
   network.set_before_use([&](std::span<const model::Parameter> used) {
@@ -81,7 +81,7 @@ std::vector<int> awaited_by_block(Network& network, Forward forward) {
   return awaited;
 }
 
-TEST(WeightGathers, AUnetAwaitsEachBlocksWeightsWhenItComesToThem) {
+TEST(ParameterGather, AUnetAwaitsEachBlocksWeightsWhenItComesToThem) {
   model::UNet unet(model::find_preset("tiny").unet);
   const at::Tensor sample = at::randn({1, 16, 8, 8}), text = at::randn({1, 7, 64}),
                    time = at::full({1}, 10);
@@ -93,7 +93,7 @@ TEST(WeightGathers, AUnetAwaitsEachBlocksWeightsWhenItComesToThem) {
   EXPECT_LT(awaited[3], awaited.back() / 2);  // at the middle block
 }
 
-TEST(WeightGathers, ATextEncoderAwaitsLayerByLayer) {
+TEST(ParameterGather, ATextEncoderAwaitsLayerByLayer) {
   model::TextEncoder encoder(model::find_preset("tiny").text_encoder);
   const at::Tensor ids = at::arange(20).reshape({2, 10});
   const std::vector<int> awaited = awaited_by_block(encoder, [&] { return encoder.forward(ids); });
@@ -102,7 +102,7 @@ TEST(WeightGathers, ATextEncoderAwaitsLayerByLayer) {
   EXPECT_LT(awaited[1], awaited[2]);
 }
 
-TEST(WeightGathers, AnAutoencoderAwaitsItsDecodersWeightsAfterEncoding) {
+TEST(ParameterGather, AnAutoencoderAwaitsItsDecodersWeightsAfterEncoding) {
   model::Vae vae(model::find_preset("tiny").vae);
   const at::Tensor images = at::randn({1, 3, 16, 16});
   const std::vector<int> awaited =
@@ -112,12 +112,12 @@ TEST(WeightGathers, AnAutoencoderAwaitsItsDecodersWeightsAfterEncoding) {
   EXPECT_LT(awaited[1], awaited[2]);
 }
 
-TEST(WeightGathers, LeavesParametersAloneThatAreNotTrained) {
+TEST(ParameterGather, LeavesParametersAloneThatAreNotTrained) {
   const model::Parameters trained{{"a", at::randn({32})}}, others{{"b", at::randn({32})}};
   const Partition partition(32, 32, 2);
   const FlatParameters flat(trained, partition.numel());
   LateCommunicator communicator;
-  WeightGathers gathers(flat, partition, communicator);
+  ParameterGather gathers(flat, partition, communicator);
   gathers.send(0);
   gathers.await(others);
   EXPECT_EQ(communicator.awaited, 0);
