@@ -28,7 +28,7 @@ bool is_written_file(const fs::path& file) {
 fs::path find_foreign(const fs::path& folder) {
   bool has_config = false;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    const fs::path name = entry.path().lexically_relative(folder);
+    fs::path name = entry.path().lexically_relative(folder);
     if (entry.is_symlink()) return name;
     if (entry.is_directory()) continue;
     if (!entry.is_regular_file() || !model::is_model_folder_file(name)) return name;
