@@ -234,7 +234,7 @@ std::string commit_checkpoint(const fs::path& run, const fs::path& beside, const
 }
 
 fs::path set_aside(const fs::path& checkpoint) {
-  const fs::path aside = checkpoint.string() + std::string(kDiverged);
+  fs::path aside = checkpoint.string() + std::string(kDiverged);
   clear_place(aside);
   fs::rename(checkpoint, aside);
   return aside;

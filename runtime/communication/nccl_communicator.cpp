@@ -124,8 +124,9 @@ class NcclCommunicator : public Communicator {
 
   /// In the order that ranks on CPUs have too. NCCL's own sum would depend on the number of ranks
   /// and, in bf16, round at each rank that it passes.
-  std::unique_ptr<Pending> exchange_and_sum(const std::vector<at::Tensor>& blocks, at::Tensor part,
-                                            const SummationTree& tree, Wire wire) {
+  std::unique_ptr<Pending> exchange_and_sum(const std::vector<at::Tensor>& blocks,
+                                            const at::Tensor& part, const SummationTree& tree,
+                                            Wire wire) {
     // Not kept: another exchange may be under way.
     auto room = std::make_shared<std::vector<at::Tensor>>();
     TreeExchange exchange(blocks, part, tree, wire, rank(), per_host_, *room);

@@ -76,7 +76,7 @@ std::vector<BlockSum> merge_siblings(std::vector<BlockSum> blocks) {
   return merge_into(std::move(blocks), nullptr);
 }
 
-void sum_blocks(std::vector<BlockSum> blocks, at::Tensor sum) {
+void sum_blocks(std::vector<BlockSum> blocks, const at::Tensor& sum) {
   for (BlockSum& block : blocks) block.writable |= block.values.data_ptr() == sum.data_ptr();
   std::vector<BlockSum> merged = merge_into(std::move(blocks), sum.data_ptr());
   // Where the leaves are no power of two, the last nodes have no sibling and stand for their

@@ -56,6 +56,6 @@ std::vector<BlockSum> merge_siblings(std::vector<BlockSum> blocks);
 
 /// The root of the tree from `blocks`, which are all of its leaves in order, into `sum` (f32),
 /// which may be one of them.
-void sum_blocks(std::vector<BlockSum> blocks, at::Tensor sum);
+void sum_blocks(std::vector<BlockSum> blocks, const at::Tensor& sum);
 
 }  // namespace kessoku::runtime

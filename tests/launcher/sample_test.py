@@ -293,7 +293,7 @@ class Sample(unittest.TestCase):
         begin, end = json.loads(content[8:8 + header_size])["decoder.conv_out.bias"]["data_offsets"]
         content[8 + header_size + begin:8 + header_size + end] = b"\xff" * (end - begin)
         weights.write_bytes(content)
-        self.assert_refused(65, "not finite", broken, "--prompt", "x", *QUICK)
+        self.assert_refused(65, "NaN or infinity", broken, "--prompt", "x", *QUICK)
 
 
 if __name__ == "__main__":
