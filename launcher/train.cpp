@@ -17,11 +17,11 @@
 #include "runtime/run/run_summary.h"
 #include "runtime/run/training_data.h"
 #include "runtime/run/training_model.h"
+#include "runtime/run/trial.h"
 #include "runtime/supervision/stop_signal.h"
 #include "runtime/supervision/watchdog.h"
 #include "runtime/training/reproducibility.h"
 #include "runtime/training/scaling_factor.h"
-#include "runtime/training/trial.h"
 #include "runtime/training/validation.h"
 
 namespace kessoku::launcher {

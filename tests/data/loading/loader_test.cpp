@@ -208,15 +208,15 @@ TEST_F(LoaderOfMoments, ARunThatBeginsLaterGoesOnAsIfItHadNotStopped) {
   for (const auto& [number, seen] : run(rest, 1, 4)) EXPECT_EQ(seen, whole.at(number));
 }
 
-TEST_F(LoaderOfMoments, RanksTakeTheirPlacesMicroBatchByMicroBatch) {
+TEST_F(LoaderOfMoments, RanksTakeConsecutiveMicroBatches) {
   LoaderOptions second = options(2, 3);
   second.rank = 1;
   second.ranks = 2;
   Loader loader(store_, make_sampler(store_, 12), second);
-  for (const uint64_t first : {3, 9, 15, 21}) {
+  for (const uint64_t first : {6, 9, 18, 21}) {
     const Batch batch = loader.next();
     EXPECT_EQ(batch.step, first / 12);
-    EXPECT_EQ(batch.micro, first % 12 / 6);
+    EXPECT_EQ(batch.micro, (first % 12 - 6) / 3);
     for (uint64_t i = 0; i < 3; ++i) EXPECT_EQ(batch.draws[i].number, first + i);
   }
 }

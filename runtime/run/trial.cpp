@@ -1,4 +1,4 @@
-#include "runtime/training/trial.h"
+#include "runtime/run/trial.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/sum.h>
