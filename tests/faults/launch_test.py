@@ -117,7 +117,7 @@ class Launch(unittest.TestCase):
         for rank in ranks:  # so that it cannot stop in order
             os.kill(rank, signal.SIGSTOP)
         process.send_signal(signal.SIGINT)
-        wait_for(lambda: "asks the ranks to stop with a checkpoint" in self.said(run), "that the first request is heard")
+        wait_for(lambda: "asking the ranks to stop with a checkpoint" in self.said(run), "that the first request is heard")
         process.send_signal(signal.SIGINT)
         self.require_end(run, process, 75)
         self.assertTrue(all(map(is_gone, ranks)))
