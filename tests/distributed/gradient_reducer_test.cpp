@@ -22,7 +22,7 @@ struct Chain {
   explicit Chain(const ReducerOptions& options, at::ScalarType dtype = at::kFloat)
       : partition(flat_numel(flat_layout(parameters)), 5000, communicator->size()),
         flat(parameters, partition.numel()),
-        reducer(flat, partition, options, 2 * communicator->size(), *communicator) {
+        reducer(flat, partition, options, int64_t{2} * communicator->size(), *communicator) {
     flat.round_to(dtype);
   }
 
