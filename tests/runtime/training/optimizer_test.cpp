@@ -118,12 +118,11 @@ TEST(Optimizer, ElementWiseKernelsRoundAlikeWhateverTheirRange) {
     const std::unique_ptr<UpdateRule> rule = make_update_rule(settings(name));
     const auto stepped = [&](const std::vector<int64_t>& cuts) {
       at::Tensor weights = start.clone();
-      std::vector<at::Tensor> moments;
-      for (size_t i = 0; i < rule->moments().size(); ++i)
-        moments.push_back(at::full({kNumel}, 0.01));
+      std::vector<at::Tensor> moments(rule->moments().size());
+      for (at::Tensor& moment : moments) moment = at::full({kNumel}, 0.01);
       in_pieces(cuts, [&](int64_t begin, int64_t numel) {
-        std::vector<at::Tensor> own;
-        for (const at::Tensor& moment : moments) own.push_back(moment.narrow(0, begin, numel));
+        std::vector<at::Tensor> own = moments;
+        for (at::Tensor& moment : own) moment = moment.narrow(0, begin, numel);
         rule->apply(weights.narrow(0, begin, numel), gradients.narrow(0, begin, numel), own,
                     at::full({}, 3.0), 0.01, 0.1);
       });
