@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json_fields.h"
+#include "base/log.h"
 #include "model/networks/init.h"
 #include "model/stable_diffusion/model_writer.h"
 #include "model/stable_diffusion/presets.h"
@@ -27,14 +28,21 @@ Module load_network(const StoredNetwork<Config>& stored) {
   return module;
 }
 
-/// The text encoder must know all pieces; the largest ones are the marks around a text.
+/// The text encoder must know all pieces.
 void require_vocabulary(const path& where, const StableDiffusion& model) {
   const int64_t known = model.text_encoder.config().vocab_size;
-  for (const int64_t id : model.tokenizer.tokenize("").ids) {
-    if (id < known) continue;
+  const int64_t pieces = model.tokenizer.size();
+  if (pieces > known) {
     throw DataError(
-        fmt::format("{}: the tokenizer has piece {}, but the text encoder's vocabulary {} entries",
-                    where.string(), id, known));
+        fmt::format("{}: the tokenizer has piece {}, but the text encoder's vocabulary {} entries: "
+                    "take the tokenizer that belongs to it, or resize its embeddings",
+                    where.string(), pieces - 1, known));
+  }
+  if (pieces < known) {
+    log_warning(
+        "{}: the text encoder's vocabulary has {} entries, the tokenizer only {}: if words were "
+        "added in training, the tokenizer lacks them",
+        where.string(), known, pieces);
   }
 }
 

@@ -27,7 +27,7 @@ class Tokenizer {
   static constexpr int64_t kContext = 77;                ///< ids of a chunk
   static constexpr int64_t kChunkPieces = kContext - 2;  ///< without start and end
 
-  /// Reads vocab.json and merges.txt in `folder`, or its tokenizer.json (or `folder` is one), and
+  /// Reads tokenizer.json in `folder` (or `folder` is one), or vocab.json and merges.txt, and
   /// beside them which tokens are special and which one pads. Throws UsageError if none is there,
   /// DataError if malformed. `front_end`: by default the one that the folder was saved with,
   /// "hf-fast" if it says nothing.

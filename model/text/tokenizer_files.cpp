@@ -1,10 +1,12 @@
 #include "model/text/tokenizer_files.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json_fields.h"
+#include "base/log.h"
 #include "model/text/special_tokens.h"
 
 namespace kessoku::model {
@@ -112,6 +114,23 @@ FrontEnd front_end_of(const json& name, const fs::path& folder) {
   }
 }
 
+/// transformers takes tokenizer.json where there are both, and writes both when a word is added.
+void warn_of_differences(const TokenizerFiles& taken, const TokenizerFiles& other,
+                         const fs::path& folder) {
+  const auto words_of = [](const TokenizerFiles& files) {
+    std::map<std::string, int64_t> words;
+    for (const SpecialToken& special : files.specials) words[special.text] = special.id;
+    return words;
+  };
+  const bool same = taken.bpe.pieces() == other.bpe.pieces() &&
+                    taken.bpe.merges() == other.bpe.merges() && words_of(taken) == words_of(other);
+  if (same) return;
+  log_warning(
+      "{}: tokenizer.json and vocab.json are not the same tokenizer; tokenizer.json is taken, as "
+      "transformers does",
+      folder.string());
+}
+
 }  // namespace
 
 TokenizerFiles read_tokenizer_files(const fs::path& place) {
@@ -128,16 +147,21 @@ TokenizerFiles read_tokenizer_files(const fs::path& place) {
     return TokenizerFiles{std::move(bpe), std::move(specials.tokens), specials.pad_id,
                           front_end_of(front_end, folder)};
   };
-  if (!is_file && fs::exists(vocabulary) && fs::exists(merges)) {
+  const bool has_pair = !is_file && fs::exists(vocabulary) && fs::exists(merges);
+  const auto read_pair = [&] {
     return finish(
         Bpe(pieces_by_id(read_json_file(vocabulary.string(), kLargestFile), vocabulary.string()),
             read_merges_txt(merges), folder.string()),
         json());
-  }
+  };
   if (fs::exists(combined)) {
     const json root = parse_object(combined);
-    return finish(bpe_of_json(root, combined.string()), root.value("added_tokens", json()));
+    TokenizerFiles files =
+        finish(bpe_of_json(root, combined.string()), root.value("added_tokens", json()));
+    if (has_pair) warn_of_differences(files, read_pair(), folder);
+    return files;
   }
+  if (has_pair) return read_pair();
   throw UsageError(
       fmt::format("{}: no tokenizer there (neither vocab.json with merges.txt nor tokenizer.json)",
                   folder.string()));

@@ -15,9 +15,9 @@ struct TokenizerFiles {
   FrontEnd front_end;  ///< as saved by us; "hf-fast" where nothing is said
 };
 
-/// Reads a folder's vocab.json and merges.txt, or, if they are not there, its tokenizer.json, or a
-/// file of that kind; and special_tokens_map.json and tokenizer_config.json beside them, if they
-/// are there. Throws UsageError if there is no tokenizer, DataError, naming file and entry, if one
+/// Reads a folder's tokenizer.json, or, if it is not there, vocab.json and merges.txt; or a file of
+/// the first kind; and special_tokens_map.json and tokenizer_config.json beside them, if they are
+/// there. Where there are both, and they differ, there is a warning. Throws UsageError if there is no tokenizer, DataError, naming file and entry, if one
 /// is malformed.
 TokenizerFiles read_tokenizer_files(const std::filesystem::path& place);
 

@@ -14,6 +14,7 @@ import unittest
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
@@ -54,6 +55,33 @@ class Tokens(unittest.TestCase):
     def setUp(self):
         self.folder = WORK / self.id().rsplit(".", 1)[1]
         self.folder.mkdir()
+
+    def test_a_word_that_transformers_added_is_read_and_kept(self):
+        model = self.copy_of_model()
+        oracle = CLIPTokenizer.from_pretrained(CLIP)
+        oracle.add_tokens(["<kita>"])
+        oracle.save_pretrained(model / "tokenizer")
+        self.assertTrue((model / "tokenizer/tokenizer.json").exists())
+        shutil.copy(CLIP / "vocab.json", model / "tokenizer")  # an older one
+        shutil.copy(CLIP / "merges.txt", model / "tokenizer")
+        text = "a photo of <kita> at night"
+        expected = oracle(text)["input_ids"]
+        self.assertIn(49408, expected)
+        done = run("tokens", model / "tokenizer", text, "--json")
+        self.assertEqual(json.loads(done.stdout)[0]["ids"][:len(expected)], expected)
+        self.assertIn("tokenizer.json is taken", done.stderr)
+        self.assertNotIn("tokenizer.json", run("tokens", CLIP, text, "--json").stderr)
+        convert = run("convert", model, self.folder / "refused", expect=65)
+        self.assertIn("the tokenizer has piece 49408, but the text encoder's vocabulary 49408 entries", convert.stderr)
+        config = model / "text_encoder/config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": 49409}))
+        weights = load_file(model / "text_encoder/model.safetensors")
+        name = next(name for name in weights if name.endswith("token_embedding.weight"))
+        weights[name] = torch.cat([weights[name], weights[name][:1]])
+        save_file(weights, model / "text_encoder/model.safetensors", metadata={"format": "pt"})
+        run("convert", model, self.folder / "converted")
+        kept = CLIPTokenizer.from_pretrained(self.folder / "converted/tokenizer")
+        self.assertEqual(kept(text)["input_ids"], expected)
 
     def copy_of_model(self, name="model"):
         return Path(shutil.copytree(self.model, self.folder / name))
