@@ -2,7 +2,11 @@
 
     same_bits_test.py KESSOKU WORK_FOLDER [TESTS...]
 
-The quick cases (Quick) run in each CI; the others are the matrix of what can be trained, for the nightly sample.
+The quick cases (Quick) run in each CI; the others are the matrix of what can be trained, and kills, for the nightly sample.
+
+Environment:
+    KESSOKU_SAME_BITS_STEPS  steps of the matrix (12)
+    KESSOKU_SAME_BITS_KILLS  kills (8)
 """
 import hashlib
 import itertools
@@ -19,6 +23,8 @@ from harness import (ENVIRONMENT, MOST_RANKS, WORK, chosen_seed, command, is_gon
                      processes_with, run_tests, set_all, wait_for)
 from safetensors import safe_open
 
+STEPS = int(os.environ.get("KESSOKU_SAME_BITS_STEPS", "12"))
+KILLS = int(os.environ.get("KESSOKU_SAME_BITS_KILLS", "8"))
 BASE = {"train.micro_batch": 1, "optimizer.grad_clip": 0.5, "ema.decay": 0.9, "checkpoint.every_steps": 0, "metrics.port": -1,
         "communication.bucket_mb": 0.5, "train.min_snr_gamma": 5, "validation.fraction": 0.2, "validation.every_steps": 5}
 
@@ -135,7 +141,7 @@ class Matrix(SameBits, unittest.TestCase):
             for precision, optimizer in itertools.product(("fp32", "bf16"), ("adamw", "lion")):
                 lr = {"adamw": 1e-3, "lion": 1e-4}[optimizer]
                 self.compare(f"{'-'.join(target)}-{global_batch}-{precision}-{optimizer}", ranks,
-                             {"train.target": target, "train.steps": 60, "train.global_batch": global_batch,
+                             {"train.target": target, "train.steps": STEPS, "train.global_batch": global_batch,
                               "train.precision": f"'{precision}'", "optimizer.name": f"'{optimizer}'", "optimizer.lr": lr} | more)
 
     def test_unet(self):
@@ -153,12 +159,12 @@ class Matrix(SameBits, unittest.TestCase):
 
 class Kills(SameBits, unittest.TestCase):
     def test_each_restart_on_another_number_of_ranks(self):
-        """A run that is killed thirty times at random, and goes on with other ranks each time."""
+        """A run that is killed at random, and goes on with other ranks each time."""
         chance = random.Random(chosen_seed())
         settings = {"train.global_batch": 12, "checkpoint.every_steps": 2, "checkpoint.keep": 2}
         run, arguments = WORK / "killed", ["train", self.run_file, "--out", WORK / "killed", *set_all(BASE | settings)]
         kills = 0
-        while kills < 30:
+        while kills < KILLS:
             ranks = chance.choice((1, 2, 3, 4, 6))
             process = subprocess.Popen(command(*arguments, "--set=train.steps=100000", ranks=ranks), env=ENVIRONMENT,
                                        stderr=subprocess.DEVNULL, start_new_session=True)
@@ -176,7 +182,7 @@ class Kills(SameBits, unittest.TestCase):
         steps = last_step(run) + 2
         kessoku(*arguments, f"--set=train.steps={steps}", ranks=2)
         whole = self.train("undisturbed", 4, **settings | {"train.steps": steps})
-        print(f"30 kills within {steps} steps", flush=True)
+        print(f"{kills} kills within {steps} steps", flush=True)
         self.assertEqual(digest_of(run), digest_of(whole))
 
 
