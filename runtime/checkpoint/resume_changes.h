@@ -26,9 +26,9 @@ void check_allowed_changes(const std::vector<std::string>& allowed);
 
 /// How a run differs from what it was up to `checkpoint`: keys of the run file that make a
 /// difference to what is trained, images, captions and weights of the store, and `arithmetic` (see
-/// arithmetic_of), under that name. Throws UsageError
-/// naming the key (data.store if its images differ) where that is most often a mistake and
-/// `allowed` does not hold it; DataError if the checkpoint is damaged.
+/// arithmetic_of), under that name. Throws UsageError naming the key (data.store if its images
+/// differ) where that is most often a mistake and `allowed` does not hold it; DataError if the
+/// checkpoint is damaged.
 std::vector<metrics::RunChange> changes_since(const std::filesystem::path& checkpoint,
                                               const RunConfig& config,
                                               const std::vector<std::string>& allowed,

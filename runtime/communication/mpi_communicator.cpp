@@ -118,7 +118,8 @@ class MpiCommunicator : public Communicator {
   std::unique_ptr<Pending> reduce_scatter(const std::vector<at::Tensor>& blocks, at::Tensor& part,
                                           const SummationTree& tree, Wire wire) override {
     require_blocks(blocks, part, tree);
-    number_type(part);
+    for (const at::Tensor& block : blocks) require_contiguous(block);
+    require_contiguous(part);
     return thread_.ask("reduce-scatter", size_ * static_cast<int64_t>(part.nbytes()),
                        [=, this](const SomebodyWaits& somebody_waits) {
                          exchange_and_sum(blocks, part, tree, wire, somebody_waits);
@@ -127,6 +128,7 @@ class MpiCommunicator : public Communicator {
 
   std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {
     require_parts(whole, part);
+    require_contiguous(part);
     const MPI_Datatype type = moved_type(whole);
     const int count = count_of(part);
     const char* own = static_cast<const char*>(whole.data_ptr()) + rank_ * part.nbytes();

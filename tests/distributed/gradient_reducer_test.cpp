@@ -145,6 +145,8 @@ TEST(GradientReducer, KeepsFewSumsOfMicroBatches) {
   EXPECT_EQ(kept(16, 4), 1u);
   EXPECT_EQ(kept(16, 1), 3u);
   EXPECT_EQ(kept(12, 4), 1u);
+  EXPECT_EQ(kept(28, 4), 3u) << "more than log2, where blocks do not begin at powers of two";
+  EXPECT_EQ(kept(26, 2), 4u);
   EXPECT_EQ(kept_gradient_buffers(SummationTree(16, 1), Reduction::kFast), 0u);
 }
 
