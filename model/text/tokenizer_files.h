@@ -17,8 +17,8 @@ struct TokenizerFiles {
 
 /// Reads a folder's tokenizer.json, or, if it is not there, vocab.json and merges.txt; or a file of
 /// the first kind; and special_tokens_map.json and tokenizer_config.json beside them, if they are
-/// there. Where there are both, and they differ, there is a warning. Throws UsageError if there is no tokenizer, DataError, naming file and entry, if one
-/// is malformed.
+/// there. Where there are both, and they differ, there is a warning. Throws UsageError if there is
+/// no tokenizer, DataError, naming file and entry, if one is malformed.
 TokenizerFiles read_tokenizer_files(const std::filesystem::path& place);
 
 /// Writes vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json, as
