@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "base/error.h"
-#include "base/flush.h"
 #include "base/folder.h"
 #include "base/system_error.h"
 
@@ -80,13 +80,7 @@ std::filesystem::path write_beside(const std::filesystem::path& path, std::strin
   std::filesystem::path beside = in_a_folder(path).string() + fmt::format(".tmp{}", ::getpid());
   const Descriptor file(beside, O_WRONLY | O_CREAT | O_TRUNC, 0644);
   if (!file.valid()) throw_system("create", beside);
-  size_t done = 0;
-  while (done < content.size()) {
-    const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw_system("write", beside);
-    done += static_cast<size_t>(put);
-  }
+  if (write_all(file.get(), content) < content.size()) throw_system("write", beside);
   if (!flush_to_disk(file.get())) throw_system("flush to disk", beside);
   return beside;
 }

@@ -4,10 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
-#include "base/flush.h"
+#include "base/descriptor.h"
 #include "base/system_error.h"
 
 namespace kessoku {
@@ -34,13 +33,11 @@ OutputFile::~OutputFile() {
 
 void OutputFile::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const size_t piece = std::min(bytes.size(), kPiece);
-    const ssize_t put = ::pwrite(descriptor_, bytes.data(), piece, static_cast<off_t>(end_));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw_system("write", path_);
-    sum_.add(bytes.first(static_cast<size_t>(put)));
-    bytes = bytes.subspan(static_cast<size_t>(put));
-    end_ += static_cast<uint64_t>(put);
+    const auto piece = bytes.first(std::min(bytes.size(), kPiece));
+    if (write_all_at(descriptor_, end_, piece) < piece.size()) throw_system("write", path_);
+    sum_.add(piece);
+    bytes = bytes.subspan(piece.size());
+    end_ += piece.size();
     if (end_ - sent_ < kWindow) continue;
     // Only a hint: what it meets is told by the flush at the end.
     ::sync_file_range(descriptor_, static_cast<off_t>(sent_), static_cast<off_t>(end_ - sent_),

@@ -7,8 +7,8 @@
 
 #include <cerrno>
 
+#include "base/descriptor.h"
 #include "base/error.h"
-#include "base/flush.h"
 #include "base/system_error.h"
 
 namespace kessoku {
@@ -47,13 +47,7 @@ void RandomAccessFile::read(uint64_t at, std::span<std::byte> out) const {
 }
 
 void RandomAccessFile::write(uint64_t at, std::span<const std::byte> bytes) const {
-  while (!bytes.empty()) {
-    const ssize_t put = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(at));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw_system("write", path_);
-    bytes = bytes.subspan(static_cast<size_t>(put));
-    at += static_cast<uint64_t>(put);
-  }
+  if (write_all_at(descriptor_, at, bytes) < bytes.size()) throw_system("write", path_);
 }
 
 void RandomAccessFile::reserve(uint64_t bytes) const {

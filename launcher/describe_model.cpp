@@ -17,32 +17,29 @@ namespace {
 
 constexpr size_t kShown = 5;  ///< lines of a list of problems
 
+int64_t count_numbers(const model::WeightEntry& entry) {
+  int64_t count = 1;
+  for (const int64_t side : entry.shape) count *= side;
+  return count;
+}
+
 template <typename NetworkModel, typename Config>
-json describe_network(const model::StoredNetwork<Config>& stored) {
+NetworkContents describe_network(const model::StoredNetwork<Config>& stored) {
   const NetworkModel network(stored.config, at::kMeta);
-  const model::WeightProblems problems =
-      model::compare_weights(network.parameters(), stored.weights);
-  json result{{"tensors", stored.weights.tensors.size()},
-              {"parameters", 0},
-              {"dtypes", json::object()},
-              {"missing", problems.missing},
-              {"mismatched", problems.mismatched},
-              {"unexpected", problems.unexpected}};
-  int64_t parameters = 0;
+  NetworkContents result{.tensors = stored.weights.tensors.size(),
+                         .parameters = 0,
+                         .dtypes = {},
+                         .problems = model::compare_weights(network.parameters(), stored.weights)};
   for (const auto& [name, place] : stored.weights.tensors) {
     const model::WeightEntry& entry = place.file->entry(place.name);
-    int64_t count = 1;
-    for (const int64_t side : entry.shape) count *= side;
-    parameters += count;
-    const std::string dtype = model::short_name(entry.dtype);
-    result["dtypes"][dtype] = result["dtypes"].value(dtype, 0) + 1;
+    result.parameters += count_numbers(entry);
+    ++result.dtypes[model::short_name(entry.dtype)];
   }
-  result["parameters"] = parameters;
   return result;
 }
 
-json describe_networks(const model::ModelFiles& stored) {
-  json components = json::object();
+std::map<std::string, NetworkContents> describe_networks(const model::ModelFiles& stored) {
+  std::map<std::string, NetworkContents> components;
   if (stored.unet) components["unet"] = describe_network<model::UNet>(*stored.unet);
   if (stored.text_encoder) {
     components["text_encoder"] = describe_network<model::TextEncoder>(*stored.text_encoder);
@@ -51,128 +48,128 @@ json describe_networks(const model::ModelFiles& stored) {
   return components;
 }
 
-bool is_complete(const json& components) {
-  return std::ranges::all_of(components, [](const json& component) {
-    return component["missing"].empty() && component["mismatched"].empty() &&
-           component["unexpected"].empty();
-  });
-}
-
-json describe_tensors(const model::WeightFile& file) {
-  json tensors = json::array();
-  for (const auto& [name, entry] : file.entries()) {
-    tensors.push_back(
-        {{"name", name}, {"dtype", model::short_name(entry.dtype)}, {"shape", entry.shape}});
-  }
-  return tensors;
-}
-
-int64_t count_numbers(const model::WeightFile& file) {
-  int64_t total = 0;
-  for (const auto& [name, entry] : file.entries()) {
-    int64_t count = 1;
-    for (const int64_t side : entry.shape) count *= side;
-    total += count;
-  }
-  return total;
-}
-
-std::string shape_text(const json& shape) {
-  const std::vector<int64_t> sides = shape;
-  return fmt::format("[{}]", fmt::join(sides, ", "));
-}
-
-void print_components(const json& components) {
+void print_components(const std::map<std::string, NetworkContents>& components) {
   fmt::print("  component       tensors    parameters  stored as\n");
-  for (const auto& [name, component] : components.items()) {
+  for (const auto& [name, component] : components) {
     std::vector<std::string> dtypes;
-    for (const auto& [dtype, count] : component["dtypes"].items()) dtypes.push_back(dtype);
-    fmt::print("  {:<14}{:>9}{:>14}  {}\n", name, component["tensors"].get<size_t>(),
-               component["parameters"].get<int64_t>(), fmt::join(dtypes, ", "));
+    for (const auto& [dtype, count] : component.dtypes) dtypes.push_back(dtype);
+    fmt::print("  {:<14}{:>9}{:>14}  {}\n", name, component.tensors, component.parameters,
+               fmt::join(dtypes, ", "));
   }
-  for (const json& component : components) {
-    for (const char* kind : {"missing", "mismatched", "unexpected"}) {
-      const std::vector<std::string> lines = component[kind];
-      for (size_t i = 0; i < std::min(lines.size(), kShown); ++i) fmt::print("  {}\n", lines[i]);
-      if (lines.size() > kShown) fmt::print("  … and {} more {}\n", lines.size() - kShown, kind);
-    }
-  }
-}
-
-void print_tensors(const json& tensors) {
-  for (const json& tensor : tensors) {
-    fmt::print("  {:<72} {:<5} {}\n", tensor["name"].get<std::string>(),
-               tensor["dtype"].get<std::string>(), shape_text(tensor["shape"]));
+  const auto print_lines = [](const std::vector<std::string>& lines, const char* kind) {
+    for (size_t i = 0; i < std::min(lines.size(), kShown); ++i) fmt::print("  {}\n", lines[i]);
+    if (lines.size() > kShown) fmt::print("  … and {} more {}\n", lines.size() - kShown, kind);
+  };
+  for (const auto& [name, component] : components) {
+    print_lines(component.problems.missing, "missing");
+    print_lines(component.problems.mismatched, "mismatched");
+    print_lines(component.problems.unexpected, "unexpected");
   }
 }
 
-void print_metadata(const json& metadata) {
+void print_metadata(const std::map<std::string, std::string>& metadata) {
   constexpr size_t kMaxText = 100;
-  for (const auto& [key, value] : metadata.items()) {
-    std::string text = value.get<std::string>();
-    if (text.size() > kMaxText) text = text.substr(0, kMaxText) + " …";
-    fmt::print("  {}: {}\n", key, text);
+  for (const auto& [key, value] : metadata) {
+    const bool cut = value.size() > kMaxText;
+    fmt::print("  {}: {}{}\n", key, value.substr(0, kMaxText), cut ? " …" : "");
   }
 }
 
 }  // namespace
 
-json describe_model_folder(const fs::path& folder) {
-  const model::ModelFiles stored = model::open_model({.path = folder});
-  const json components = describe_networks(stored);
+bool ModelContents::complete() const {
+  return !components.empty() && std::ranges::all_of(components, [](const auto& component) {
+    const model::WeightProblems& problems = component.second.problems;
+    return problems.missing.empty() && problems.mismatched.empty() && problems.unexpected.empty();
+  });
+}
+
+ModelContents describe_model_folder(const fs::path& folder) {
   const bool whole = fs::exists(folder / "model_index.json");
+  ModelContents model{.kind = whole ? "diffusers model" : "diffusers network",
+                      .components = describe_networks(model::open_model({.path = folder}))};
   if (whole) {
     for (const char* name : {"unet", "text_encoder", "vae"}) {
-      if (components.contains(name)) continue;
+      if (model.components.contains(name)) continue;
       throw DataError(
           fmt::format("{}: no folder {} beside model_index.json", folder.string(), name));
     }
   }
-  return {{"kind", whole ? "diffusers model" : "diffusers network"},
-          {"components", components},
-          {"complete", is_complete(components)}};
+  return model;
 }
 
-json describe_weight_file(const fs::path& path, const fs::path& config) {
+WeightFileContents describe_weight_file(const fs::path& path, const fs::path& config) {
   const model::WeightFile file = model::open_weight_file(path);
   const model::WeightLayout layout = model::find_layout(file);
-  json components = json::object();
-  size_t known = 0;
+  WeightFileContents result{.file = path.filename().string(),
+                            .format = file.format(),
+                            .bytes = fs::file_size(path),
+                            .ema = layout.ema,
+                            .model = {.kind = layout.describe(), .components = {}},
+                            .other_tensors = file.entries().size(),
+                            .tensors = file.entries(),
+                            .parameters = 0,
+                            .metadata = file.metadata()};
+  for (const auto& [name, entry] : file.entries()) result.parameters += count_numbers(entry);
   if (layout.foreign.empty() && !layout.empty()) {
-    components = describe_networks(model::open_model({.path = path, .config = config}));
-    for (const json& component : components) known += component["tensors"].get<size_t>();
+    result.model.components =
+        describe_networks(model::open_model({.path = path, .config = config}));
+    for (const auto& [name, component] : result.model.components)
+      result.other_tensors -= std::min(component.tensors, result.other_tensors);
   }
-  const size_t total = file.entries().size();
-  return {{"file", path.filename().string()},
-          {"kind", layout.describe()},
-          {"format", file.format()},
-          {"bytes", fs::file_size(path)},
-          {"components", components},
-          {"complete", !components.empty() && is_complete(components)},
-          {"ema", layout.ema},
-          {"other_tensors", total - std::min(known, total)},
-          {"tensors", describe_tensors(file)},
-          {"parameters", count_numbers(file)},
-          {"metadata", file.metadata()}};
+  return result;
 }
 
-void print_model_folder(const json& model) { print_components(model["components"]); }
-
-void print_weight_file(const json& weights, bool every_tensor) {
-  fmt::print("{}: {}, {}, {} tensors, {} numbers\n", weights["file"].get<std::string>(),
-             weights["kind"].get<std::string>(), weights["format"].get<std::string>(),
-             weights["tensors"].size(), weights["parameters"].get<int64_t>());
-  if (!weights["components"].empty()) {
-    print_components(weights["components"]);
-    if (weights["ema"].get<bool>()) {
-      fmt::print("  moving averages (EMA) of the UNet's weights, which --ema takes\n");
-    }
-    if (weights["other_tensors"].get<size_t>() > 0) {
-      fmt::print("  other tensors: {}\n", weights["other_tensors"].get<size_t>());
-    }
+json to_json(const ModelContents& model) {
+  json components = json::object();
+  for (const auto& [name, component] : model.components) {
+    components[name] = {{"tensors", component.tensors},
+                        {"parameters", component.parameters},
+                        {"dtypes", component.dtypes},
+                        {"missing", component.problems.missing},
+                        {"mismatched", component.problems.mismatched},
+                        {"unexpected", component.problems.unexpected}};
   }
-  print_metadata(weights["metadata"]);
-  if (every_tensor || weights["components"].empty()) print_tensors(weights["tensors"]);
+  return {
+      {"kind", model.kind}, {"components", std::move(components)}, {"complete", model.complete()}};
+}
+
+json to_json(const WeightFileContents& weights) {
+  json tensors = json::array();
+  for (const auto& [name, entry] : weights.tensors) {
+    tensors.push_back(
+        {{"name", name}, {"dtype", model::short_name(entry.dtype)}, {"shape", entry.shape}});
+  }
+  json result = to_json(weights.model);
+  result.update({{"file", weights.file},
+                 {"format", weights.format},
+                 {"bytes", weights.bytes},
+                 {"ema", weights.ema},
+                 {"other_tensors", weights.other_tensors},
+                 {"tensors", std::move(tensors)},
+                 {"parameters", weights.parameters},
+                 {"metadata", weights.metadata}});
+  return result;
+}
+
+void print_model_folder(const ModelContents& model) { print_components(model.components); }
+
+void print_weight_file(const WeightFileContents& weights, bool every_tensor) {
+  fmt::print("{}: {}, {}, {} tensors, {} numbers\n", weights.file, weights.model.kind,
+             weights.format, weights.tensors.size(), weights.parameters);
+  const bool known = !weights.model.components.empty();
+  if (known) {
+    print_components(weights.model.components);
+    if (weights.ema)
+      fmt::print("  moving averages (EMA) of the UNet's weights, which --ema takes\n");
+    if (weights.other_tensors > 0) fmt::print("  other tensors: {}\n", weights.other_tensors);
+  }
+  print_metadata(weights.metadata);
+  if (known && !every_tensor) return;
+  for (const auto& [name, entry] : weights.tensors) {
+    fmt::print("  {:<72} {:<5} [{}]\n", name, model::short_name(entry.dtype),
+               fmt::join(entry.shape, ", "));
+  }
 }
 
 }  // namespace kessoku::launcher

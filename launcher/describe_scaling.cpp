@@ -8,93 +8,129 @@ using nlohmann::json;
 
 namespace {
 
-std::string heading(const json& scaling) {
-  std::string text = fmt::format("\n  compute    {}, {}{}\n", scaling["compute"].get<std::string>(),
-                                 scaling["precision"].get<std::string>(),
-                                 scaling["activations_measured"].get<bool>()
-                                     ? fmt::format(", {} thread{}", scaling["threads"].get<int>(),
-                                                   scaling["threads"] == 1 ? "" : "s")
-                                     : "");
+double local_link(const runtime::NetworkModel& network) {
+  return network.local_link > 0 ? network.local_link : network.link;
+}
+
+const char* transport(const runtime::NetworkModel& network) {
+  return network.rings ? "nccl" : "mpi";
+}
+
+json to_json(const ScalingRow& row) {
+  if (!row.problem.empty()) return {{"ranks", row.ranks}, {"problem", row.problem}};
+  json memory = json::object();
+  for (const auto& [name, bytes] : terms_of(row.memory)) memory[name] = bytes;
+  return {{"ranks", row.ranks},
+          {"global_batch", row.global_batch},
+          {"micro_batch", row.split.micro},
+          {"accumulation", row.split.accumulation},
+          {"seconds", row.step.seconds},
+          {"compute_seconds", row.step.compute},
+          {"communication_seconds", row.step.communication},
+          {"exposed_seconds", row.step.exposed},
+          {"samples_per_second", row.samples_per_second},
+          {"efficiency", row.efficiency},
+          {"rank_dependence", row.rank_dependence},
+          {"memory", std::move(memory)}};
+}
+
+std::string heading(const Scaling& scaling) {
+  const runtime::NetworkModel& network = scaling.network;
+  const runtime::RunConfig& config = scaling.config;
+  std::string text = fmt::format(
+      "\n  compute    {}, {}{}\n", scaling.compute, config.train.precision,
+      scaling.measured
+          ? fmt::format(", {} thread{}", scaling.threads, scaling.threads == 1 ? "" : "s")
+          : "");
   text += fmt::format("  network    {}/s a host, {} a message, {} a host, {}\n",
-                      bytes_text(scaling["link"].get<double>()),
-                      seconds_text(scaling["latency"].get<double>()),
-                      scaling["ranks_per_host"] == 1
+                      bytes_text(network.link), seconds_text(network.latency),
+                      network.ranks_per_host == 1
                           ? std::string("one rank")
-                          : fmt::format("{} ranks at {}/s", scaling["ranks_per_host"].get<int>(),
-                                        bytes_text(scaling["local_link"].get<double>())),
-                      scaling["transport"].get<std::string>());
-  text +=
-      fmt::format("  gradients  {} on the wire, {}, {}\n\n", scaling["wire"].get<std::string>(),
-                  scaling["overlap"].get<bool>() ? "sent during backward" : "sent after backward",
-                  scaling["shard"].get<bool>() ? "optimizer sharded" : "optimizer whole");
+                          : fmt::format("{} ranks at {}/s", network.ranks_per_host,
+                                        bytes_text(local_link(network))),
+                      transport(network));
+  text += fmt::format("  gradients  {} on the wire, {}, {}\n\n", config.communication.wire,
+                      config.communication.overlap ? "sent during backward" : "sent after backward",
+                      config.optimizer.shard ? "optimizer sharded" : "optimizer whole");
   return text;
 }
 
-std::string time_table(const json& rows) {
+std::string time_table(const std::vector<ScalingRow>& rows) {
   std::string table =
       fmt::format("  {:>6}{:>18}{:>11}{:>11}{:>11}{:>11}{:>12}{:>12}\n", "ranks", "draws a rank",
                   "step", "compute", "exchange", "exposed", "samples/s", "efficiency");
-  for (const json& row : rows) {
-    if (row.contains("problem")) {
-      table +=
-          fmt::format("  {:>6}  {}\n", row["ranks"].get<int>(), row["problem"].get<std::string>());
+  for (const ScalingRow& row : rows) {
+    if (!row.problem.empty()) {
+      table += fmt::format("  {:>6}  {}\n", row.ranks, row.problem);
       continue;
     }
-    const auto seconds = [&](const char* key) { return seconds_text(row[key].get<double>()); };
-    const std::string draws = fmt::format("{} x {}", row["micro_batch"].get<uint64_t>(),
-                                          row["accumulation"].get<uint64_t>());
-    table +=
-        fmt::format("  {:>6}{:>18}{:>11}{:>11}{:>11}{:>11}{:>12.3f}{:>10.1f} %\n",
-                    row["ranks"].get<int>(), draws, seconds("seconds"), seconds("compute_seconds"),
-                    seconds("communication_seconds"), seconds("exposed_seconds"),
-                    row["samples_per_second"].get<double>(), 100 * row["efficiency"].get<double>());
+    const std::string draws = fmt::format("{} x {}", row.split.micro, row.split.accumulation);
+    table += fmt::format("  {:>6}{:>18}{:>11}{:>11}{:>11}{:>11}{:>12.3f}{:>10.1f} %\n", row.ranks,
+                         draws, seconds_text(row.step.seconds), seconds_text(row.step.compute),
+                         seconds_text(row.step.communication), seconds_text(row.step.exposed),
+                         row.samples_per_second, 100 * row.efficiency);
   }
   return table;
 }
 
 /// Where the results are not those of other numbers of ranks, to the bit.
-std::string dependence_lines(const json& rows) {
+std::string dependence_lines(const std::vector<ScalingRow>& rows) {
   std::string lines;
-  for (const json& row : rows) {
-    const std::string why = row.value("rank_dependence", "");
-    if (!why.empty())
-      lines += fmt::format("  {} ranks: rounding differs from that of other numbers of ranks: {}\n",
-                           row["ranks"].get<int>(), why);
+  for (const ScalingRow& row : rows) {
+    if (!row.rank_dependence.empty())
+      lines +=
+          fmt::format("  {} rank{}: rounding differs from that of other numbers of ranks: {}\n",
+                      row.ranks, row.ranks == 1 ? "" : "s", row.rank_dependence);
   }
   return lines;
 }
 
-std::string memory_table(const json& scaling) {
-  const json& rows = scaling["rows"];
+std::string memory_table(const Scaling& scaling) {
   std::string table = fmt::format("\n  {:<14}", "memory a rank");
-  std::vector<const json*> valid;
-  for (const json& row : rows) {
-    if (!row.contains("memory")) continue;
-    valid.push_back(&row);
-    table += fmt::format(
-        "{:>11}", fmt::format("{} rank{}", row["ranks"].get<int>(), row["ranks"] == 1 ? "" : "s"));
+  std::vector<std::vector<std::pair<std::string, uint64_t>>> columns;
+  for (const ScalingRow& row : scaling.rows) {
+    if (!row.problem.empty()) continue;
+    columns.push_back(terms_of(row.memory));
+    table += fmt::format("{:>11}", fmt::format("{} rank{}", row.ranks, row.ranks == 1 ? "" : "s"));
   }
-  if (valid.empty()) return "";
+  if (columns.empty()) return "";
   table += "\n";
-  for (const char* term : {"program", "weights", "frozen", "gradients", "moments", "master", "ema",
-                           "wire", "loader", "activations", "snapshot", "gathered", "peak"}) {
-    const std::string name = term;
-    const bool measured = scaling["activations_measured"].get<bool>();
-    if (!measured && (name == "activations" || name == "loader")) continue;
-    table += fmt::format("  {:<14}", measured || name != "peak" ? name : "without both");
-    for (const json* row : valid)
-      table += fmt::format("{:>11}", bytes_text((*row)["memory"][name].get<double>()));
+  for (size_t term = 0; term < columns.front().size(); ++term) {
+    const std::string& name = columns.front()[term].first;
+    if (!scaling.measured && (name == "activations" || name == "loader")) continue;
+    table += fmt::format("  {:<14}", scaling.measured || name != "peak" ? name : "without both");
+    for (const auto& column : columns)
+      table += fmt::format("{:>11}", bytes_text(static_cast<double>(column[term].second)));
     table += "\n";
   }
-  if (!scaling["activations_measured"].get<bool>())
+  if (!scaling.measured)
     table += "  activations and batches are known only where steps are taken here (no --compute)\n";
   return table;
 }
 
 }  // namespace
 
-std::string scaling_table(const json& scaling) {
-  return heading(scaling) + time_table(scaling["rows"]) + dependence_lines(scaling["rows"]) +
+json to_json(const Scaling& scaling) {
+  const runtime::RunConfig& config = scaling.config;
+  json rows = json::array();
+  for (const ScalingRow& row : scaling.rows) rows.push_back(to_json(row));
+  return {{"compute", scaling.compute},
+          {"activations_measured", scaling.measured},
+          {"threads", scaling.threads},
+          {"precision", config.train.precision},
+          {"link", scaling.network.link},
+          {"latency", scaling.network.latency},
+          {"ranks_per_host", scaling.network.ranks_per_host},
+          {"local_link", local_link(scaling.network)},
+          {"transport", transport(scaling.network)},
+          {"wire", config.communication.wire},
+          {"overlap", config.communication.overlap},
+          {"shard", config.optimizer.shard},
+          {"rows", std::move(rows)}};
+}
+
+std::string scaling_table(const Scaling& scaling) {
+  return heading(scaling) + time_table(scaling.rows) + dependence_lines(scaling.rows) +
          memory_table(scaling);
 }
 

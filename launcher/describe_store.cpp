@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "data/store/store.h"
 #include "data/store/store_manifest.h"
 #include "data/store/store_verify.h"
@@ -49,15 +50,16 @@ std::vector<std::set<uint32_t>> settings_by_category(const data::Store& store) {
 }
 
 /// "dropout 0.1, batch \"night\"", for people.
-std::string summarize(const json& category) {
+std::string summarize(const StoredCategory& category) {
   std::vector<std::string> notes;
-  const json settings = category.value("settings", json::array());
-  if (settings.size() > 1) notes.push_back(fmt::format("{} kinds of settings", settings.size()));
-  if (settings.size() == 1) {
-    for (const auto& [key, value] : settings[0].items()) {
+  if (category.settings.size() > 1)
+    notes.push_back(fmt::format("{} kinds of settings", category.settings.size()));
+  if (category.settings.size() == 1) {
+    const json settings = to_json(category.settings[0]);
+    for (const auto& [key, value] : settings.items()) {
       const bool plain =
-          key == "multiply" ? value == category["multiply"] : key == "loss_scale" && value == 1.0;
-      if (!plain) notes.push_back(fmt::format("{} {}", key, dump(value)));
+          key == "multiply" ? value == category.multiply : key == "loss_scale" && value == 1.0;
+      if (!plain) notes.push_back(fmt::format("{} {}", key, to_text(value)));
     }
   }
   return fmt::format("{}", fmt::join(notes, ", "));
@@ -73,38 +75,51 @@ std::string format_bytes(uint64_t bytes) {
 
 }  // namespace
 
-json describe_store(const std::filesystem::path& path) {
+StoreContents describe_store(const std::filesystem::path& path) {
   const data::Store store(path);
   const data::StoreManifest& manifest = store.manifest();
-  json result{{"examples", store.size()},
-              {"buckets", json::object()},
-              {"categories", json::array()},
-              {"skipped", json::array()}};
-  std::vector<uint64_t> by_bucket(manifest.buckets.size());
+  StoreContents result{.examples = store.size(),
+                       .buckets = {},
+                       .categories = {},
+                       .skipped = manifest.skipped,
+                       .warnings = data::store_warnings(store)};
+  for (const data::Bucket& bucket : manifest.buckets) result.buckets[to_string(bucket)] = 0;
   std::vector<uint64_t> by_category(manifest.categories.size());
   for (const data::Row& row : store.rows()) {
-    ++by_bucket[row.bucket];
+    ++result.buckets[to_string(manifest.buckets[row.bucket])];
     ++by_category[row.category];
-  }
-  for (size_t b = 0; b < by_bucket.size(); ++b) {
-    result["buckets"][to_string(manifest.buckets[b])] = by_bucket[b];
   }
   std::map<std::string, uint64_t> counts = count_subtrees(manifest, by_category);
   const std::vector<std::set<uint32_t>> settings = settings_by_category(store);
   for (size_t c = 0; c < manifest.categories.size(); ++c) {
     const data::Category& category = manifest.categories[c];
-    json entry{{"path", category.path},
-               {"examples", counts[category.path]},
-               {"multiply", category.multiply}};
+    StoredCategory entry{.path = category.path,
+                         .examples = counts[category.path],
+                         .multiply = category.multiply,
+                         .weight = category.weight,
+                         .settings = {}};
+    for (const uint32_t index : settings[c]) entry.settings.push_back(manifest.settings[index]);
+    result.categories.push_back(std::move(entry));
+  }
+  return result;
+}
+
+json to_json(const StoreContents& store) {
+  json result{{"examples", store.examples},
+              {"buckets", store.buckets},
+              {"categories", json::array()},
+              {"skipped", json::array()},
+              {"warnings", store.warnings}};
+  for (const StoredCategory& category : store.categories) {
+    json entry{
+        {"path", category.path}, {"examples", category.examples}, {"multiply", category.multiply}};
     if (category.weight) entry["weight"] = *category.weight;
-    for (const uint32_t index : settings[c])
-      entry["settings"].push_back(to_json(manifest.settings[index]));
+    for (const data::Settings& settings : category.settings)
+      entry["settings"].push_back(to_json(settings));
     result["categories"].push_back(std::move(entry));
   }
-  for (const data::Skipped& entry : manifest.skipped) {
+  for (const data::Skipped& entry : store.skipped)
     result["skipped"].push_back({{"source", entry.source}, {"reason", entry.reason}});
-  }
-  result["warnings"] = data::store_warnings(store);
   return result;
 }
 
@@ -120,28 +135,23 @@ void print_captions(const std::filesystem::path& path, bool as_json) {
       fmt::print("{}\t{}\n", store.source(i), caption);
     }
   }
-  if (as_json) fmt::print("{}\n", dump(list));
+  if (as_json) fmt::print("{}\n", to_text(list, 1));
 }
 
-void print_store(const json& store, size_t most) {
+void print_store(const StoreContents& store, size_t most) {
   fmt::print("  bucket        images\n");
-  for (const auto& [bucket, count] : store["buckets"].items()) {
-    fmt::print("  {:<12}{:>8}\n", bucket, count.get<uint64_t>());
-  }
-  std::vector<json> categories = store["categories"];
-  std::ranges::stable_sort(categories, std::greater<>(), [](const json& category) {
-    return category["examples"].get<uint64_t>();
-  });
+  for (const auto& [bucket, count] : store.buckets) fmt::print("  {:<12}{:>8}\n", bucket, count);
+  std::vector<StoredCategory> categories = store.categories;
+  std::ranges::stable_sort(categories, std::greater<>(), &StoredCategory::examples);
   // With weights of folders, multipliers only count within one, and are told where they differ.
   const bool weighted = std::ranges::any_of(
-      categories, [](const json& category) { return category.contains("weight"); });
-  const char* drawn = weighted ? "weight" : "multiply";
-  fmt::print("  {:<40}{:>8}  {:>8}\n", "category", "images", drawn);
+      categories, [](const StoredCategory& category) { return category.weight.has_value(); });
+  fmt::print("  {:<40}{:>8}  {:>8}\n", "category", "images", weighted ? "weight" : "multiply");
   for (size_t i = 0; i < std::min(most, categories.size()); ++i) {
-    const json& category = categories[i];
+    const StoredCategory& category = categories[i];
     const std::string notes = summarize(category);
-    fmt::print("  {:<40}{:>8}  {:>8.4g}{}{}\n", category["path"].get<std::string>(),
-               category["examples"].get<uint64_t>(), category.value(drawn, 1.0),
+    fmt::print("  {:<40}{:>8}  {:>8.4g}{}{}\n", category.path, category.examples,
+               weighted ? category.weight.value_or(1) : category.multiply,
                notes.empty() ? "" : "  ", notes);
   }
   if (categories.size() > most)
@@ -171,7 +181,8 @@ void verify_store(const std::filesystem::path& path, int threads, bool as_json) 
   if (as_json) {
     fmt::print(
         "{}\n",
-        dump({{"examples", found.examples}, {"bytes", found.bytes}, {"damages", found.damages}}));
+        to_text({{"examples", found.examples}, {"bytes", found.bytes}, {"damages", found.damages}},
+                1));
   } else {
     for (const std::string& damage : found.damages) fmt::print("{}\n", damage);
   }
@@ -184,10 +195,6 @@ void verify_store(const std::filesystem::path& path, int threads, bool as_json) 
   if (!as_json)
     fmt::print("{}: sound, {} examples, {} read\n", path.string(), found.examples,
                format_bytes(found.bytes));
-}
-
-std::string dump(const json& document) {
-  return document.dump(1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace kessoku::launcher

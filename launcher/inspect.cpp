@@ -1,6 +1,10 @@
 #include <cmath>
+#include <functional>
+#include <optional>
+#include <type_traits>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "launcher/commands.h"
 #include "launcher/describe_model.h"
 #include "launcher/describe_store.h"
@@ -13,88 +17,95 @@ namespace fs = std::filesystem;
 
 namespace {
 
-json describe_run(const fs::path& path) {
-  json result{{"step", 0}, {"draws", 0}, {"loss", nullptr}, {"checkpoints", json::array()}};
+struct RunContents {
+  uint64_t step = 0, draws = 0;
+  std::optional<double> loss;  ///< of the last step, if it was finite
+  std::vector<std::string> checkpoints;
+};
+
+RunContents describe_run(const fs::path& path) {
+  RunContents run;
   if (fs::exists(path / "log.jsonl")) {
     const auto records = metrics::read_run_log(path / "log.jsonl");
     if (!records.empty()) {
-      result["step"] = records.back().step;
-      result["draws"] = records.back().draws;
-      if (std::isfinite(records.back().loss)) result["loss"] = records.back().loss;
+      run.step = records.back().step;
+      run.draws = records.back().draws;
+      if (std::isfinite(records.back().loss)) run.loss = records.back().loss;
     }
   }
   if (fs::is_directory(path / "checkpoints")) {
-    std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator(path / "checkpoints")) {
       const std::string name = entry.path().filename().string();
-      if (name.starts_with("step-") && name.find('.') == std::string::npos) names.push_back(name);
+      if (name.starts_with("step-") && name.find('.') == std::string::npos)
+        run.checkpoints.push_back(name);
     }
-    std::ranges::sort(names);
-    result["checkpoints"] = names;
+    std::ranges::sort(run.checkpoints);
   }
-  return result;
+  return run;
 }
 
-void print_run(const json& run) {
-  fmt::print("step {}, {} draws, loss {}\n", run["step"].get<uint64_t>(),
-             run["draws"].get<uint64_t>(),
-             run["loss"].is_null() ? "unknown" : fmt::format("{:.5f}", run["loss"].get<double>()));
-  for (const json& checkpoint : run["checkpoints"])
-    fmt::print("  checkpoints/{}\n", checkpoint.get<std::string>());
+json to_json(const RunContents& run) {
+  return {{"step", run.step},
+          {"draws", run.draws},
+          {"loss", run.loss ? json(*run.loss) : json()},
+          {"checkpoints", run.checkpoints}};
 }
 
-/// What a path is, told by the file that makes it so.
-struct Inspection {
-  json what;
-  std::function<void(const json&)> print;
-};
+void print_run(const RunContents& run) {
+  fmt::print("step {}, {} draws, loss {}\n", run.step, run.draws,
+             run.loss ? fmt::format("{:.5f}", *run.loss) : "unknown");
+  for (const std::string& checkpoint : run.checkpoints)
+    fmt::print("  checkpoints/{}\n", checkpoint);
+}
 
-Inspection inspect(const InspectArguments& arguments) {
+void print_whole_store(const fs::path& path, const StoreContents& store) {
+  fmt::print("{} examples, {} skipped\n", store.examples, store.skipped.size());
+  print_store_format(path);
+  print_store(store, SIZE_MAX);
+  for (const data::Skipped& entry : store.skipped)
+    fmt::print("  skipped: {}: {}\n", entry.source, entry.reason);
+  for (const std::string& warning : store.warnings) fmt::print("  warning: {}\n", warning);
+}
+
+/// As JSON, or by `print`.
+template <typename Contents>
+void show(const InspectArguments& arguments, const Contents& contents,
+          const std::type_identity_t<std::function<void(const Contents&)>>& print) {
+  if (arguments.json) {
+    fmt::print("{}\n", to_text(to_json(contents), 1));
+  } else {
+    print(contents);
+  }
+}
+
+}  // namespace
+
+/// What a path is, is told by the file that makes it so.
+void run(const InspectArguments& arguments) {
+  if (arguments.verify) return verify_store(arguments.path, arguments.threads, arguments.json);
+  if (arguments.captions) return print_captions(arguments.path, arguments.json);
   const fs::path path = arguments.path;
   if (!fs::exists(path))
     throw UsageError(fmt::format("inspect: {}: no such file or folder", path.string()));
   if (fs::is_regular_file(path)) {
-    return {describe_weight_file(path, arguments.config),
-            [&arguments](const json& weights) { print_weight_file(weights, arguments.tensors); }};
+    return show(arguments, describe_weight_file(path, arguments.config),
+                [&](const auto& weights) { print_weight_file(weights, arguments.tensors); });
   }
-  if (!arguments.config.empty()) {
+  if (!arguments.config.empty())
     throw UsageError("inspect: --config is for lone weight files, not for folders");
-  }
   if (fs::exists(path / "store.json")) {
-    return {describe_store(path), [path](const json& store) {
-              fmt::print("{} examples, {} skipped\n", store["examples"].get<uint64_t>(),
-                         store["skipped"].size());
-              print_store_format(path);
-              print_store(store, SIZE_MAX);
-              for (const json& entry : store["skipped"])
-                fmt::print("  skipped: {}: {}\n", entry["source"].get<std::string>(),
-                           entry["reason"].get<std::string>());
-              for (const json& warning : store["warnings"])
-                fmt::print("  warning: {}\n", warning.get<std::string>());
-            }};
+    return show(arguments, describe_store(path),
+                [&](const auto& store) { print_whole_store(path, store); });
   }
   if (fs::exists(path / "model_index.json") || fs::exists(path / "config.json"))
-    return {describe_model_folder(path), print_model_folder};
+    return show(arguments, describe_model_folder(path), print_model_folder);
   if (fs::exists(path / "log.jsonl") || fs::is_directory(path / "checkpoints"))
-    return {describe_run(path), print_run};
+    return show(arguments, describe_run(path), print_run);
   throw UsageError(
       fmt::format("inspect: {}: neither a store (store.json), a model folder or checkpoint "
                   "(model_index.json) nor a run "
                   "folder (log.jsonl)",
                   path.string()));
-}
-
-}  // namespace
-
-void run(const InspectArguments& arguments) {
-  if (arguments.verify) return verify_store(arguments.path, arguments.threads, arguments.json);
-  if (arguments.captions) return print_captions(arguments.path, arguments.json);
-  const Inspection found = inspect(arguments);
-  if (arguments.json) {
-    fmt::print("{}\n", dump(found.what));
-  } else {
-    found.print(found.what);
-  }
 }
 
 }  // namespace kessoku::launcher

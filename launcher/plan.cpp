@@ -5,11 +5,11 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "launcher/commands.h"
 #include "launcher/describe_plan.h"
 #include "launcher/describe_scaling.h"
-#include "launcher/describe_store.h"
 #include "launcher/model_folder.h"
 #include "launcher/plan_scaling.h"
 #include "runtime/config/config.h"
@@ -22,7 +22,6 @@
 
 namespace kessoku::launcher {
 
-using nlohmann::json;
 namespace fs = std::filesystem;
 
 namespace {
@@ -84,7 +83,7 @@ class ScheduleFile {
 
 /// What of the captions is cut off, where the model's tokenizer is at hand.
 void warn_of_long_captions(const runtime::RunConfig& config, const data::Store& store,
-                           json& warnings) {
+                           std::vector<std::string>& warnings) {
   const fs::path folder = find_tokenizer(model_options(config));
   if (config.trains("vae") || folder.empty()) return;
   std::optional<model::FrontEnd> front_end;
@@ -115,27 +114,29 @@ void run(const PlanArguments& arguments) {
                           if (schedule) schedule->add(draw, global_batch);
                         });
   if (schedule) schedule->finish();
-  json description = describe_plan(manifest, data.mixture, data.sampler, plan);
+  DrawPlan description = describe_plan(manifest, data.mixture, data.sampler, plan);
+  std::vector<std::string>& warnings = description.warnings;
   for (const std::string& warning : runtime::run_warnings(config, data.store))
-    description["warnings"].push_back(warning);
+    warnings.push_back(warning);
   const std::string dependence = runtime::rank_dependence(config, 1);
   if (!dependence.empty())
-    description["warnings"].push_back("results depend on the number of ranks: " + dependence);
-  warn_of_long_captions(config, data.store, description["warnings"]);
+    warnings.push_back("results depend on the number of ranks: " + dependence);
+  warn_of_long_captions(config, data.store, warnings);
   if (!model_is_there) {
-    description["warnings"].push_back(fmt::format(
+    warnings.push_back(fmt::format(
         "model.path = {}: is not there; whether it fits has not been checked", config.model.path));
   }
-  if (!arguments.scaling.ranks.empty())
-    description["scaling"] = plan_scaling(config, data, arguments.scaling);
+  std::optional<Scaling> scaling;
+  if (!arguments.scaling.ranks.empty()) scaling = plan_scaling(config, data, arguments.scaling);
   if (arguments.json) {
-    fmt::print("{}\n", dump(description));
+    nlohmann::json document = to_json(description);
+    if (scaling) document["scaling"] = to_json(*scaling);
+    fmt::print("{}\n", to_text(document, 1));
   } else if (arguments.csv) {
     fmt::print("{}", plan_csv(description));
-    for (const json& warning : description["warnings"]) write_warning(warning.get<std::string>());
+    for (const std::string& warning : warnings) write_warning(warning);
   } else {
-    fmt::print("{}", plan_table(description));
-    if (description.contains("scaling")) fmt::print("{}", scaling_table(description["scaling"]));
+    fmt::print("{}{}", plan_table(description), scaling ? scaling_table(*scaling) : "");
   }
 }
 

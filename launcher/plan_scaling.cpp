@@ -16,8 +16,6 @@
 
 namespace kessoku::launcher {
 
-using nlohmann::json;
-
 namespace {
 
 using runtime::RunConfig;
@@ -102,13 +100,6 @@ class Stage {
   runtime::MemoryInputs inputs_;
 };
 
-json memory_json(const RunConfig& config, const runtime::MemoryInputs& inputs, int ranks) {
-  json memory = json::object();
-  for (const auto& [name, bytes] : terms_of(runtime::plan_memory(config, inputs, ranks)))
-    memory[name] = bytes;
-  return memory;
-}
-
 std::string compute_source(const ScalingOptions& options) {
   if (options.compute.empty()) return "rehearsed here";
   return "--compute " + options.compute;
@@ -116,12 +107,17 @@ std::string compute_source(const ScalingOptions& options) {
 
 }  // namespace
 
-json plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
-                  const ScalingOptions& options) {
+Scaling plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
+                     const ScalingOptions& options) {
   const runtime::NetworkModel network = network_of(options, config);
   const std::optional<runtime::MeasuredCosts> told = told_costs(options, config);
   Stage stage(config, data, options.ranks_per_host);
-  json rows = json::array();
+  Scaling scaling{.compute = compute_source(options),
+                  .measured = !told,
+                  .threads = at::get_num_threads(),
+                  .network = network,
+                  .config = config,
+                  .rows = {}};
   double first_rate = 0;  // samples a second and rank, of the first row
   for (const int ranks : options.ranks) {
     RunConfig own = config;
@@ -131,9 +127,9 @@ json plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
     }
     const uint64_t global_batch = own.train.global_batch;
     if (global_batch == 0 || global_batch % static_cast<uint64_t>(ranks) != 0) {
-      rows.push_back(
-          {{"ranks", ranks},
-           {"problem", fmt::format("a global batch of {} does not divide", global_batch)}});
+      scaling.rows.push_back(
+          {.ranks = ranks,
+           .problem = fmt::format("a global batch of {} does not divide", global_batch)});
       continue;
     }
     const runtime::BatchSplit split =
@@ -146,32 +142,17 @@ json plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
         ranks);
     const double rate = static_cast<double>(global_batch) / step.seconds;
     if (first_rate == 0) first_rate = rate / ranks;
-    rows.push_back({{"ranks", ranks},
-                    {"global_batch", global_batch},
-                    {"micro_batch", split.micro},
-                    {"accumulation", split.accumulation},
-                    {"seconds", step.seconds},
-                    {"compute_seconds", step.compute},
-                    {"communication_seconds", step.communication},
-                    {"exposed_seconds", step.exposed},
-                    {"samples_per_second", rate},
-                    {"efficiency", rate / ranks / first_rate},
-                    {"rank_dependence", runtime::rank_dependence(own, ranks)},
-                    {"memory", memory_json(own, stage.memory(), ranks)}});
+    scaling.rows.push_back({.ranks = ranks,
+                            .problem = "",
+                            .global_batch = global_batch,
+                            .split = split,
+                            .step = step,
+                            .samples_per_second = rate,
+                            .efficiency = rate / ranks / first_rate,
+                            .rank_dependence = runtime::rank_dependence(own, ranks),
+                            .memory = runtime::plan_memory(own, stage.memory(), ranks)});
   }
-  return {{"compute", compute_source(options)},
-          {"activations_measured", !told.has_value()},
-          {"threads", at::get_num_threads()},
-          {"precision", config.train.precision},
-          {"link", network.link},
-          {"latency", network.latency},
-          {"ranks_per_host", network.ranks_per_host},
-          {"local_link", network.local_link > 0 ? network.local_link : network.link},
-          {"transport", network.rings ? "nccl" : "mpi"},
-          {"wire", config.communication.wire},
-          {"overlap", config.communication.overlap},
-          {"shard", config.optimizer.shard},
-          {"rows", rows}};
+  return scaling;
 }
 
 }  // namespace kessoku::launcher

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "launcher/commands.h"
 #include "launcher/describe_store.h"
@@ -142,14 +143,11 @@ void print_json(const data::PrepareSummary& summary, double seconds) {
   for (const data::Skipped& entry : summary.skipped) {
     skipped.push_back({{"source", entry.source}, {"reason", entry.reason}});
   }
-  fmt::print("{}\n", dump({{"examples", summary.examples},
-                           {"encoded", summary.encoded},
-                           {"reused", summary.reused},
-                           {"refreshed", summary.refreshed},
-                           {"unchanged", summary.unchanged},
-                           {"skipped", skipped},
-                           {"warnings", summary.warnings},
-                           {"seconds", seconds}}));
+  const nlohmann::json document{{"examples", summary.examples},   {"encoded", summary.encoded},
+                                {"reused", summary.reused},       {"refreshed", summary.refreshed},
+                                {"unchanged", summary.unchanged}, {"skipped", skipped},
+                                {"warnings", summary.warnings},   {"seconds", seconds}};
+  fmt::print("{}\n", to_text(document, 1));
 }
 
 data::PrepareOptions prepare_options(const PrepareArguments& arguments,

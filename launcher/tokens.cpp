@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/text_file.h"
 #include "data/store/store.h"
@@ -69,8 +70,7 @@ void tokenize(const TokensOptions& options, const model::Tokenizer& tokenizer) {
                        {"ids", tokens.ids},
                        {"pieces", tokens.pieces},
                        {"truncated", tokens.truncated}};
-      fmt::print("{}{}", i == 0 ? "" : ",\n",
-                 entry.dump(-1, ' ', false, json::error_handler_t::replace));
+      fmt::print("{}{}", i == 0 ? "" : ",\n", to_text(entry));
       continue;
     }
     fmt::print("{}\n  {} tokens: {}\n", texts[i], tokens.pieces.size(), join_pieces(tokens.pieces));
@@ -123,8 +123,7 @@ void compare(const TokensOptions& options, const model::Tokenizer& tokenizer) {
   const std::optional<model::TextEncoder> encoder = load_encoder(options.model);
   const auto report = model::compare_trigger_words(words, tokenizer, encoder ? &*encoder : nullptr);
   if (options.json) {
-    fmt::print("{}\n", describe_words(words, tokenizer, report)
-                           .dump(1, ' ', false, json::error_handler_t::replace));
+    fmt::print("{}\n", to_text(describe_words(words, tokenizer, report), 1));
   } else {
     print_words(words, tokenizer, report);
   }

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -86,26 +87,18 @@ void RunLog::reopen_if_removed() {
   const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file < 0) return;
   ::close(std::exchange(file_, file));
-  log_warning("{} was removed; it begins anew", path_.string());
+  log_warning("{} was removed; it is created again", path_.string());
 }
 
 void RunLog::write_pending() {
   reopen_if_removed();
-  while (!pending_.empty()) {
-    const ssize_t put = ::write(file_, pending_.data(), pending_.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) {
-      if (!std::exchange(warned_, true)) {
-        log_warning(
-            "{}: cannot write: {}; the records wait in memory until it can be "
-            "written",
-            path_.string(), std::strerror(errno));
-      }
-      return;
-    }
-    pending_.erase(0, static_cast<size_t>(put));
-    if (pending_.empty()) warned_ = false;
+  pending_.erase(0, write_all(file_, pending_));
+  const bool refused = !pending_.empty();
+  if (refused && !warned_) {
+    log_warning("{}: cannot write: {}; the records wait in memory until it can be written",
+                path_.string(), std::strerror(errno));
   }
+  warned_ = refused;
 }
 
 std::vector<StepRecord> read_run_log(const std::filesystem::path& path) {

@@ -77,7 +77,7 @@ ReusableRows find_known_rows(const PrepareOptions& options, const std::string& s
       }
     } catch (const DataError& error) {
       if (claimed_version(options.store) > kStoreVersion) throw;
-      warnings.push_back(fmt::format("the store is made anew: {}", error.what()));
+      warnings.push_back(fmt::format("the store is rebuilt: {}", error.what()));
     }
   }
   return {std::move(store),

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/checksum.h"
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/folder.h"
@@ -159,12 +160,7 @@ struct ShardJournal::Impl {
   std::mutex mutex;
 
   void write(std::string_view bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t put = ::write(descriptor, bytes.data(), bytes.size());
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) throw_system("write", path);
-      bytes.remove_prefix(static_cast<size_t>(put));
-    }
+    if (write_all(descriptor, bytes) < bytes.size()) throw_system("write", path);
   }
 };
 

@@ -65,6 +65,7 @@ std::string short_name(at::ScalarType dtype) {
   if (c10::isComplexType(dtype)) return c10::toString(dtype);  // no file format has a name for it
   std::string name = safetensors_dtype(dtype);
   for (char& letter : name) letter = static_cast<char>(std::tolower(letter));
+  if (name == "f16" || name == "f32" || name == "f64") name.insert(1, "p");
   return name;
 }
 

@@ -66,7 +66,7 @@ class WeightFile {
 /// tensor.
 WeightFile open_weight_file(const std::filesystem::path& path);
 
-/// "f16", "bf16", "f32", "i64" …
+/// "fp16", "bf16", "fp32", "i64" …
 std::string short_name(at::ScalarType dtype);
 
 /// The bytes of a dtype's elements times `shape`; empty if that is beyond 63 bits.

@@ -56,7 +56,7 @@ FilePart describe_checkpoint_file(const std::filesystem::path& checkpoint,
 std::string commit_checkpoint(const std::filesystem::path& run, const std::filesystem::path& beside,
                               const std::string& name, const nlohmann::json& manifest);
 
-/// Renames a checkpoint whose weights made the training diverge, so that no run goes on from it.
+/// Renames a checkpoint whose weights made the training diverge, so that no run resumes from it.
 /// Returns its new name; remove_old_checkpoints removes it when there is a later checkpoint.
 std::filesystem::path set_aside(const std::filesystem::path& checkpoint);
 

@@ -178,7 +178,8 @@ void CheckpointWriter::begin(Trainer& trainer) {
   if (first()) {
     fs::remove_all(beside_of(trainer.steps_done()), ignored);
     if (!fs::exists(checkpoints_of(run_), ignored)) {
-      log_warning("{} is gone, and what was in it; it is made anew", checkpoints_of(run_).string());
+      log_warning("{} was removed with all checkpoints in it; it is created again",
+                  checkpoints_of(run_).string());
     }
   }
   layout_ = layout_of(trainer.flat());
@@ -359,9 +360,9 @@ std::string CheckpointWriter::set_aside_diverged(uint64_t step) const {
                          set_aside(newest).filename().string());
     }
     const std::vector<fs::path> sound = list_checkpoints(run_);
-    if (sound.empty()) return text + "; the same command then begins anew";
+    if (sound.empty()) return text + "; the same command then starts from step 0";
     point_latest_at(checkpoints_of(run_), sound.front().filename());
-    return text + fmt::format("; the same command then goes on from {}", sound.front().string());
+    return text + fmt::format("; the same command then resumes from {}", sound.front().string());
   } catch (const std::exception& failure) {
     return text + fmt::format(" ({})", failure.what());
   }

@@ -16,8 +16,8 @@ std::string point_latest_at(const fs::path& checkpoints, const std::string& name
   const fs::file_status status = fs::symlink_status(link, error);
   if (fs::exists(status) && !fs::is_symlink(status)) {
     return fmt::format(
-        "{}: is no link, as after a copy, and stays as it is; remove it, and the next checkpoint "
-        "makes the link; the newest checkpoint is {}",
+        "{}: not a symbolic link (a copy turns it into a folder); not replaced. Remove it, and the "
+        "next checkpoint creates the link; the newest checkpoint is {}",
         link.string(), name);
   }
   error.clear();
@@ -26,7 +26,7 @@ std::string point_latest_at(const fs::path& checkpoints, const std::string& name
   if (!error) fs::create_directory_symlink(name, beside, error);
   if (!error) fs::rename(beside, link, error);
   if (error) {
-    return fmt::format("{}: cannot make the link: {}; the newest checkpoint is {}", link.string(),
+    return fmt::format("{}: cannot create the link: {}; the newest checkpoint is {}", link.string(),
                        error.message(), name);
   }
   try {

@@ -4,6 +4,7 @@
 #include "data/loading/draw_augmentation.h"
 #include "model/pipeline/inpainting.h"
 #include "model/stable_diffusion/model_digest.h"
+#include "runtime/checkpoint/weight_check.h"
 
 namespace kessoku::runtime {
 
@@ -15,6 +16,19 @@ std::string prepare_options(const RunConfig& config) {
   if (!config.model.config.empty()) options += " --config " + config.model.config;
   if (!config.model.vae.empty()) options += " --vae " + config.model.vae;
   return options;
+}
+
+/// Weights that compute in fp16 must fit into it. All fit into bf16 and fp32.
+void require_precision(const RunConfig& config, const model::StableDiffusion& model) {
+  if (config.train.precision != "fp16") return;
+  const auto check = [](const char* part, const model::Parameters& parameters) {
+    const std::string problem = check_weights(parameters, at::kHalf).too_large;
+    if (problem.empty()) return;
+    throw UsageError(fmt::format("train.precision = \"fp16\": {}.{} instead", part, problem));
+  };
+  if (config.trains("vae")) return check("vae", model.vae.parameters());
+  check("unet", model.unet.parameters());
+  check("text_encoder", model.text_encoder.parameters());
 }
 
 }  // namespace
@@ -49,6 +63,7 @@ void require_store(const RunConfig& config, const data::Store& store) {
 void require_fit(const RunConfig& config, const data::Store& store,
                  const model::StableDiffusion& model) {
   require_store(config, store);
+  require_precision(config, model);
   if (config.trains("vae")) return;
   if (!config.train.inpainting && model::is_inpainting_model(model)) {
     throw UsageError(

@@ -29,9 +29,9 @@ std::optional<fs::path> newest_whole_checkpoint(const fs::path& run) {
     }
   }
   if (all.empty()) return std::nullopt;
-  throw DataError(
-      fmt::format("{}: none of its {} checkpoints is whole; --out another folder begins anew",
-                  checkpoints_of(run).string(), all.size()));
+  throw DataError(fmt::format(
+      "{}: none of its {} checkpoints is whole; to start again, give --out another folder",
+      checkpoints_of(run).string(), all.size()));
 }
 
 std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& resume) {

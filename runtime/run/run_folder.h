@@ -12,7 +12,7 @@
 
 namespace kessoku::runtime {
 
-/// Where a run writes, and what it goes on from. No other training does so meanwhile.
+/// Where a run writes, and what it resumes from. No other training does so meanwhile.
 struct RunFolder {
   std::filesystem::path path;
   std::optional<std::filesystem::path> resume_from;  ///< a checkpoint

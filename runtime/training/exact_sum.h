@@ -13,6 +13,7 @@ namespace kessoku::runtime {
 /// A sum of f64 numbers that are not negative, as a fixed-point number of 288 bits: integers may
 /// be added in any order, so neither threads nor ranks change a bit of it. Numbers below 2⁻¹⁶⁰ and
 /// bits below that are dropped; 2⁹⁶ and above, infinities and NaN make the sum infinite.
+/// Squares of gradients that sum to a finite number thus fit into AdamW's fp32 moments, too.
 class ExactSum {
  public:
   /// As int64 that ranks add up: limbs of 32 bits from the lowest on, the last counts what was too

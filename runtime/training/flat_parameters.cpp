@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
+#include <malloc.h>
 
 namespace kessoku::runtime {
 
@@ -37,6 +38,7 @@ FlatParameters::FlatParameters(const model::Parameters& parameters, int64_t padd
     tensor.requires_grad_(true);
     tensor.mutable_grad() = gradient_views_[i].tensor;
   }
+  ::malloc_trim(0);  // the C library keeps freed pieces of a heap: here, all weights
 }
 
 void FlatParameters::round_to(at::ScalarType dtype) {

@@ -1,21 +1,17 @@
 #include "runtime/training/parameter_settings.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
 
 #include "base/error.h"
+#include "data/sampling/glob.h"
 
 namespace kessoku::runtime {
 
 namespace {
 
-bool matches(const std::string& pattern, const std::string& name) {
-  return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
-}
-
 bool matches_any(const std::vector<std::string>& patterns, const std::string& name) {
-  return std::ranges::any_of(patterns, [&](const auto& pattern) { return matches(pattern, name); });
+  return std::ranges::any_of(
+      patterns, [&](const auto& pattern) { return data::glob_matches(pattern, name); });
 }
 
 model::Parameters all_parameters(const model::StableDiffusion& model, int64_t clip_skip) {
@@ -33,8 +29,9 @@ model::Parameters all_parameters(const model::StableDiffusion& model, int64_t cl
 /// A pattern that does nothing is a mistake, most often in its spelling.
 void require_match(const std::string& key, const std::string& pattern,
                    const model::Parameters& parameters) {
-  const auto found = std::ranges::any_of(
-      parameters, [&](const auto& parameter) { return matches(pattern, parameter.name); });
+  const auto found = std::ranges::any_of(parameters, [&](const auto& parameter) {
+    return data::glob_matches(pattern, parameter.name);
+  });
   if (found) return;
   throw UsageError(
       fmt::format("optimizer.{}: \"{}\" matches no parameter; they are called as \"{}\", and * "
@@ -50,7 +47,7 @@ ParameterSettings settings_of(const RunConfig::Optimizer& config, const std::str
       text && config.text_encoder_lr >= 0 ? config.text_encoder_lr : config.lr,
       matches_any(config.no_decay, name) ? 0 : config.weight_decay};
   for (auto rule = config.lr_scale.rbegin(); rule != config.lr_scale.rend(); ++rule) {
-    if (!matches(rule->first, name)) continue;
+    if (!data::glob_matches(rule->first, name)) continue;
     settings.lr *= rule->second;
     break;
   }

@@ -132,7 +132,7 @@ class Quick(SameBits, unittest.TestCase):
         table = kessoku("plan", self.run_file, "--ranks", "1,2,4", "--link", "1GB/s", "--compute", "1s",
                         *set_all({"train.global_batch": 12, "train.micro_batch": 4})).stdout
         self.assertRegex(table, r"2 ranks: .*micro-batches of 4")
-        self.assertNotRegex(table, r"1 ranks: .*micro-batches")
+        self.assertNotRegex(table, r"1 rank: .*micro-batches")
 
 
 class Matrix(SameBits, unittest.TestCase):

@@ -141,7 +141,7 @@ class Disk(unittest.TestCase):
         os.rename(run, DISK / "away")  # at once; to remove it takes a moment
         shutil.rmtree(DISK / "away")
         self.wait_for(started, run, lambda: newest(run) > 4 and last_step(run) > 0, "a checkpoint and a log in a new folder")
-        self.assertRegex(self.said(run), "checkpoints is gone, and what was in it; it is made anew|log.jsonl was removed; it begins anew")
+        self.assertRegex(self.said(run), "checkpoints was removed with all checkpoints in it; it is created again|log.jsonl was removed; it is created again")
         self.stop(run, started)
         stopped = last_step(run)
         kessoku("train", self.run_file, "--out", run, *self.settings, "--set", f"train.steps={stopped + 4}", ranks=2)

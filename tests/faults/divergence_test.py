@@ -48,7 +48,7 @@ class Divergence(unittest.TestCase):
                     each = {"train.steps": 8, "checkpoint.every_steps": 1, "checkpoint.keep": 1, "checkpoint.background": background}
                     said = self.train(run, each | {"optimizer.lr": 1e4, "optimizer.grad_clip": 0}, expect=64, ranks=ranks)
                     self.assertRegex(said, r"training diverged at step 6 .*: lower optimizer\.lr or set optimizer\.grad_clip; \S*step-00000005 led "
-                                           r"to it and is now step-00000005\.diverged; the same command then goes on from \S*step-00000004")
+                                           r"to it and is now step-00000005\.diverged; the same command then resumes from \S*step-00000004")
                     self.assertIn("step-00000004", checkpoints_of(run))
                     self.assertNotIn("step-00000005", checkpoints_of(run))
                     self.assertEqual(str((run / "checkpoints/latest").readlink()), "step-00000004")
@@ -63,7 +63,7 @@ class Divergence(unittest.TestCase):
                 run = WORK / name
                 once = {"train.steps": 1, "ema.decay": 0, "optimizer.grad_clip": 0}
                 said = self.train(run, once | {"optimizer.lr": lr}, expect=64)
-                self.assertRegex(said, "training diverged with step 1 .*; the same command then begins anew")
+                self.assertRegex(said, "training diverged with step 1 .*; the same command then starts from step 0")
                 self.assertEqual(checkpoints_of(run), [])
                 self.train(run, once | {"optimizer.lr": 1e-5})
                 self.assertEqual((checkpoints_of(run), last_step(run)), (["step-00000001"], 1))
@@ -84,13 +84,36 @@ class Divergence(unittest.TestCase):
                 shutil.rmtree(run, ignore_errors=True)
                 said = self.train(run, {"model.path": f"'{model}'", "train.steps": 2, "checkpoint.every_steps": 1, "train.target": "['unet']",
                                         "checkpoint.weights_dtype": f"'{dtype}'", "optimizer.lr": 1e-6})
-                told = re.findall(r"warning: (\S+) holds values up to (\S+), which do not fit into f16", said)
+                told = re.findall(r"warning: (\S+) holds values up to (\S+), which do not fit into fp16", said)
                 expected = [(Path(part).parts[0] + "." + tensor, "100000")] if part and wanted != np.dtype(dtype.replace("fp", "float")) else []
                 self.assertEqual(told, expected, said)
                 self.require_finite(run)
                 for file in (UNET, VAE, TEXT_ENCODER):
                     kinds = {values.dtype for values in load_file(run / "checkpoints/step-00000002" / file).values()}
                     self.assertEqual(kinds, {np.dtype(wanted)}, file)
+
+    def changed_model(self, name, file, tensor, change):
+        model = WORK / name
+        shutil.copytree(self.model, model)
+        weights = load_file(model / file)
+        weights[tensor] = change(weights[tensor])
+        save_file(weights, model / file, metadata={"format": "pt"})
+        return f"'{model}'"
+
+    def test_weights_beyond_fp16_are_refused_by_train_and_plan(self):
+        def large(weights):
+            weights.flat[0] = 1e5
+            return weights
+
+        for target, file, tensor in (("unet", UNET, "conv_in.bias"), ("unet", TEXT_ENCODER, WORDS), ("vae", VAE, "decoder.conv_in.bias")):
+            part = Path(file).parts[0]
+            with self.subTest(part=part):
+                settings = {"model.path": self.changed_model(f"beyond-{part}", file, tensor, large), "train.precision": "'fp16'",
+                            "train.target": f"['{target}']"}
+                for command in (("train", self.run_file, "--out", WORK / f"beyond-{part}-run"), ("plan", self.run_file)):
+                    said = kessoku(*command, *set_all(settings), expect=64).stderr
+                    self.assertIn(f'train.precision = "fp16": {part}.{tensor} holds values up to 100000, which do not fit into fp16; '
+                                  "take bf16 or fp32 instead", said)
 
     def test_a_model_that_is_not_finite_is_refused_by_name(self):
         model = WORK / "nan"

@@ -166,7 +166,7 @@ class Convert(unittest.TestCase):
         large = self.state | {"first_stage_model.decoder.conv_out.bias": self.state["first_stage_model.decoder.conv_out.bias"] + 1e5}
         torch.save(large, WORK / "large.ckpt")
         said = kessoku("convert", WORK / "large.ckpt", WORK / "none.ckpt", "--dtype", "fp16", "--config", self.model, expect=65).stderr
-        self.assertRegex(said, r'decoder\.conv_out\.bias" holds values up to 1000\d\d, which do not fit into f16; take bf16 or fp32')
+        self.assertRegex(said, r'decoder\.conv_out\.bias" holds values up to 1000\d\d, which do not fit into fp16; take bf16 or fp32')
         kessoku("convert", WORK / "large.ckpt", WORK / "large.safetensors", "--dtype", "bf16", "--config", self.model)
 
     def test_nothing_is_overwritten(self):

@@ -92,6 +92,15 @@ class PrepareCommand(unittest.TestCase):
                 self.assertEqual(listed, ["a/結束 2.jpg", "b/cut.jpg"])
                 self.assertIn("2 images cannot be used", stderr)
 
+    def test_a_pointer_or_a_page_in_place_of_an_image_is_called_so(self):
+        images = Path(shutil.copytree(self.images, WORK / "fetched-images"))
+        (images / "a/pointer.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4265\n")
+        (images / "a/page.png").write_text("<!DOCTYPE html><html><body>Sign in</body></html>")
+        kessoku("prepare", images, "--out", WORK / "fetched", *SMALL)
+        reasons = {entry["source"]: entry["reason"] for entry in inspected(WORK / "fetched")["skipped"]}
+        self.assertEqual(reasons["a/pointer.jpg"], "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`")
+        self.assertIn("a web page", reasons["a/page.png"])
+
     def test_moments_are_of_the_models_autoencoder(self):
         components = inspected(self.model)["components"]
         self.assertEqual(set(components), {"unet", "text_encoder", "vae"})
