@@ -56,6 +56,7 @@ Rank join_ranks(const RunConfig& config) {
       runtime::use_cores(static_cast<int>(config.train.threads), alone->local_size()));
   const at::Device device =
       runtime::choose_device(config.train.device, alone->local_rank(), alone->local_size());
+  if (device.is_cuda() && !config.train.deterministic) runtime::allow_inexact_kernels();
   return {runtime::connect(std::move(alone), device, config.communication.timeout_seconds,
                            runtime::reduction_of(config)),
           device};

@@ -3,9 +3,12 @@
 #
 #     scripts/setup.sh            what the demo and the program need: Debian packages, LibTorch, tokenizer, build/kessoku
 #     scripts/setup.sh --tests    also what the tests need, and the tests themselves
+#     scripts/setup.sh --gpu      for GPUs, on a host without one: a login node, a container's build
+#     scripts/setup.sh --cpu      without LibTorch's CUDA libraries, on a host with GPUs
 #
-# For Debian 12 or later. What is there already is left alone, and nothing is asked of the network for it. Exit code 64:
-# something is missing that this script cannot install; it says what to do.
+# Options may be combined. Without --gpu and --cpu it is for GPUs if nvidia-smi lists one. For Debian 12 or later. What
+# is there already is left alone, and nothing is asked of the network for it. Exit code 64: something is missing that
+# this script cannot install; it says what to do.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,11 +19,15 @@ packages=(
 test_packages=(chromium clang-format clang-tidy iproute2 libbenchmark-dev libgmock-dev libgtest-dev prometheus slurm-client slurmctld slurmd)
 
 with_tests=OFF
-case "${1:-}" in
-  "") ;;
-  --tests) with_tests=ON ;;
-  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
-esac
+device=auto
+for option in "$@"; do
+  case "$option" in
+    --tests) with_tests=ON ;;
+    --gpu) device=gpu ;;
+    --cpu) device=cpu ;;
+    *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
+  esac
+done
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -110,6 +117,22 @@ make_virtual_environment() {
 
 has_gpu() { nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
 
+# CUDA 13, which LibTorch is built for, needs this driver.
+least_driver=580
+check_gpu_driver() {
+  has_gpu || return 0
+  stage "GPU driver"
+  local version
+  version=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>"$log" | head -n 1)
+  if [[ ! "$version" =~ ^[0-9]+\. ]]; then
+    fail "nvidia-smi does not tell the driver's version; see its output, or run this with --cpu"
+  elif [ "${version%%.*}" -lt $least_driver ]; then
+    fail "NVIDIA's driver here is $version, and LibTorch's CUDA 13 needs $least_driver or later: update the driver, or
+    run this with --cpu to train on CPUs"
+  fi
+  finish "$version"
+}
+
 # install_python_packages SET PIP_ARGUMENTS...: the stamp holds a digest of the requirements that were installed.
 install_python_packages() {
   local set=$1 stamp digest
@@ -190,6 +213,11 @@ build() {
   finish
 }
 
+[ $device = cpu ] || check_gpu_driver
+if [ $device = auto ]; then
+  device=cpu
+  ! has_gpu || device=gpu
+fi
 install_debian_packages
 make_virtual_environment
 if [ $with_tests = ON ]; then
@@ -197,7 +225,7 @@ if [ $with_tests = ON ]; then
 elif [ -f .venv/installed-test-oracles ]; then  # they include the others
   install_python_packages "test oracles" -r scripts/requirements-tests.txt
 else
-  if has_gpu; then
+  if [ $device = gpu ]; then
     install_python_packages "LibTorch" -r scripts/requirements-libtorch.txt
   else
     install_python_packages "LibTorch" --no-deps -r scripts/requirements-libtorch.txt

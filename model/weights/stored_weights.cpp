@@ -1,5 +1,6 @@
 #include "model/weights/stored_weights.h"
 
+#include <ATen/ops/allclose.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/ScalarType.h>
 
@@ -9,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/json_fields.h"
+#include "base/log.h"
 #include "model/weights/narrowing.h"
 
 namespace kessoku::model {
@@ -85,19 +87,60 @@ StoredWeights open_index(const path& index) {
   return weights;
 }
 
-path find_folder_file(const path& folder, const std::string& stem) {
+/// The files that may hold a module's weights, of those that are there; the first is the one that
+/// diffusers and transformers read.
+std::vector<path> find_folder_files(const path& folder, const std::string& stem) {
   const std::string torch_stem = stem == "model" ? "pytorch_model" : stem;
   const std::string safetensors = stem + ".safetensors", bin = torch_stem + ".bin";
+  std::vector<path> files;
   for (const std::string& name :
        {safetensors, safetensors + ".index.json", stem + ".fp16.safetensors",
         safetensors + ".index.fp16.json", bin, bin + ".index.json", torch_stem + ".fp16.bin",
         bin + ".index.fp16.json"}) {
-    if (std::filesystem::exists(folder / name)) return folder / name;
+    if (std::filesystem::exists(folder / name)) files.push_back(folder / name);
   }
+  if (!files.empty()) return files;
   throw UsageError(
       fmt::format("{}: there is neither {} nor {}, nor a variant fp16 or an index of "
                   "either",
                   folder.string(), safetensors, bin));
+}
+
+StoredWeights open_weights(const path& file) {
+  return file.extension() == ".json" ? open_index(file)
+                                     : named_weights(share(open_weight_file(file)));
+}
+
+/// The name of a weight that two sets of files hold with different values, beyond rounding to fp16;
+/// empty if there is none. Looks at small tensors only, which training changes like all others.
+std::string find_difference(const StoredWeights& one, const StoredWeights& other) {
+  constexpr size_t kSmall = size_t{64} << 10;
+  constexpr double kRounding = 1e-3;
+  for (const auto& [name, place] : one.tensors) {
+    const auto found = other.tensors.find(name);
+    const WeightEntry& entry = place.file->entry(place.name);
+    if (found == other.tensors.end()) return name;
+    const WeightEntry& beside = found->second.file->entry(found->second.name);
+    if (entry.end - entry.begin > kSmall || !c10::isFloatingType(entry.dtype)) continue;
+    if (entry.shape != beside.shape) return name;
+    const at::Tensor ours = place.file->tensor(place.name).to(at::kDouble);
+    const at::Tensor theirs = found->second.file->tensor(found->second.name).to(at::kDouble);
+    if (!at::allclose(ours, theirs, kRounding, kRounding)) return name;
+  }
+  return {};
+}
+
+/// Who left several may think that another one is used.
+void warn_of_others(const StoredWeights& read, const std::vector<path>& files) {
+  for (size_t i = 1; i < files.size(); ++i) {
+    try {
+      const std::string name = find_difference(read, open_weights(files[i]));
+      if (name.empty()) continue;
+      log_warning("{}: is read, as diffusers does; {} beside it holds other weights (\"{}\")",
+                  files.front().string(), files[i].filename().string(), name);
+    } catch (const Error&) {  // a damaged file that nobody reads
+    }
+  }
 }
 
 std::string shape_text(at::IntArrayRef shape) {
@@ -143,9 +186,10 @@ StoredWeights named_weights(std::shared_ptr<const WeightFile> file) {
 }
 
 StoredWeights open_folder_weights(const path& folder, const std::string& stem) {
-  const path file = find_folder_file(folder, stem);
-  return file.extension() == ".json" ? open_index(file)
-                                     : named_weights(share(open_weight_file(file)));
+  const std::vector<path> files = find_folder_files(folder, stem);
+  StoredWeights weights = open_weights(files.front());
+  warn_of_others(weights, files);
+  return weights;
 }
 
 WeightProblems compare_weights(const Parameters& expected, const StoredWeights& stored) {

@@ -26,7 +26,8 @@ inline constexpr const char *kVPredictionMark = "v_pred", *kZeroTerminalSnrMark 
 
 /// Opens the weights in a module's folder of a diffusers model: `stem`.safetensors or .bin (of
 /// transformers' "model" pytorch_model.bin), the fp16 variant of either, or an index of several
-/// files. Older spellings of tensors are understood. Throws UsageError if there is no such file.
+/// files. Of several the first in this order, as diffusers does, with a warning if they differ.
+/// Older spellings of tensors are understood. Throws UsageError if there is no such file.
 StoredWeights open_folder_weights(const std::filesystem::path& folder, const std::string& stem);
 
 /// The weights of a file that has them under diffusers' or transformers' names, in spellings old or

@@ -48,7 +48,7 @@ class NcclCommunicator : public Communicator {
                     .getStreamFromGlobalPool(device, /*isHighPriority=*/true)),
         per_host_(ranks_per_host()),
         nccl_(*host_, device, timeout),
-        watch_(log(), [this] { return nccl_.failure(); }) {}
+        watch_(device, log(), [this] { return nccl_.failure(); }) {}
 
   int rank() const override { return host_->rank(); }
   int size() const override { return host_->size(); }

@@ -2,6 +2,7 @@
 
 #include <c10/core/DeviceGuard.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <thread>
@@ -28,6 +29,8 @@ NcclHandle::NcclHandle(Communicator& host, at::Device device, double timeout) : 
   const std::string text = host.broadcast_text({id.internal, sizeof(id.internal)});
   std::memcpy(id.internal, text.data(), sizeof(id.internal));
   const c10::DeviceGuard guard(device);
+  // Sums that switches make (NVLink SHARP) differ from those of rings. What the user set stays.
+  ::setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   config.commName = "kessoku";

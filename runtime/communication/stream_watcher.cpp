@@ -1,15 +1,21 @@
 #include "runtime/communication/stream_watcher.h"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include <chrono>
+#include <exception>
 #include <utility>
 
 #include "base/error.h"
 
 namespace kessoku::runtime {
 
-StreamWatcher::StreamWatcher(std::shared_ptr<CollectiveLog> log,
+StreamWatcher::StreamWatcher(at::Device device, std::shared_ptr<CollectiveLog> log,
                              std::function<std::string()> failure)
-    : log_(std::move(log)), failure_(std::move(failure)), thread_([this] { run(); }) {}
+    : device_(device),
+      log_(std::move(log)),
+      failure_(std::move(failure)),
+      thread_([this] { run(); }) {}
 
 StreamWatcher::~StreamWatcher() {
   {
@@ -54,12 +60,24 @@ void StreamWatcher::look() {
   }
 }
 
+/// The same on a thread that nobody catches errors of: a GPU that is lost is one.
+void StreamWatcher::look_safely() {
+  try {
+    look();
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    error_ = text.substr(0, text.find('\n'));
+  }
+}
+
 void StreamWatcher::run() {
+  // A thread begins on the first GPU, and asking it anything makes a context there.
+  c10::impl::VirtualGuardImpl(device_.type()).setDevice(device_);
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] { return closing_ || !operations_.empty(); });
     if (closing_) return;
-    look();
+    if (error_.empty()) look_safely();
     if (error_.empty()) error_ = failure_();
     constexpr auto kPause = std::chrono::milliseconds(1);
     changed_.wait_for(lock, kPause, [this] { return closing_; });

@@ -29,8 +29,9 @@ struct StreamOperation {
 /// others will ever be.
 class StreamWatcher {
  public:
-  /// `failure`: what is wrong, or nothing.
-  StreamWatcher(std::shared_ptr<CollectiveLog> log, std::function<std::string()> failure);
+  /// `device`: whose streams. `failure`: what is wrong, or nothing.
+  StreamWatcher(at::Device device, std::shared_ptr<CollectiveLog> log,
+                std::function<std::string()> failure);
   StreamWatcher(const StreamWatcher&) = delete;
   StreamWatcher& operator=(const StreamWatcher&) = delete;
   ~StreamWatcher();
@@ -43,8 +44,10 @@ class StreamWatcher {
 
  private:
   void look();
+  void look_safely();
   void run();
 
+  at::Device device_;
   std::shared_ptr<CollectiveLog> log_;
   std::function<std::string()> failure_;
   std::mutex mutex_;

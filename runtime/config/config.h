@@ -50,6 +50,7 @@ struct RunConfig {
     std::string precision = "fp32";
     bool gradient_checkpointing = false;
     std::string device = "auto";
+    bool deterministic = true;
     int64_t threads = 0;
     int64_t clip_skip = 0;
     std::string prediction, beta_schedule;

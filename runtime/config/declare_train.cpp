@@ -55,6 +55,10 @@ void declare_steps(std::vector<Key>& keys) {
       .one_of({"auto", "cuda", "cpu"})
       .page("gpu.md")
       .on_resume(OnResume::kFree);
+  key("deterministic", &Train::deterministic,
+      "on GPUs: take only kernels that give the same bits in every run; false is faster")
+      .page("gpu.md")
+      .on_resume(OnResume::kRecorded);
   key("threads", &Train::threads, "CPU threads of a rank; 0 = cores / ranks on the host")
       .from_to(0, 4096)
       .on_resume(OnResume::kFree);

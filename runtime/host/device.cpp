@@ -7,17 +7,11 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "runtime/host/gpu_driver.h"
 
 namespace kessoku::runtime {
 
 namespace {
-
-/// Whether this host has NVIDIA's driver.
-bool has_driver() {
-  void* driver = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (driver != nullptr) ::dlclose(driver);
-  return driver != nullptr;
-}
 
 /// How many GPUs there are, after LibTorch's CUDA library was loaded, which stays. It takes half a
 /// second and some hundred megabytes, so programs that compute on CPUs do without.
@@ -35,11 +29,21 @@ int load_cuda() {
              : 0;
 }
 
+/// GPUs that the driver shows and LibTorch cannot use are never left aside without a word.
+[[noreturn]] void refuse(const GpuDriver& driver, const std::string& problem) {
+  throw UsageError(
+      fmt::format("this host has {} GPU{} and a driver for CUDA {}, but LibTorch (CUDA {}) {}, or "
+                  "choose device "
+                  "\"cpu\"",
+                  driver.gpus, driver.gpus == 1 ? "" : "s", cuda_version_text(driver.version),
+                  cuda_version_text(loaded_cuda_version()), problem));
+}
+
 /// A run that is repeated or resumed must have the same bits: exact kernels, chosen without trials,
-/// and f32 that is f32.
+/// and f32 that is f32. With a mere warning attention's backward would add in any order.
 void compute_exactly() {
   at::Context& context = at::globalContext();
-  context.setDeterministicAlgorithms(true, /*warn_only=*/true);
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
   context.setDeterministicFillUninitializedMemory(false);
   context.setDeterministicCuDNN(true);
   context.setBenchmarkCuDNN(false);
@@ -53,9 +57,19 @@ at::Device choose_device(std::string wanted, int local_rank, int local_size) {
   if (wanted == "auto" && usual != nullptr) wanted = usual;
   if (wanted != "auto" && wanted != "cuda" && wanted != "cpu")
     throw UsageError(fmt::format("KESSOKU_DEVICE is \"{}\": choose auto, cuda or cpu", wanted));
-  if (wanted == "cpu" || (wanted == "auto" && !has_driver())) return at::kCPU;
+  if (wanted == "cpu") return at::kCPU;
+  const std::optional<GpuDriver> driver = ask_gpu_driver();
+  if (driver && !driver->problem.empty()) {
+    throw UsageError(driver->problem +
+                     ": see dmesg and nvidia-smi, and restart the host after an update of the "
+                     "driver, or choose device \"cpu\"");
+  }
+  const bool shown = driver && driver->gpus > 0;
+  if (wanted == "auto" && !shown) return at::kCPU;
+  if (shown && driver->version / 1000 < loaded_cuda_version() / 1000)
+    refuse(*driver, "needs a newer one: update the driver");
   const int gpus = load_cuda();
-  if (gpus == 0 && wanted == "auto") return at::kCPU;
+  if (shown && gpus == 0) refuse(*driver, "finds no GPU: see dmesg and nvidia-smi");
   if (gpus == 0) {
     throw UsageError(
         "device \"cuda\": the driver shows no GPU (nvidia-smi lists what there is; "
@@ -69,6 +83,13 @@ at::Device choose_device(std::string wanted, int local_rank, int local_size) {
   const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(gpus == 1 ? 0 : local_rank));
   c10::impl::VirtualGuardImpl(device.type()).setDevice(device);  // or all ranks begin on the first
   return device;
+}
+
+void allow_inexact_kernels() {
+  at::Context& context = at::globalContext();
+  context.setDeterministicAlgorithms(false, /*warn_only=*/false);
+  context.setDeterministicCuDNN(false);
+  context.setBenchmarkCuDNN(true);
 }
 
 void move_model(const model::StableDiffusion& model, at::Device device) {

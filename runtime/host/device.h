@@ -14,8 +14,12 @@ namespace kessoku::runtime {
 /// GPUs a rank takes the one of its number there, `local_rank` of `local_size`; one that is shown a
 /// single GPU (Slurm's --gpus-per-task=1) takes that. LibTorch's CUDA library is loaded only if it
 /// is needed, and set to give the same bits in every run. Throws UsageError where "cuda" cannot be
-/// had or ranks outnumber the GPUs.
+/// had, where the driver shows a GPU that LibTorch cannot use, also for "auto", or where ranks
+/// outnumber the GPUs.
 at::Device choose_device(std::string wanted, int local_rank = 0, int local_size = 1);
+
+/// Lets GPUs take faster kernels whose results differ from run to run (train.deterministic).
+void allow_inexact_kernels();
 
 /// Moves all weights.
 void move_model(const model::StableDiffusion& model, at::Device device);

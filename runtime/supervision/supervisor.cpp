@@ -84,6 +84,18 @@ void notice_lost_hosts() {
   ::setenv("OMPI_MCA_oob_tcp_keepalive_probes", "4", 0);
 }
 
+/// The environment variables that ranks on other hosts would lack: NCCL's and the program's own.
+std::vector<std::string> variables_for_ranks() {
+  std::vector<std::string> names;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text(*variable);
+    if (text.starts_with("NCCL_") || text.starts_with("KESSOKU_"))
+      names.emplace_back(text.substr(0, text.find('=')));
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
 /// Seconds that mpirun has to end after a rank's watchdog has reported.
 constexpr double kAfterReport = 30;
 
@@ -166,6 +178,7 @@ class Supervisor {
     } else {
       add({"--bind-to", "none", "--oversubscribe"});
     }
+    for (const std::string& name : variables_for_ranks()) add({"-x", name});
     command.insert(command.end(), options_.mpi_options.begin(), options_.mpi_options.end());
     add({options_.program, "train", options_.run_file, "--out", run_.string(), "--resume",
          first_start_ ? options_.resume : "auto"});

@@ -39,6 +39,8 @@ std::string rank_dependence(const RunConfig& config, int ranks) {
   if (reduction_of(config) == Reduction::kFast) return "communication.reduction is \"fast\"";
   if (config.communication.wire == "bf16")
     return "gradients are rounded on the wire (communication.wire is \"bf16\")";
+  if (!config.train.deterministic)
+    return "GPUs compute with other bits in every run (train.deterministic is false)";
   const uint64_t leaf = leaf_of(config);
   const uint64_t micro =
       split_batch(config.train.global_batch, config.train.micro_batch, ranks).micro;

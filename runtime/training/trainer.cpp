@@ -210,19 +210,20 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   const double loss = sums.loss();
   const double norm = std::sqrt(sums.squares().value()) / scaler_.scale();
   clock.lap(Phase::kCommunication);
-  if (!std::isfinite(loss) || (!std::isfinite(norm) && !scaler_.may_lower())) {
+  const bool finite = std::isfinite(loss) && std::isfinite(norm);
+  if (!finite && !scaler_.may_lower()) {
     throw Diverged(fmt::format("training diverged at step {} (loss {}, gradient norm {})",
                                steps_done() + 1, loss, norm));
   }
 
   const double factor = lr_factor(config_.optimizer, steps_done(), config_.train.steps);
   ++steps_done_;
-  if (std::isfinite(norm)) {
+  if (finite) {
     optimizer_.begin_step();
     scale_gradients(clip_factor(config_.optimizer.grad_clip, norm) / scaler_.scale());
     update(factor);
   }
-  scaler_.update(std::isfinite(norm));
+  scaler_.update(finite);
   clock.lap(Phase::kOptimizer);
 
   record.step = steps_done();

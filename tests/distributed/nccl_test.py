@@ -101,6 +101,12 @@ class Nccl(unittest.TestCase):
         _, errors = train("broken", ON_GPU | {"KESSOKU_STAND_IN_BROKEN": "3000"}, expect=76)
         self.assertIn("CUDA error: uncorrectable ECC error encountered", errors.splitlines()[-1])
 
+    def test_a_gpu_that_breaks_while_others_wait_for_it(self):
+        """Whichever thread meets it first: the one that watches the streams too."""
+        for count in (2500, 3000, 3500):
+            _, errors = train(f"broken-{count}", ON_GPU | {"KESSOKU_STAND_IN_BROKEN": str(count)}, ranks=2, expect=76)
+            self.assertIn("CUDA error: uncorrectable ECC error encountered", errors)
+
     def test_a_call_that_fails(self):
         self.assert_fails("refuse:5@1", 76, "by NCCL failed: unhandled system error (the stand-in refuses this call)")
 

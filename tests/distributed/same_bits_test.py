@@ -5,7 +5,7 @@
 The quick cases (Quick) run in each CI; the others are the matrix of what can be trained, and kills, for the nightly sample.
 
 Environment:
-    KESSOKU_SAME_BITS_STEPS  steps of the matrix (12)
+    KESSOKU_SAME_BITS_STEPS  steps of the matrix (60)
     KESSOKU_SAME_BITS_KILLS  kills (8)
 """
 import hashlib
@@ -13,17 +13,19 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 import unittest
 
 import numpy as np
+import torch
 from harness import (ENVIRONMENT, MOST_RANKS, WORK, chosen_seed, command, is_gone, kessoku, last_step, log_of, make_inputs,
                      processes_with, run_tests, set_all, wait_for)
 from safetensors import safe_open
 
-STEPS = int(os.environ.get("KESSOKU_SAME_BITS_STEPS", "12"))
+STEPS = int(os.environ.get("KESSOKU_SAME_BITS_STEPS", "60"))
 KILLS = int(os.environ.get("KESSOKU_SAME_BITS_KILLS", "8"))
 BASE = {"train.micro_batch": 1, "optimizer.grad_clip": 0.5, "ema.decay": 0.9, "checkpoint.every_steps": 0, "metrics.port": -1,
         "communication.bucket_mb": 0.5, "train.min_snr_gamma": 5, "validation.fraction": 0.2, "validation.every_steps": 5}
@@ -135,13 +137,38 @@ class Quick(SameBits, unittest.TestCase):
         self.assertNotRegex(table, r"1 rank: .*micro-batches")
 
 
+def shrink(model):
+    """A tenth of the tiny preset, so that many steps on many ranks take seconds."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    def config_of(part, **changes):
+        config = json.loads((model / part / "config.json").read_text()) | changes
+        shutil.rmtree(model / part)
+        return config
+
+    torch.manual_seed(0)
+    UNet2DConditionModel.from_config(config_of("unet", block_out_channels=[16, 32], norm_num_groups=4, attention_head_dim=2,
+                                               cross_attention_dim=16)).save_pretrained(model / "unet")
+    AutoencoderKL.from_config(config_of("vae", block_out_channels=[4, 8, 8, 16])).save_pretrained(model / "vae")
+    CLIPTextModel(CLIPTextConfig(**config_of("text_encoder", hidden_size=16, intermediate_size=32, num_attention_heads=2))
+                  ).save_pretrained(model / "text_encoder")
+
+
 class Matrix(SameBits, unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        shrink(cls.model)
+        shutil.rmtree(cls.store)
+        kessoku("prepare", WORK / "data", "--out", cls.store, "--model", cls.model, "--resolution", 32, "--keep", "moments,images")
+
     def compare_all(self, target, **more):
         for global_batch, ranks in ((12, (0, 2, 3, 4, 6, 12)), (8, (0, 2, 4, 8))):
             for precision, optimizer in itertools.product(("fp32", "bf16"), ("adamw", "lion")):
                 lr = {"adamw": 1e-3, "lion": 1e-4}[optimizer]
                 self.compare(f"{'-'.join(target)}-{global_batch}-{precision}-{optimizer}", ranks,
-                             {"train.target": target, "train.steps": STEPS, "train.global_batch": global_batch,
+                             {"train.target": target, "communication.bucket_mb": 0.2, "train.steps": STEPS, "train.global_batch": global_batch,
                               "train.precision": f"'{precision}'", "optimizer.name": f"'{optimizer}'", "optimizer.lr": lr} | more)
 
     def test_unet(self):

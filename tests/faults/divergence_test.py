@@ -115,6 +115,16 @@ class Divergence(unittest.TestCase):
                     self.assertIn(f'train.precision = "fp16": {part}.{tensor} holds values up to 100000, which do not fit into fp16; '
                                   "take bf16 or fp32 instead", said)
 
+    def test_fp16_leaves_out_steps_whose_loss_overflows_until_it_cannot_be_the_scale(self):
+        model = self.changed_model("steep", UNET, "conv_out.weight", lambda weights: weights * 1e5)
+        run = WORK / "steep-run"
+        said = self.train(run, {"model.path": model, "train.steps": 60, "train.precision": "'fp16'", "train.target": "['unet']",
+                                "train.global_batch": 1, "train.micro_batch": 1, "checkpoint.every_steps": 0,
+                                # Backward is slow in fp16 on CPUs: let it end at the last layer.
+                                "optimizer.freeze": ["unet.conv_in*", "unet.time*", "unet.down*", "unet.mid*", "unet.up*"]}, expect=64)
+        self.assertRegex(said, r"training diverged at step 33 \(loss (inf|nan|-nan), gradient norm \S+\)")  # 65536 is halved 32 times
+        self.assertEqual(last_step(run), 32)
+
     def test_a_model_that_is_not_finite_is_refused_by_name(self):
         model = WORK / "nan"
         shutil.copytree(self.model, model)

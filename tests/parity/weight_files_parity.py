@@ -111,6 +111,25 @@ class WeightFiles(unittest.TestCase):
         self.assertTrue(list((sharded / "unet").glob("*.index.fp16.json")))
         self.assert_same_model(sharded, dtype=torch.float16)
 
+    def test_of_several_files_the_one_that_diffusers_reads_and_a_warning_if_they_differ(self):
+        target = self.folder / "model"
+        for changed, suffix in ((False, ".bin"), (True, ".bin"), (False, ".fp16.safetensors"), (True, ".fp16.safetensors")):
+            with self.subTest(suffix=suffix, changed=changed):
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(self.model, target)
+                state = {name: tensor + (0.1 if changed and name == "conv_out.bias" else 0) for name, tensor in self.states()["unet"].items()}
+                other = target / f"unet/{STEMS['unet']}{suffix}"
+                if suffix == ".bin":
+                    torch.save(state, other)
+                else:
+                    save_file({name: tensor.half() for name, tensor in state.items()}, other)
+                said = run("convert", target, self.folder / "found.safetensors", "--force").stderr
+                self.assertEqual(f"is read, as diffusers does; {other.name} beside it holds other weights" in said, changed, said)
+                self.assert_same_model(target)
+        pipeline = type(self.pipeline).from_pretrained(target)
+        for name, tensor in pipeline.unet.state_dict().items():
+            self.assertTrue(torch.equal(tensor, self.pipeline.unet.state_dict()[name]), name)
+
     def test_an_index_that_does_not_hold_what_it_says(self):
         target = self.folder_without_weights("model")
         self.write_torch(target, self.states(), shards=2)

@@ -58,17 +58,36 @@ c10::Stream stream_of(c10::Device device, c10::StreamId id) {
 
 thread_local c10::DeviceIndex current_device = 0;
 thread_local std::array<c10::StreamId, 64> current_streams{};
+thread_local bool chose_device = false;
+std::atomic<bool> is_broken = false;
+
+/// A fault stays: all calls fail from then on.
+void require_health() {
+  if (!is_broken) return;
+  constexpr int32_t kEccUncorrectable = 214;
+  throw c10::AcceleratorError({__func__, __FILE__, __LINE__}, kEccUncorrectable,
+                              "CUDA error: uncorrectable ECC error encountered");
+}
+
+/// A call that begins a context on the thread's GPU: the first one, if the thread never chose.
+void touch_device() {
+  TORCH_CHECK(chose_device, "stand-in: this thread uses a GPU without having chosen one");
+  require_health();
+}
 
 class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
  public:
   c10::DeviceType type() const override { return c10::kCUDA; }
   c10::Device exchangeDevice(c10::Device device) const override {
     const c10::Device before = getDevice();
-    current_device = device.index();
+    setDevice(device);
     return before;
   }
   c10::Device getDevice() const override { return {c10::kCUDA, current_device}; }
-  void setDevice(c10::Device device) const override { current_device = device.index(); }
+  void setDevice(c10::Device device) const override {
+    current_device = device.index();
+    chose_device = true;
+  }
   void uncheckedSetDevice(c10::Device device) const noexcept override {
     current_device = device.index();
   }
@@ -91,6 +110,7 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
 
   void record(void** event, const c10::Stream& stream, const c10::DeviceIndex,
               const c10::EventFlag) const override {
+    touch_device();
     if (*event == nullptr) *event = new Event;
     const auto reached = std::make_shared<std::promise<void>>();
     static_cast<Event*>(*event)->version = reached->get_future().share();
@@ -102,6 +122,7 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
     }
   }
   void block(void* event, const c10::Stream& stream) const override {
+    touch_device();
     const Version version = static_cast<Event*>(event)->version;
     note("wait stream=" + std::to_string(stream.id()));
     if (Stream* queue = pool_stream(stream.id())) {
@@ -111,6 +132,7 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
     }
   }
   bool queryEvent(void* event) const override {
+    touch_device();
     return event == nullptr || is_done(static_cast<Event*>(event)->version);
   }
   void synchronizeEvent(void* event) const override { static_cast<Event*>(event)->version.wait(); }
@@ -284,11 +306,8 @@ void strike() {
   const int64_t count = ++operators;
   TORCH_CHECK_WITH(OutOfMemoryError, count <= full,
                    "CUDA out of memory. Tried to allocate 2.00 GiB.");
-  if (count > broken) {
-    constexpr int32_t kEccUncorrectable = 214;
-    throw c10::AcceleratorError({__func__, __FILE__, __LINE__}, kEccUncorrectable,
-                                "CUDA error: uncorrectable ECC error encountered");
-  }
+  if (count > broken) is_broken = true;
+  require_health();
 }
 
 void run_on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
