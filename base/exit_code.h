@@ -12,6 +12,7 @@ enum class ExitCode : int {
   kCannotWrite = 74,  ///< full disk, no rights, folder gone
   kStopped = 75,      ///< stopped on request, with a checkpoint: start me again
   kWatchdog = 76,     ///< a rank hung, or it or its GPU was lost
+  kWrongBits = 77,    ///< a rank holds or computes other bits than it should
 };
 
 }  // namespace kessoku

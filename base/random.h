@@ -30,6 +30,7 @@ enum class Purpose : uint32_t {
   kBlockOrder = 18,
   kSubstitute = 19,
   kMask = 20,
+  kVerification = 21,
 };
 
 /// A counter-based stream (Philox4x32-10, Salmon et al., SC'11) keyed by (seed, purpose, index):

@@ -7,6 +7,7 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/checkpoint/resume_changes.h"
+#include "runtime/checkpoint/verified_checkpoints.h"
 #include "runtime/host/device.h"
 #include "runtime/host/process_resources.h"
 #include "runtime/images/sample_prompts.h"
@@ -15,14 +16,15 @@
 #include "runtime/run/run_folder.h"
 #include "runtime/run/run_monitor.h"
 #include "runtime/run/run_summary.h"
+#include "runtime/run/scaling_factor.h"
 #include "runtime/run/training_data.h"
 #include "runtime/run/training_model.h"
 #include "runtime/run/trial.h"
 #include "runtime/supervision/stop_signal.h"
 #include "runtime/supervision/watchdog.h"
 #include "runtime/training/reproducibility.h"
-#include "runtime/training/scaling_factor.h"
 #include "runtime/training/validation.h"
+#include "runtime/verification/wrong_bits.h"
 
 namespace kessoku::launcher {
 
@@ -192,6 +194,21 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
   return writer.finish();
 }
 
+/// Does `work`. If it finds wrong bits, this is recorded in the run folder, and no run will go on
+/// from a checkpoint that may have them.
+template <typename Work>
+auto watch_bits(const Run& run, const Work& work) {
+  try {
+    return work();
+  } catch (const runtime::WrongBits& error) {
+    if (run.first()) {
+      runtime::record_difference(run.folder.path, error);
+      fmt::print(stderr, "{}; {}\n", error.what(), runtime::fall_back_to_verified(run.folder.path));
+    }
+    throw;
+  }
+}
+
 ExitCode conclude(const Run& run, uint64_t step, bool written) {
   if (!written) {
     throw Error(ExitCode::kCannotWrite,
@@ -225,12 +242,14 @@ ExitCode run(const TrainOptions& options) {
   Run run{config, folder, data, model, *communicator};
 
   runtime::Trainer trainer = make_trainer(run);
+  trainer.watch_untrained(run.model.untrained());
   const std::vector<metrics::RunChange> changes = resume(run, options.allowed_changes, trainer);
   runtime::require_same_start(config, folder, data.store, trainer.flat(), *communicator);
   announce(run, trainer);
   runtime::RunMonitor monitor(folder.path, config, trainer.steps_done(), *communicator);
   for (const metrics::RunChange& change : changes) monitor.note(change);
-  const bool written = take_steps(run, trainer, monitor, stop, since_start);
+  const bool written =
+      watch_bits(run, [&] { return take_steps(run, trainer, monitor, stop, since_start); });
   return conclude(run, trainer.steps_done(), written);
 }
 

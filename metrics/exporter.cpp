@@ -129,6 +129,9 @@ void Exporter::Impl::observe_run(const StepRecord& record) {
           "Mean loss of the examples that are held out, when last measured")
         .Set(*record.validation_loss);
   }
+  counter("kessoku_verifications_total",
+          "Steps since this process began after which ranks compared their bits")
+      .Increment(record.verified ? 1 : 0);
   counter("kessoku_bad_rows_total",
           "Draws since this process began whose row was damaged and that other images took")
       .Increment(static_cast<double>(record.bad_rows));
@@ -158,6 +161,12 @@ Exporter::Exporter(const std::string& address, int port, const std::string& run,
 }
 
 Exporter::~Exporter() { stop(std::move(impl_->exposer), impl_->address); }
+
+void Exporter::set_differences(size_t count) {
+  raise_to(impl_->counter("kessoku_verification_differences_total",
+                          "Verifications of the run that found wrong bits"),
+           static_cast<double>(count));
+}
 
 int Exporter::port() const { return impl_->exposer->GetListeningPorts().at(0); }
 

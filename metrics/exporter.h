@@ -21,6 +21,8 @@ class Exporter {
   /// The one bound to.
   int port() const;
   void observe(const StepRecord& record);
+  /// Differences that verifications of the run have found so far, earlier processes' included.
+  void set_differences(size_t count);
 
  private:
   struct Impl;

@@ -3,7 +3,7 @@
   const curves = JSON.parse(document.getElementById("curves").textContent);
   const phaseColors = {
     forward: "#56b4e9", backward: "#0072b2", optimizer: "#009e73", communication: "#cc79a7", data: "#e69f00",
-    checkpoint: "#d55e00", sample: "#e5d834", validation: "#7f3c8d", other: "#999999",
+    checkpoint: "#d55e00", sample: "#e5d834", validation: "#7f3c8d", verification: "#a6761d", other: "#999999",
   };
   const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
   const tick = (value) => {

@@ -12,8 +12,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::array<const char*, kPhases> kPhaseNames = {
-    "data",      "forward",    "backward", "communication",
-    "optimizer", "checkpoint", "sample",   "validation"};
+    "data",       "forward", "backward",   "communication", "optimizer",
+    "checkpoint", "sample",  "validation", "verification"};
 
 uint64_t count(const Json& object, const char* key) {
   const auto found = object.find(key);
@@ -51,6 +51,7 @@ std::string to_json(const StepRecord& record) {
   line["phases"] = std::move(phases);
   line["categories"] = record.category_draws;
   if (record.validation_loss) line["validation_loss"] = *record.validation_loss;
+  if (record.verified) line["verified"] = true;
   if (record.bad_rows > 0) line["bad_rows"] = record.bad_rows;
   for (const RunChange& change : record.changes) line["changes"].push_back(to_json(change));
   // A folder's name need not be UTF-8. nlohmann-json writes a number that is not finite as null.
@@ -68,6 +69,7 @@ StepRecord step_record_from_json(std::string_view line) {
   if (object.contains("validation_loss")) {
     record.validation_loss = number(object, "validation_loss");
   }
+  record.verified = object.value("verified", Json(false)) == true;
   if (object.contains("bad_rows")) record.bad_rows = count(object, "bad_rows");
   if (object.contains("changes")) {
     for (const Json& change : object["changes"])

@@ -21,9 +21,10 @@ enum class Phase {
   kOptimizer,
   kCheckpoint,
   kSample,
-  kValidation
+  kValidation,
+  kVerification
 };
-inline constexpr size_t kPhases = 8;
+inline constexpr size_t kPhases = 9;
 /// "data", "forward", …: the names in log.jsonl, labels and the report.
 const char* to_string(Phase phase);
 
@@ -36,6 +37,7 @@ struct StepRecord {
   double lr = 0;                  ///< learning rate of this step
   double samples_per_second = 0;  ///< of this step, over all ranks
   double seconds = 0;             ///< of this step
+  bool verified = false;          ///< whether ranks compared their bits after this step
   uint64_t bad_rows = 0;          ///< draws whose row was damaged and that other images took
   std::array<double, kPhases> phase_seconds{};     ///< of rank 0
   std::map<std::string, uint64_t> category_draws;  ///< of this step, by top-level folder

@@ -32,6 +32,8 @@ struct Loader::Impl {
   Ticket take_ticket();
   Place make(Ticket ticket) const;
   Batch next();
+  std::vector<Draw> draws(uint64_t step);
+  std::vector<Draw> draws_of(const std::vector<Draw>& all, int rank, uint64_t micro) const;
 
   LoaderOptions options;
   Sampler sampler;
@@ -99,10 +101,19 @@ Loader::Impl::Ticket Loader::Impl::take_ticket() {
     drawn = sampler.step(step);
     drawn_step = step;
   }
-  const uint64_t block = static_cast<uint64_t>(options.rank) * accumulation + micro;
-  const auto begin = drawn.begin() + static_cast<int64_t>(block * options.micro_batch);
-  return {number, step, static_cast<uint32_t>(micro),
-          std::vector<Draw>(begin, begin + static_cast<int64_t>(options.micro_batch))};
+  return {number, step, static_cast<uint32_t>(micro), draws_of(drawn, options.rank, micro)};
+}
+
+std::vector<Draw> Loader::Impl::draws_of(const std::vector<Draw>& all, int rank,
+                                         uint64_t micro) const {
+  const uint64_t block = static_cast<uint64_t>(rank) * accumulation + micro;
+  const auto begin = all.begin() + static_cast<int64_t>(block * options.micro_batch);
+  return {begin, begin + static_cast<int64_t>(options.micro_batch)};
+}
+
+std::vector<Draw> Loader::Impl::draws(uint64_t step) {
+  const std::lock_guard lock(mutex);
+  return sampler.step(step);
 }
 
 Loader::Impl::Place Loader::Impl::make(Ticket ticket) const {
@@ -148,5 +159,10 @@ Loader::Loader(const Store& store, Sampler sampler, const LoaderOptions& options
     : impl_(std::make_unique<Impl>(store, std::move(sampler), options)) {}
 Loader::~Loader() = default;
 Batch Loader::next() { return impl_->next(); }
+std::vector<Draw> Loader::draws(uint64_t step) { return impl_->draws(step); }
+Batch Loader::read(uint64_t step, int rank, uint64_t micro) {
+  return impl_->maker.make(step, static_cast<uint32_t>(micro),
+                           impl_->draws_of(impl_->draws(step), rank, micro));
+}
 
 }  // namespace kessoku::data

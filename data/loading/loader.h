@@ -74,6 +74,10 @@ class Loader {
   /// The next micro-batch of this rank, in order. Rethrows what a reading thread threw. Throws
   /// std::logic_error past the last step.
   Batch next();
+  /// The G draws of a step, anew from the sampler.
+  std::vector<Draw> draws(uint64_t step);
+  /// Micro-batch `micro` of `rank` in a step, read anew, whatever `next` is at.
+  Batch read(uint64_t step, int rank, uint64_t micro);
 
  private:
   struct Impl;

@@ -44,7 +44,8 @@ void fsync_folders(const fs::path& folder) {
   fsync_path(folder);
 }
 
-constexpr std::string_view kPrefix = "step-", kUnfinished = ".tmp", kDiverged = ".diverged";
+constexpr std::string_view kPrefix = "step-", kUnfinished = ".tmp", kDiverged = ".diverged",
+                           kUnverified = ".unverified";
 
 /// The step of a folder "step-NNNNNNNN" + `suffix`; nothing for other names.
 std::optional<uint64_t> step_in(const std::string& name, std::string_view suffix = "") {
@@ -233,8 +234,9 @@ std::string commit_checkpoint(const fs::path& run, const fs::path& beside, const
   return point_latest_at(checkpoints, name);
 }
 
-fs::path set_aside(const fs::path& checkpoint) {
-  fs::path aside = checkpoint.string() + std::string(kDiverged);
+fs::path set_aside(const fs::path& checkpoint, Aside why) {
+  fs::path aside =
+      checkpoint.string() + std::string(why == Aside::kDiverged ? kDiverged : kUnverified);
   clear_place(aside);
   fs::rename(checkpoint, aside);
   return aside;
@@ -253,9 +255,11 @@ void remove_old_checkpoints(const fs::path& run, uint64_t keep, uint64_t milesto
     if (milestone > 0 && checkpoint_step(all[i]) % milestone == 0) continue;
     if (step_in(all[i].filename())) remove_checkpoint(all[i]);
   }
-  for (const auto& [step, folder] : find_folders(
-           run, [](const fs::path& folder) { return step_in(folder.filename(), kDiverged); })) {
-    if (!all.empty() && step <= checkpoint_step(all.front())) remove_checkpoint(folder);
+  for (const std::string_view suffix : {kDiverged, kUnverified}) {
+    for (const auto& [step, folder] : find_folders(
+             run, [&](const fs::path& folder) { return step_in(folder.filename(), suffix); })) {
+      if (!all.empty() && step <= checkpoint_step(all.front())) remove_checkpoint(folder);
+    }
   }
 }
 

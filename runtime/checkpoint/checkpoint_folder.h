@@ -56,9 +56,13 @@ FilePart describe_checkpoint_file(const std::filesystem::path& checkpoint,
 std::string commit_checkpoint(const std::filesystem::path& run, const std::filesystem::path& beside,
                               const std::string& name, const nlohmann::json& manifest);
 
-/// Renames a checkpoint whose weights made the training diverge, so that no run resumes from it.
-/// Returns its new name; remove_old_checkpoints removes it when there is a later checkpoint.
-std::filesystem::path set_aside(const std::filesystem::path& checkpoint);
+/// Why no run is to resume from a checkpoint: its weights made the training diverge, or its bits
+/// may be wrong.
+enum class Aside { kDiverged, kUnverified };
+
+/// Renames a checkpoint, so that no run resumes from it. Returns its new name;
+/// remove_old_checkpoints removes it when there is a later checkpoint.
+std::filesystem::path set_aside(const std::filesystem::path& checkpoint, Aside why);
 
 /// Removes what a run that was killed had begun to write.
 void remove_unfinished_checkpoints(const std::filesystem::path& run);

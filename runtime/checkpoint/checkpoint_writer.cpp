@@ -173,6 +173,7 @@ void CheckpointWriter::begin(Trainer& trainer) {
                                problems.not_finite));
   }
   widen(problems.too_large);
+  verified_ = trainer.verify_weights();
   if (before_copy_) before_copy_();
   std::error_code ignored;
   if (first()) {
@@ -326,6 +327,7 @@ void CheckpointWriter::commit() {
                          {"loss_scale", snapshot_.scaler().scale()},
                          {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
                          {"config", to_toml(config_)},
+                         {"verified", verified_.all()},
                          {"world_size", communicator_.size()},
                          {"arithmetic", arithmetic_},
                          {"shards", communicator_.size()},
@@ -357,7 +359,7 @@ std::string CheckpointWriter::set_aside_diverged(uint64_t step) const {
     const fs::path newest = checkpoints_of(run_) / checkpoint_name(step);
     if (fs::exists(newest)) {
       text = fmt::format("; {} led to it and is now {}", newest.string(),
-                         set_aside(newest).filename().string());
+                         set_aside(newest, Aside::kDiverged).filename().string());
     }
     const std::vector<fs::path> sound = list_checkpoints(run_);
     if (sound.empty()) return text + "; the same command then starts from step 0";

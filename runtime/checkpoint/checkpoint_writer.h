@@ -87,6 +87,7 @@ class CheckpointWriter {
   std::function<void()> before_copy_;
   nlohmann::json layout_;
   std::string arithmetic_;
+  Trainer::Verified verified_{};
   at::ScalarType dtype_;  ///< of the weights to use
   Snapshot snapshot_;
   Phase phase_ = Phase::kIdle;

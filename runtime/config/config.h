@@ -96,6 +96,11 @@ struct RunConfig {
     double timeout_seconds = 600;
   } communication;
 
+  struct Verify {
+    uint64_t every_steps = 100;
+    bool memory = false;
+  } verify;
+
   struct Checkpoint {
     uint64_t every_steps = 1000;
     double every_minutes = 30;

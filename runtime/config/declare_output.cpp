@@ -11,6 +11,22 @@ bool has_prompts(const RunConfig& config) {
   return !config.sample.prompts.empty() && !config.trains("vae");
 }
 
+void declare_verify(std::vector<Key>& keys) {
+  const Section key(keys, "verify", &RunConfig::verify);
+  key("every_steps", &RunConfig::Verify::every_steps,
+      "interval at which ranks compare digests of their weights and compute a micro-batch again; "
+      "wrong bits end the run with exit code 77; 0 = off")
+      .from_to(0, 1e9)
+      .unit("steps")
+      .page("verification.md")
+      .on_resume(OnResume::kFree);
+  key("memory", &RunConfig::Verify::memory,
+      "at every step, also compare weights, moments and averages with digests of them after the "
+      "step before: finds bits that flip in memory")
+      .page("verification.md")
+      .on_resume(OnResume::kFree);
+}
+
 void declare_checkpoint(std::vector<Key>& keys) {
   using Checkpoint = RunConfig::Checkpoint;
   const Section key(keys, "checkpoint", &RunConfig::checkpoint);
@@ -81,6 +97,7 @@ void declare_sample(std::vector<Key>& keys) {
 }  // namespace
 
 void declare_output(std::vector<Key>& keys) {
+  declare_verify(keys);
   declare_checkpoint(keys);
   declare_sample(keys);
 

@@ -147,6 +147,7 @@ StepProfile profile_steps(const RunConfig& config, int ranks, const model::Param
                           Objective& objective, const data::Store& store,
                           const LoaderMaker& make_loader, AllocationTracker& memory) {
   RunConfig own = config;
+  own.verify.every_steps = 0;  // of ranks that are not there
   own.train.micro_batch =
       split_batch(config.train.global_batch, config.train.micro_batch, ranks).micro;
   own.train.global_batch = own.train.micro_batch * static_cast<uint64_t>(ranks);

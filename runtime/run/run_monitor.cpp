@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "runtime/host/process_resources.h"
+#include "runtime/verification/wrong_bits.h"
 
 namespace kessoku::runtime {
 
@@ -32,7 +33,10 @@ RunMonitor::RunMonitor(const fs::path& run, const RunConfig& config, uint64_t fi
   exporter_ = std::make_unique<metrics::Exporter>(config.metrics.address, port, config.name,
                                                   communicator.rank(), communicator.size(),
                                                   config.train.steps);
-  if (communicator.rank() == 0) targets_file_ = run / config.metrics.file_sd;
+  if (communicator.rank() == 0) {
+    exporter_->set_differences(recorded_differences(run).size());
+    targets_file_ = run / config.metrics.file_sd;
+  }
   write_targets(config, communicator);
 }
 

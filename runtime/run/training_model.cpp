@@ -33,16 +33,29 @@ void TrainingModel::prepare(at::Device device) {
                                      : make_denoising_objective(model_, config_);
 }
 
+bool TrainingModel::is_trained(const model::Parameter& parameter) const {
+  return std::ranges::any_of(
+      trained_, [&](const model::Parameter& one) { return one.tensor.is_same(parameter.tensor); });
+}
+
+model::Parameters TrainingModel::untrained() const {
+  model::Parameters untrained;
+  for (const auto& [part, parameters] : {std::pair{"unet", &model_.unet.parameters()},
+                                         {"text_encoder", &model_.text_encoder.parameters()},
+                                         {"vae", &model_.vae.parameters()}}) {
+    for (const auto& [name, tensor] : *parameters) {
+      if (!is_trained({name, tensor}))
+        untrained.push_back({fmt::format("{}.{}", part, name), tensor});
+    }
+  }
+  return untrained;
+}
+
 /// What is not trained only computes in the run's precision; the trainer sees to the rest.
 void TrainingModel::round_untrained() {
-  const auto is_trained = [&](const model::Parameter& parameter) {
-    return std::ranges::any_of(trained_, [&](const model::Parameter& one) {
-      return one.tensor.is_same(parameter.tensor);
-    });
-  };
   for (model::Parameters parameters :
        {model_.unet.parameters(), model_.text_encoder.parameters()}) {
-    std::erase_if(parameters, is_trained);
+    std::erase_if(parameters, [this](const model::Parameter& one) { return is_trained(one); });
     model::convert_parameters(parameters, dtype_of(config_));
   }
 }

@@ -27,10 +27,13 @@ class TrainingModel {
   const model::StableDiffusion& model() const { return model_; }
   /// The parameters that are trained, as "unet.conv_in.weight".
   const model::Parameters& trained() const { return trained_; }
+  /// All others.
+  model::Parameters untrained() const;
   /// What is made small; after `prepare`.
   Objective& objective() { return *objective_; }
 
  private:
+  bool is_trained(const model::Parameter& parameter) const;
   void round_untrained();
 
   const RunConfig& config_;

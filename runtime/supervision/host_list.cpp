@@ -112,6 +112,12 @@ std::vector<Host> answering_hosts(const std::vector<Host>& hosts, const std::str
   return answering;
 }
 
+bool is_same_host(const std::string& listed, const std::string& name) {
+  return listed == name || listed.substr(0, listed.find('.')) == name ||
+         name.substr(0, name.find('.')) == listed ||
+         (is_this_machine(listed) && is_this_machine(name));
+}
+
 int ranks_that_divide(uint64_t global_batch, int at_most) {
   int ranks = at_most;
   while (ranks > 1 && global_batch % static_cast<uint64_t>(ranks) != 0) --ranks;

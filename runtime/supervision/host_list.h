@@ -30,6 +30,10 @@ std::string to_string(const std::vector<Host>& hosts);
 std::vector<Host> answering_hosts(const std::vector<Host>& hosts, const std::string& agent,
                                   double seconds);
 
+/// Whether `listed` is the name of the host that calls itself `name`: either may be without its
+/// domain.
+bool is_same_host(const std::string& listed, const std::string& name);
+
 /// The most ranks up to `at_most` that divide the global batch.
 int ranks_that_divide(uint64_t global_batch, int at_most);
 

@@ -31,6 +31,7 @@ bool is_worth_restarting(int exit_code) {
     case ExitCode::kStopped:
       return false;
     case ExitCode::kWatchdog:
+    case ExitCode::kWrongBits:
       return true;
   }
   return true;  // killed, or mpirun's own

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <map>
+#include <set>
 #include <thread>
 
 #include "base/error.h"
@@ -16,6 +18,7 @@
 #include "runtime/supervision/restart_policy.h"
 #include "runtime/supervision/stop_signal.h"
 #include "runtime/supervision/watchdog.h"
+#include "runtime/verification/wrong_bits.h"
 
 namespace kessoku::runtime {
 
@@ -105,7 +108,8 @@ class Supervisor {
       : options_(options),
         config_(load_config(options.run_file, options.overrides)),
         run_(run_path(config_, options.out)),
-        hosts_(all_hosts()) {
+        hosts_(all_hosts()),
+        differences_(recorded_differences(run_).size()) {
     check_allowed_changes(options.allowed_changes);
   }
 
@@ -128,7 +132,9 @@ class Supervisor {
         return code;
       }
       const RunProgress now = progress_of(run_);
-      const std::optional<double> wait = policy.after_failure(now);
+      std::optional<double> wait = policy.after_failure(now);
+      // Without the host that was at fault a restart gains what the last one could not.
+      if (exclude_faulty_host() && !wait) wait = options_.backoff;
       if (!wait) {
         say(fmt::format(
             "ended with {} at step {}, and the last restart made no progress: giving up. The "
@@ -187,14 +193,32 @@ class Supervisor {
     return command;
   }
 
+  /// Excludes the host that was named twice as the one with wrong bits, the last time just now.
+  bool exclude_faulty_host() {
+    const std::vector<std::string> named = recorded_differences(run_);
+    if (named.size() <= differences_) return false;
+    differences_ = named.size();
+    const std::string host = named.back();
+    if (host.empty() || ++faults_[host] < 2) return false;
+    const auto found = std::ranges::find_if(
+        hosts_, [&](const Host& each) { return is_same_host(each.name, host); });
+    if (found == hosts_.end() || excluded_.size() + 1 >= hosts_.size()) {
+      say(fmt::format("host {} had wrong bits again, and there is no other host", host));
+      return false;
+    }
+    say(fmt::format("host {} had wrong bits again: continuing without it", host));
+    return excluded_.insert(found->name).second;
+  }
+
   std::vector<Host> present_hosts() const {
     std::vector<Host> present = answering_hosts(hosts_, options_.agent, options_.host_timeout);
+    std::erase_if(present, [this](const Host& host) { return excluded_.contains(host.name); });
     if (present.empty()) {
       throw UsageError(fmt::format("none of {} answers to \"{} HOST true\" within {} s",
                                    to_string(hosts_), options_.agent, options_.host_timeout));
     }
     for (const Host& host : hosts_) {
-      if (std::ranges::find(present, host) == present.end())
+      if (std::ranges::find(present, host) == present.end() && !excluded_.contains(host.name))
         say(fmt::format("host {} does not answer: continuing without it", host.name));
     }
     return present;
@@ -289,6 +313,9 @@ class Supervisor {
   fs::path run_;
   std::vector<Host> hosts_;
   StopRequests requests_;
+  size_t differences_;                 ///< of the run that are known
+  std::map<std::string, int> faults_;  ///< how often each host was named, since this began
+  std::set<std::string> excluded_;     ///< names in hosts_
   bool first_start_ = true;
 };
 

@@ -91,7 +91,7 @@ GradientReducer::~GradientReducer() {
     torch::autograd::impl::set_post_acc_grad_hooks(parameter.tensor, nullptr);
 }
 
-void GradientReducer::prepare(int64_t number) {
+void GradientReducer::prepare(int64_t number, bool hold) {
   const int64_t leaf = communicator_.rank() * per_rank_ + number;
   if (number == 0) {
     filling_ = {0, leaf};
@@ -104,9 +104,16 @@ void GradientReducer::prepare(int64_t number) {
     at::Tensor(flat_.gradients()).zero_();
   }
   last_ = number + 1 == per_rank_;
+  early_ = options_.overlap && !hold;
   missing_ = gradients_of_;
   ready_.clear();
   sent_ = 0;
+}
+
+int64_t GradientReducer::alone_at(int rank, int64_t number) const {
+  if (options_.reduction == Reduction::kFast) return 0;
+  const int64_t leaf = rank * per_rank_ + number;
+  return number > 0 && leaf % 2 == 1 ? number - 1 : number;
 }
 
 /// Of the sum that the gradient buffer holds: it is added to its sibling, or waits for it.
@@ -148,7 +155,7 @@ void GradientReducer::on_gradient(size_t parameter) {
   for (size_t bucket : buckets_of_[parameter]) {
     if (--missing_[bucket] == 0) ready_.push_back(bucket);
   }
-  if (options_.overlap) send_ready();
+  if (early_) send_ready();
 }
 
 void GradientReducer::send_ready() {

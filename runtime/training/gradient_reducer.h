@@ -40,8 +40,12 @@ class GradientReducer {
   ~GradientReducer();
 
   /// Before backward of this rank's micro-batch `number` (0, 1, …) of a step. Gradients are sent
-  /// off in the last one only.
-  void prepare(int64_t number);
+  /// off in the last one only; not before `finish` if `hold`, so that the gradient buffer can be
+  /// read after it.
+  void prepare(int64_t number, bool hold = false);
+  /// The last of the micro-batches of `rank` up to its `number` after whose backward the gradient
+  /// buffer holds the gradients of this one alone.
+  int64_t alone_at(int rank, int64_t number) const;
   /// After the last backward: sends what is left, and waits. Then the gradient buffer holds the
   /// sums, all of them or in this rank's parts.
   void finish();
@@ -79,7 +83,8 @@ class GradientReducer {
   std::vector<size_t> order_, ready_;
   std::vector<std::unique_ptr<Pending>> pending_;
   size_t sent_ = 0;
-  bool last_ = false;  ///< whether gradients that arrive may be sent off
+  bool last_ = false;   ///< whether gradients that arrive are the last
+  bool early_ = false;  ///< whether they may be sent off while others are missing
   bool learned_ = false;
 };
 

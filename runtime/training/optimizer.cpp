@@ -48,20 +48,36 @@ std::vector<Optimizer::Segment> Optimizer::segments_of(const Range& range) const
 
 void Optimizer::step(size_t index, double factor) {
   const at::NoGradGuard no_grad;
+  const Range& range = owned_[index];
+  const Range own = own_range(index);
+  std::vector<at::Tensor> moments;
+  for (const model::Parameter& moment : moments_)
+    moments.push_back(moment.tensor.narrow(0, own.begin, own.size()));
+  const at::Tensor range_weights = weights(index);
+  apply(segments_[index], range, range_weights,
+        flat_.gradients().narrow(0, range.begin, range.size()), moments, factor);
+  if (master_.defined()) values_of(range).copy_(range_weights);
+}
+
+void Optimizer::repeat_step(const Range& range, const at::Tensor& weights,
+                            const at::Tensor& gradients, const std::vector<at::Tensor>& moments,
+                            double factor) const {
+  const at::NoGradGuard no_grad;
+  apply(segments_of(range), range, weights, gradients, moments, factor);
+}
+
+void Optimizer::apply(const std::vector<Segment>& segments, const Range& range,
+                      const at::Tensor& weights, const at::Tensor& gradients,
+                      const std::vector<at::Tensor>& moments, double factor) const {
   const at::Tensor this_step =
       at::full({}, static_cast<double>(steps_taken_), flat_.gradients().options());
-  const Range& range = owned_[index];
-  const at::Tensor range_weights = weights(index);
-  for (const Segment& segment : segments_[index]) {
+  for (const Segment& segment : segments) {
     const int64_t begin = segment.range.begin - range.begin, numel = segment.range.size();
-    std::vector<at::Tensor> moments;
-    for (const model::Parameter& moment : moments_)
-      moments.push_back(moment.tensor.narrow(0, own_offsets_[index] + begin, numel));
-    rule_->apply(range_weights.narrow(0, begin, numel),
-                 flat_.gradients().narrow(0, segment.range.begin, numel), moments, this_step,
-                 segment.settings.lr * factor, segment.settings.weight_decay);
+    std::vector<at::Tensor> parts;
+    for (const at::Tensor& moment : moments) parts.push_back(moment.narrow(0, begin, numel));
+    rule_->apply(weights.narrow(0, begin, numel), gradients.narrow(0, begin, numel), parts,
+                 this_step, segment.settings.lr * factor, segment.settings.weight_decay);
   }
-  if (master_.defined()) values_of(range).copy_(range_weights);
 }
 
 Range Optimizer::own_range(size_t index) const {

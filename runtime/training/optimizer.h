@@ -22,12 +22,20 @@ class Optimizer {
   /// One step of range `index` with the gradients as they are; `factor` scales the learning rates.
   void step(size_t index, double factor);
 
+  /// The same of tensors that hold `range` of the flat buffer alone, with moments in the rule's
+  /// order: what the rank that owns it does in this step.
+  void repeat_step(const Range& range, const at::Tensor& weights, const at::Tensor& gradients,
+                   const std::vector<at::Tensor>& moments, double factor) const;
+
   uint64_t steps_taken() const { return steps_taken_; }
   const std::vector<Range>& owned() const { return owned_; }
   /// Where range `index` stands in own tensors.
   Range own_range(size_t index) const;
   /// The f32 weights of range `index`.
   at::Tensor weights(size_t index) const;
+  /// The f32 values that are stepped, of all that is owned; undefined where those of the parameters
+  /// are.
+  const at::Tensor& kept_copy() const { return master_; }
   /// A copy of the weights, f32, of all that is owned.
   at::Tensor own_weights() const;
   /// The update rule's moments of all that is owned, at least one.
@@ -42,6 +50,9 @@ class Optimizer {
     ParameterSettings settings;
   };
   std::vector<Segment> segments_of(const Range& range) const;
+  void apply(const std::vector<Segment>& segments, const Range& range, const at::Tensor& weights,
+             const at::Tensor& gradients, const std::vector<at::Tensor>& moments,
+             double factor) const;
   at::Tensor values_of(const Range& range) const;
 
   FlatParameters& flat_;

@@ -4,6 +4,7 @@
 #include <ATen/Version.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -67,6 +68,11 @@ std::string arithmetic_of(at::Device device) {
   const std::string kind = device.is_cpu() ? "CPU " + at::get_cpu_capability() : gpu_name();
   const int threads = at::get_num_threads();
   return fmt::format("{}, {} thread{}", kind, threads, threads == 1 ? "" : "s");
+}
+
+bool rounds_alike(at::Device device, Communicator& communicator) {
+  const std::vector<std::string> all = communicator.all_gather_text(arithmetic_of(device));
+  return std::ranges::count(all, all[0]) == std::ssize(all);
 }
 
 std::string arithmetic_warning(at::Device device, Communicator& communicator) {

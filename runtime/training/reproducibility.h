@@ -20,6 +20,9 @@ std::string describe_reproducibility(const RunConfig& config, int ranks);
 /// threads". A run that is resumed elsewhere has the same bits only if this is the same.
 std::string arithmetic_of(at::Device device);
 
+/// Whether every rank computes what any other does to the bit. Collective.
+bool rounds_alike(at::Device device, Communicator& communicator);
+
 /// A warning if the ranks' arithmetic differs, else nothing. Collective.
 std::string arithmetic_warning(at::Device device, Communicator& communicator);
 

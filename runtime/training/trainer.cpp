@@ -20,6 +20,8 @@
 #include "runtime/training/diverged.h"
 #include "runtime/training/exact_sum.h"
 #include "runtime/training/lr_schedule.h"
+#include "runtime/training/reproducibility.h"
+#include "runtime/verification/block_digests.h"
 
 namespace kessoku::runtime {
 
@@ -54,7 +56,7 @@ class PhaseClock {
 /// What all ranks tell each other once a step: integers, so that the order of sums is of no matter.
 class StepSums {
  public:
-  enum Count { kStop, kCheckpoint, kUnfinished, kFailed, kReplaced, kCounts };
+  enum Count { kStop, kCheckpoint, kUnfinished, kFailed, kReplaced, kBroken, kCounts };
 
   StepSums(size_t draws, size_t categories)
       : draws_(draws),
@@ -97,6 +99,24 @@ class StepSums {
 /// As torch.nn.utils.clip_grad_norm_, its 1e-6 included. `limit` 0 = off.
 double clip_factor(double limit, double norm) {
   return limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1;
+}
+
+std::vector<NamedSpan> spans_of(const FlatParameters& flat) {
+  std::vector<NamedSpan> spans;
+  for (const FlatRange& range : flat.ranges())
+    spans.push_back({range.name, range.offset, range.offset + range.numel});
+  return spans;
+}
+
+/// The blocks of digests that `ranges` consist of.
+std::vector<int64_t> blocks_of(const std::vector<Range>& ranges) {
+  static_assert(Partition::kAlignment % kDigestBlock == 0);
+  std::vector<int64_t> blocks;
+  for (const Range& range : ranges) {
+    for (int64_t i = range.begin / kDigestBlock; i < range.end / kDigestBlock; ++i)
+      blocks.push_back(i);
+  }
+  return blocks;
 }
 
 ReducerOptions reducer_options(const RunConfig& config) {
@@ -157,7 +177,11 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
       reducer_(flat_, partition_, reducer_options(config),
                static_cast<int64_t>(config.train.global_batch / split_.micro), communicator),
       gathers_(flat_, partition_, communicator),
-      scaler_(dtype_of(config) == at::kHalf) {
+      scaler_(dtype_of(config) == at::kHalf),
+      verifier_(config.verify.every_steps, spans_of(flat_),
+                config.verify.every_steps > 0 && rounds_alike(device_, communicator), communicator),
+      memory_(spans_of(flat_), partition_.numel() / kDigestBlock, blocks_of(optimizer_.owned()),
+              communicator) {
   if (config.ema.decay > 0) ema_ = optimizer_.own_weights();
   flat_.round_to(dtype_of(config));
   objective_.set_before_use([this](auto used) { gathers_.await(used); });
@@ -171,7 +195,11 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   const uint64_t draws = config_.train.global_batch;
   StepSums sums(draws, counter_.size());
 
-  gathers_.take_waited_seconds();  // between steps, for a checkpoint
+  const bool verified = is_verified(steps_done() + 1);
+  if (verified) recompute(loader);
+  clock.lap(Phase::kVerification);
+  gathers_.take_waited_seconds();  // not of this step's forward, or for a checkpoint
+  std::string problem;
   const uint64_t first = static_cast<uint64_t>(communicator_.rank()) * split_.accumulation;
   for (uint64_t micro = 0; micro < split_.accumulation; ++micro) {
     const data::Batch read = loader.next();
@@ -181,15 +209,20 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     const at::Tensor losses = objective_.losses(batch) * batch.loss_scale;
     sums.set_losses((first + micro) * split_.micro, losses);
     counter_.add(batch.draws, sums.categories());
+    if (problem.empty()) problem = unplanned(read, micro);
     sums.count(StepSums::kReplaced) += batch.replaced;
     audit_.add(read, losses);
     finish_step();  // with weights that this forward did not use
     clock.lap(Phase::kForward);
     clock.move(Phase::kForward, Phase::kCommunication, gathers_.take_waited_seconds());
-    reducer_.prepare(static_cast<int64_t>(micro));
-    (losses.sum() / static_cast<double>(draws) * scaler_.scale()).backward();
+    reducer_.prepare(static_cast<int64_t>(micro), verified);
+    scaled_mean(losses).backward();
     synchronize(device_);
     clock.lap(Phase::kBackward);
+    if (verified && repeats_gradients() && micro == chosen_micro_batch(communicator_.rank())) {
+      verifier_.note_computed(Recomputed::kGradients, flat_.gradients());
+      clock.lap(Phase::kVerification);
+    }
   }
   audit_.finish_step();
 
@@ -202,7 +235,11 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   sums.count(StepSums::kCheckpoint) = wishes.checkpoint;
   sums.count(StepSums::kUnfinished) = wishes.writer.unfinished;
   sums.count(StepSums::kFailed) = wishes.writer.failed;
+  if (problem.empty()) problem = memory_.changed();
+  if (optimizer_.steps_taken() + left_out_ != steps_done_) problem = "optimizer step count";
+  sums.count(StepSums::kBroken) = !problem.empty();
   sums.add_up(communicator_);
+  if (sums.count(StepSums::kBroken) > 0) verifier_.fail(steps_done() + 1, problem);
   wishes = {sums.count(StepSums::kStop) > 0,
             sums.count(StepSums::kCheckpoint) > 0,
             {static_cast<int>(sums.count(StepSums::kUnfinished)),
@@ -216,23 +253,40 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
                                steps_done() + 1, loss, norm));
   }
 
-  const double factor = lr_factor(config_.optimizer, steps_done(), config_.train.steps);
+  const StepSize size{lr_factor(config_.optimizer, steps_done(), config_.train.steps), ema_decay(),
+                      norm, finite};
+  const uint64_t before = verified ? digest_of_own_weights() : 0;
+  clock.lap(Phase::kVerification);
   ++steps_done_;
-  if (finite) {
+  if (size.taken) {
     optimizer_.begin_step();
     scale_gradients(clip_factor(config_.optimizer.grad_clip, norm) / scaler_.scale());
-    update(factor);
+    if (verified) begin_update_check(size);
+    update(size);
+    if (verified) end_update_check();
+  } else {
+    ++left_out_;
   }
-  scaler_.update(finite);
+  scaler_.update(size.taken);
+  if (config_.verify.memory) memory_.take(flat_.values(), own_tensors());
   clock.lap(Phase::kOptimizer);
+  if (verified) {
+    finish_step();
+    const std::vector<data::Draw> plan = loader.draws(steps_done() - 1);
+    if (sums.count(StepSums::kReplaced) == 0) problem = off_plan(plan, sums.categories());
+    require_movement(size, digest_of_own_weights() != before, problem);
+    verify(size, plan);
+    clock.lap(Phase::kVerification);
+  }
 
   record.step = steps_done();
   record.draws = record.step * config_.train.global_batch;
   record.loss = loss;
   record.grad_norm = norm;
-  record.lr = config_.optimizer.lr * factor;
+  record.lr = config_.optimizer.lr * size.lr_factor;
   record.seconds = clock.total();
   record.samples_per_second = static_cast<double>(draws) / record.seconds;
+  record.verified = verified;
   record.bad_rows = static_cast<uint64_t>(sums.count(StepSums::kReplaced));
   record.category_draws = counter_.named(sums.categories());
   return record;
@@ -253,10 +307,16 @@ void Trainer::restore(const TrainerState& state) {
   const at::NoGradGuard no_grad;
   steps_done_ = state.steps;
   optimizer_.restore(state.optimizer_steps, at::cat(state.weights));
+  memory_.forget();
+  left_out_ = state.steps - state.optimizer_steps;
   scaler_ = state.scaler;
   for (size_t i = 0; i < state.moments.size(); ++i)
     at::Tensor(optimizer_.moments()[i].tensor).copy_(state.moments[i].tensor);
   if (ema_.defined()) ema_.copy_(state.ema);
+}
+
+at::Tensor Trainer::scaled_mean(const at::Tensor& losses) const {
+  return losses.sum() / static_cast<double>(config_.train.global_batch) * scaler_.scale();
 }
 
 void Trainer::scale_gradients(double factor) {
@@ -265,22 +325,26 @@ void Trainer::scale_gradients(double factor) {
     flat_.gradients().narrow(0, range.begin, range.size()).mul_(factor);
 }
 
-void Trainer::update(double factor) {
+void Trainer::update(const StepSize& size) {
   const bool sharded = config_.optimizer.shard && communicator_.size() > 1;
   // First what the next forward needs first: where backward was last.
   for (const size_t i : std::views::reverse(reducer_.order())) {
-    optimizer_.step(i, factor);
+    optimizer_.step(i, size.lr_factor);
     if (sharded) gathers_.send(i);
-    average(i);
+    average(i, size.ema_decay);
   }
 }
 
-void Trainer::average(size_t range) {
-  if (!ema_.defined()) return;
+/// Of the next step.
+double Trainer::ema_decay() const {
   // Early averages would otherwise be mostly the first weights; the ramp is that of diffusers'
   // EMAModel.
-  const double before = static_cast<double>(steps_done() - 1);
-  const double decay = before == 0 ? 0 : std::min(config_.ema.decay, (1 + before) / (10 + before));
+  const auto before = static_cast<double>(steps_done());
+  return before == 0 ? 0 : std::min(config_.ema.decay, (1 + before) / (10 + before));
+}
+
+void Trainer::average(size_t range, double decay) {
+  if (!ema_.defined()) return;
   const Range own = optimizer_.own_range(range);
   ema_.narrow(0, own.begin, own.size()).lerp_(optimizer_.weights(range), 1 - decay);
 }

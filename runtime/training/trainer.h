@@ -16,6 +16,8 @@
 #include "runtime/training/optimizer.h"
 #include "runtime/training/parameter_gather.h"
 #include "runtime/training/trainer_state.h"
+#include "runtime/verification/memory_watch.h"
+#include "runtime/verification/verifier.h"
 
 namespace kessoku::runtime {
 
@@ -66,9 +68,25 @@ class Trainer {
   Trainer& operator=(const Trainer&) = delete;
   ~Trainer();
 
+  /// `parameters` of the model are not trained: they must stay as they are.
+  void watch_untrained(const model::Parameters& parameters) {
+    verifier_.watch_untrained(parameters);
+  }
+
   /// One optimizer step over the global batch: the algorithm of the whole program. `wishes` comes
-  /// back as agreed by all ranks. Throws Diverged if training has.
+  /// back as agreed by all ranks. Throws Diverged if training has, WrongBits if a rank's bits are
+  /// found to be wrong.
   metrics::StepRecord step(data::Loader& loader, Wishes& wishes);
+
+  /// What is known of the bits that a checkpoint is to be written of.
+  struct Verified {
+    bool weights;    ///< the ranks' are alike
+    bool gradients;  ///< computed again, they were the same
+    bool all() const { return weights && gradients; }
+  };
+  /// Compares the ranks' weights now, unless this was done after the last step. Throws WrongBits.
+  /// Nothing is verified where verify.every_steps is 0.
+  Verified verify_weights();
 
   uint64_t steps_done() const { return steps_done_; }
   FlatParameters& flat() { return flat_; }
@@ -89,9 +107,37 @@ class Trainer {
   std::vector<Range> written_ranges() const { return partition_.owned_by(communicator_.rank()); }
 
  private:
+  /// What decides how one step changes weights.
+  struct StepSize {
+    double lr_factor;  ///< of the peak
+    double ema_decay;
+    double norm;  ///< of the gradients
+    bool taken;   ///< false: they overflowed, and the step is left out
+  };
+
+  at::Tensor scaled_mean(const at::Tensor& losses) const;
   void scale_gradients(double factor);
-  void update(double factor);
-  void average(size_t range);
+  void update(const StepSize& size);
+  void average(size_t range, double decay);
+  double ema_decay() const;
+  double largest_rate() const;
+
+  // In trainer_verification.cpp.
+  bool is_verified(uint64_t step) const;
+  uint64_t chosen_micro_batch(int rank) const;
+  bool repeats_gradients() const;
+  void recompute(data::Loader& loader);
+  std::string unplanned(const data::Batch& batch, uint64_t micro) const;
+  std::string off_plan(const std::vector<data::Draw>& plan, const int64_t* categories) const;
+  uint64_t digest_of_own_weights() const;
+  void begin_update_check(const StepSize& size);
+  void end_update_check();
+  at::Tensor update_state(bool gradients) const;
+  std::vector<SharedTensor> own_tensors() const;
+  std::vector<SharedTensor> shared_tensors() const;
+  void require_movement(const StepSize& size, bool moved, const std::string& problem);
+  void verify(const StepSize& size, const std::vector<data::Draw>& plan);
+  void compare_ranks(const std::vector<SharedNumber>& numbers);
 
   RunConfig config_;
   Objective& objective_;
@@ -106,7 +152,12 @@ class Trainer {
   GradientReducer reducer_;
   ParameterGather gathers_;
   LossScaler scaler_;
+  Verifier verifier_;
+  MemoryWatch memory_;
+  size_t checked_bucket_ = 0;  ///< whose update is computed twice
   uint64_t steps_done_ = 0;
+  uint64_t left_out_ = 0;                          ///< of them, since gradients overflowed
+  std::optional<uint64_t> compared_, recomputed_;  ///< the last step after which ranks did so
   at::Tensor ema_;
 };
 

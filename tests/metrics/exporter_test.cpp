@@ -73,6 +73,19 @@ TEST(Exporter, AScrapeShowsWhatWasObserved) {
           HasSubstr("kessoku_last_step_timestamp_seconds{"), HasSubstr("kessoku_build_info{")));
 }
 
+TEST(Exporter, CountsVerificationsAndTheDifferencesOfEarlierProcesses) {
+  Exporter exporter("127.0.0.1", 0, "demo", 0, 2, 48'000);
+  exporter.set_differences(3);
+  StepRecord verified = record(1);
+  verified.verified = true;
+  exporter.observe(verified);
+  exporter.observe(record(2));
+  EXPECT_THAT(
+      scrape(exporter.port()),
+      AllOf(HasSubstr("kessoku_verifications_total{rank=\"0\",run=\"demo\"} 1\n"),
+            HasSubstr("kessoku_verification_differences_total{rank=\"0\",run=\"demo\"} 3\n")));
+}
+
 TEST(Exporter, CountersOfAResumedRunGoOnFromItsStep) {
   Exporter exporter("127.0.0.1", 0, "demo", 0, 1, 48'000);
   exporter.observe(record(24'001));

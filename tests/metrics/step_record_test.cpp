@@ -20,7 +20,7 @@ StepRecord example() {
   record.lr = 1e-6;
   record.samples_per_second = 12.5;
   record.seconds = 0.32;
-  record.phase_seconds = {0.01, 0.1, 0.15, 0.02, 0.03, 0.005, 0.005, 0.004};
+  record.phase_seconds = {0.01, 0.1, 0.15, 0.02, 0.03, 0.005, 0.005, 0.004, 0.003};
   record.category_draws = {{"fanart", 1}, {"screenshots", 3}};
   return record;
 }
@@ -30,7 +30,7 @@ TEST(StepRecord, HasTheKeysOfTheRunLog) {
   const auto expected = nlohmann::json::parse(R"({
     "step": 7, "draws": 28, "loss": 0.125, "grad_norm": 1.5, "lr": 1e-6, "samples_per_second": 12.5, "seconds": 0.32,
     "phases": {"data": 0.01, "forward": 0.1, "backward": 0.15, "communication": 0.02, "optimizer": 0.03,
-               "checkpoint": 0.005, "sample": 0.005, "validation": 0.004},
+               "checkpoint": 0.005, "sample": 0.005, "validation": 0.004, "verification": 0.003},
     "categories": {"fanart": 1, "screenshots": 3}})");
   EXPECT_EQ(json, expected);
 }
@@ -52,6 +52,14 @@ TEST(StepRecord, TellsTheValidationLossOnlyWhereItWasMeasured) {
   record.validation_loss = 0.25;
   EXPECT_EQ(nlohmann::json::parse(to_json(record))["validation_loss"], 0.25);
   EXPECT_EQ(step_record_from_json(to_json(record)).validation_loss, 0.25);
+}
+
+TEST(StepRecord, TellsWhetherItWasVerified) {
+  StepRecord record = example();
+  EXPECT_FALSE(step_record_from_json(to_json(record)).verified);
+  record.verified = true;
+  EXPECT_EQ(nlohmann::json::parse(to_json(record))["verified"], true);
+  EXPECT_TRUE(step_record_from_json(to_json(record)).verified);
 }
 
 TEST(StepRecord, NumbersThatAreNotFiniteAreNullInJson) {

@@ -34,7 +34,7 @@ TEST(RestartPolicy, WaitsLongerTheMoreItWasInVain) {
 
 TEST(RestartPolicy, DoesNotRepeatWhatTheUserMustSettle) {
   for (const int code : {0, 64, 65, 70, 74, 75}) EXPECT_FALSE(is_worth_restarting(code)) << code;
-  for (const int code : {1, 76, 134, 137, 139}) EXPECT_TRUE(is_worth_restarting(code)) << code;
+  for (const int code : {1, 76, 77, 134, 137, 139}) EXPECT_TRUE(is_worth_restarting(code)) << code;
 }
 
 TEST(RunProgress, IsKnownWhereTheNewestCheckpointIsDamaged) {

@@ -1,4 +1,4 @@
-#include "runtime/training/scaling_factor.h"
+#include "runtime/run/scaling_factor.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
