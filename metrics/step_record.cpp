@@ -1,5 +1,6 @@
 #include "metrics/step_record.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "base/error.h"
@@ -30,6 +31,14 @@ double number(const Json& object, const char* key) {
   return found->get<double>();
 }
 
+std::vector<double> numbers(const Json& object, const char* key) {
+  const Json& list = object.at(key);
+  const auto is_number = [](const Json& item) { return item.is_number(); };
+  if (!list.is_array() || !std::ranges::all_of(list, is_number))
+    throw DataError(fmt::format("\"{}\" should be a list of numbers", key));
+  return list.get<std::vector<double>>();
+}
+
 /// The object under `key`, empty if there is none.
 Json object_at(const Json& object, const char* key) {
   const auto found = object.find(key);
@@ -48,6 +57,10 @@ std::string to_json(const StepRecord& record) {
   Json line = {{"step", record.step}, {"draws", record.draws}};
   for (const StepNumber& number : kStepNumbers) line[number.key] = record.*number.value;
   line["seconds"] = record.seconds;
+  if (record.time > 0) line["time"] = record.time;
+  if (record.skipped) line["skipped"] = true;
+  if (record.loss_scale != 1) line["loss_scale"] = record.loss_scale;
+  if (record.rank_seconds.size() > 1) line["rank_seconds"] = record.rank_seconds;
   line["phases"] = std::move(phases);
   line["categories"] = record.category_draws;
   if (record.validation_loss) line["validation_loss"] = *record.validation_loss;
@@ -66,6 +79,10 @@ StepRecord step_record_from_json(std::string_view line) {
   record.draws = count(object, "draws");
   for (const StepNumber& each : kStepNumbers) record.*each.value = number(object, each.key);
   record.seconds = number(object, "seconds");
+  if (object.contains("time")) record.time = number(object, "time");
+  record.skipped = object.contains("skipped") && object["skipped"] == true;
+  if (object.contains("loss_scale")) record.loss_scale = number(object, "loss_scale");
+  if (object.contains("rank_seconds")) record.rank_seconds = numbers(object, "rank_seconds");
   if (object.contains("validation_loss")) {
     record.validation_loss = number(object, "validation_loss");
   }

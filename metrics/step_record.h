@@ -43,7 +43,11 @@ struct StepRecord {
   std::map<std::string, uint64_t> category_draws;  ///< of this step, by top-level folder
   /// Mean over the examples that are held out, if it was measured after this step.
   std::optional<double> validation_loss;
-  std::vector<RunChange> changes;  ///< made since the step before, as the run was resumed
+  double time = 0;                   ///< of its end, seconds since 1970; 0: not known
+  bool skipped = false;              ///< left out, since its fp16 gradients overflowed
+  double loss_scale = 1;             ///< that its gradients were computed with
+  std::vector<double> rank_seconds;  ///< by rank: of its own work (data, forward, backward)
+  std::vector<RunChange> changes;    ///< made since the step before, as the run was resumed
 };
 
 /// A number of each step, and how it is shown.

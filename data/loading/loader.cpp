@@ -1,5 +1,6 @@
 #include "data/loading/loader.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -61,6 +62,7 @@ Loader::Impl::Impl(const Store& store, Sampler the_sampler, const LoaderOptions&
       sampler.global_batch() / (options.micro_batch * static_cast<uint64_t>(options.ranks));
   tickets = (options.last_step - options.first_step) * accumulation;
   ring.resize(std::max<size_t>(options.prefetch, 1));
+  options.counts->capacity = ring.size();
   for (int64_t i = 0; i < std::max<int64_t>(options.threads, 1); ++i)
     threads.emplace_back([this] { work(); });
 }
@@ -120,6 +122,10 @@ Loader::Impl::Place Loader::Impl::make(Ticket ticket) const {
   Place place;
   try {
     place.batch = maker.make(ticket.step, ticket.micro, std::move(ticket.draws));
+    const auto& captions = place.batch->captions;
+    options.counts->captions += captions.size();
+    options.counts->empty += static_cast<uint64_t>(std::ranges::count(captions, ""));
+    ++options.counts->ready;
   } catch (...) {
     place.failure = std::current_exception();
   }
@@ -151,6 +157,7 @@ Batch Loader::Impl::next() {
   Batch batch = std::move(*place.batch);
   place.batch.reset();
   ++delivered;
+  --options.counts->ready;
   changed.notify_all();
   return batch;
 }
@@ -164,5 +171,6 @@ Batch Loader::read(uint64_t step, int rank, uint64_t micro) {
   return impl_->maker.make(step, static_cast<uint32_t>(micro),
                            impl_->draws_of(impl_->draws(step), rank, micro));
 }
+std::shared_ptr<const LoaderCounts> Loader::counts() const { return impl_->options.counts; }
 
 }  // namespace kessoku::data

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,6 +34,15 @@ struct Batch {
   at::Tensor input_ids;   ///< (B, 77·n) int64, if `encode_caption` is given
 };
 
+/// What a loader has done so far, for other threads to look at.
+struct LoaderCounts {
+  std::atomic<uint64_t> capacity = 0;   ///< micro-batches that it reads ahead
+  std::atomic<uint64_t> ready = 0;      ///< of them
+  std::atomic<uint64_t> captions = 0;   ///< that were read
+  std::atomic<uint64_t> empty = 0;      ///< captions, by dropout or in the dataset
+  std::atomic<uint64_t> truncated = 0;  ///< captions, if `encode_caption` counts them
+};
+
 struct LoaderOptions : LoaderSettings {
   uint64_t seed = 0;
   uint64_t first_step = 0;
@@ -54,6 +64,7 @@ struct LoaderOptions : LoaderSettings {
   std::function<void(const std::string& problem)> on_bad_row;
   /// Token ids of a caption; called by the loader's threads, must be safe for concurrent use.
   std::function<std::vector<int64_t>(const std::string&)> encode_caption;
+  std::shared_ptr<LoaderCounts> counts = std::make_shared<LoaderCounts>();
 };
 
 /// Turns draws into batches ahead of time. Of a step's G draws, rank r of R takes the places
@@ -78,6 +89,8 @@ class Loader {
   std::vector<Draw> draws(uint64_t step);
   /// Micro-batch `micro` of `rank` in a step, read anew, whatever `next` is at.
   Batch read(uint64_t step, int rank, uint64_t micro);
+  /// May be kept when the loader is gone.
+  std::shared_ptr<const LoaderCounts> counts() const;
 
  private:
   struct Impl;

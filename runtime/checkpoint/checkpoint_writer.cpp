@@ -183,6 +183,7 @@ void CheckpointWriter::begin(Trainer& trainer) {
                   checkpoints_of(run_).string());
     }
   }
+  begun_ = std::chrono::steady_clock::now();
   layout_ = layout_of(trainer.flat());
   arithmetic_ = arithmetic_of(trainer.flat().values().device());
   reserve(trainer);
@@ -272,6 +273,8 @@ void CheckpointWriter::proceed(const WriterState& all) {
   phase_ = Phase::kIdle;
   complete_ = !failed;
   untried_ = !failed;
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun_;
+  records_.push_back({snapshot_.step(), !failed, took.count(), bytes_});
   snapshot_.release();
   std::error_code ignored;
   if (failed && first()) fs::remove_all(beside_of(snapshot_.step()), ignored);
@@ -314,6 +317,9 @@ void CheckpointWriter::commit() {
     fsync_path(entry.path());
     files.push_back(to_json(describe_checkpoint_file(folder, entry.path())));
   }
+  uint64_t bytes = 0;
+  for (const json& part : files) bytes += part.at("bytes").get<uint64_t>();
+  bytes_ = bytes;
   const uint64_t step = snapshot_.step();
   const std::string warning =
       commit_checkpoint(run_, folder, checkpoint_name(step),

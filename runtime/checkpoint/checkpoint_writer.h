@@ -1,11 +1,14 @@
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <exception>
 #include <filesystem>
 #include <functional>
 #include <future>
 #include <nlohmann/json.hpp>
 
+#include "metrics/checkpoint_record.h"
 #include "model/stable_diffusion/stable_diffusion.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
@@ -45,6 +48,8 @@ class CheckpointWriter {
   /// Waits for the one under way, whose weights have been tried. Collective. True if the last
   /// checkpoint begun is complete.
   bool finish();
+  /// What became of the checkpoints that ended since the last call.
+  std::vector<metrics::CheckpointRecord> take_records() { return std::exchange(records_, {}); }
   /// Does `work`, which trains. If it diverges, the checkpoint of the step before, if there is one,
   /// is set aside: its weights are why. Then throws UsageError with what to do. Collective.
   template <typename Work>
@@ -94,7 +99,10 @@ class CheckpointWriter {
   std::future<void> reserving_, work_, removal_;
   bool due_ = false, failed_ = false, complete_ = true;
   bool untried_ = false;  ///< the newest checkpoint: no step has been taken from it yet
-  std::string told_;      ///< the last warning about `latest`
+  std::chrono::steady_clock::time_point begun_;  ///< the newest checkpoint
+  std::atomic<uint64_t> bytes_ = 0;              ///< of it, all ranks' together; on rank 0
+  std::vector<metrics::CheckpointRecord> records_;
+  std::string told_;  ///< the last warning about `latest`
 };
 
 }  // namespace kessoku::runtime

@@ -19,7 +19,12 @@ void CollectiveLog::begin(uint64_t number) {
 
 void CollectiveLog::finish(uint64_t number) {
   const std::lock_guard lock(mutex_);
-  if (Operation* operation = find(number)) operation->done = Clock::now();
+  Operation* operation = find(number);
+  if (operation == nullptr) return;
+  operation->done = Clock::now();
+  totals_.bytes[operation->name] += operation->bytes;
+  const Clock::time_point begun = operation->begun.value_or(operation->asked);
+  totals_.busy_seconds += std::chrono::duration<double>(*operation->done - begun).count();
 }
 
 std::optional<CollectiveLog::Clock::time_point> CollectiveLog::waiting_since() const {
@@ -38,6 +43,11 @@ uint64_t CollectiveLog::last_done() const {
 std::vector<CollectiveLog::Operation> CollectiveLog::newest() const {
   const std::lock_guard lock(mutex_);
   return {operations_.begin(), operations_.end()};
+}
+
+CollectiveLog::Totals CollectiveLog::totals() const {
+  const std::lock_guard lock(mutex_);
+  return totals_;
 }
 
 CollectiveLog::Operation* CollectiveLog::find(uint64_t number) {

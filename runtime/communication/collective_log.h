@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -25,6 +26,12 @@ class CollectiveLog {
     std::optional<Clock::time_point> begun, done;
   };
 
+  /// Of all operations that are done.
+  struct Totals {
+    std::map<std::string, int64_t> bytes;  ///< by name
+    double busy_seconds = 0;               ///< in which an operation was under way
+  };
+
   /// Keeps the newest `capacity`.
   explicit CollectiveLog(size_t capacity = 1000) : capacity_(capacity) {}
 
@@ -38,6 +45,7 @@ class CollectiveLog {
   /// The number of the newest operation before which all are done.
   uint64_t last_done() const;
   std::vector<Operation> newest() const;
+  Totals totals() const;
 
  private:
   Operation* find(uint64_t number);
@@ -46,6 +54,7 @@ class CollectiveLog {
   size_t capacity_;
   uint64_t asked_ = 0;
   std::deque<Operation> operations_;
+  Totals totals_;
 };
 
 }  // namespace kessoku::runtime

@@ -58,10 +58,12 @@ class StepSums {
  public:
   enum Count { kStop, kCheckpoint, kUnfinished, kFailed, kReplaced, kBroken, kCounts };
 
-  StepSums(size_t draws, size_t categories)
+  StepSums(size_t draws, size_t categories, int ranks)
       : draws_(draws),
-        words_(at::zeros({static_cast<int64_t>(kCounts + ExactSum::kWords + draws + categories)},
-                         at::kLong)) {}
+        categories_(categories),
+        words_(at::zeros(
+            {static_cast<int64_t>(kCounts + ExactSum::kWords + draws + categories) + ranks},
+            at::kLong)) {}
 
   int64_t& count(Count which) { return begin()[which]; }
   void set_squares(const ExactSum& squares) {
@@ -87,14 +89,25 @@ class StepSums {
   }
   /// One count a category.
   int64_t* categories() { return begin() + kCounts + ExactSum::kWords + draws_; }
+  /// One number a rank: nanoseconds that its own work took.
+  std::span<int64_t> rank_times() {
+    return {categories() + categories_, words_.data_ptr<int64_t>() + words_.numel()};
+  }
   void add_up(Communicator& communicator) { communicator.all_reduce(words_)->wait(); }
 
  private:
   int64_t* begin() { return words_.data_ptr<int64_t>(); }
 
-  size_t draws_;
+  size_t draws_, categories_;
   at::Tensor words_;
 };
+
+double own_seconds(const metrics::StepRecord& record) {
+  double sum = 0;
+  for (const Phase phase : {Phase::kData, Phase::kForward, Phase::kBackward})
+    sum += record.phase_seconds[static_cast<size_t>(phase)];
+  return sum;
+}
 
 /// As torch.nn.utils.clip_grad_norm_, its 1e-6 included. `limit` 0 = off.
 double clip_factor(double limit, double norm) {
@@ -193,7 +206,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   metrics::StepRecord record;
   PhaseClock clock(record);
   const uint64_t draws = config_.train.global_batch;
-  StepSums sums(draws, counter_.size());
+  StepSums sums(draws, counter_.size(), communicator_.size());
 
   const bool verified = is_verified(steps_done() + 1);
   if (verified) recompute(loader);
@@ -238,6 +251,8 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   if (problem.empty()) problem = memory_.changed();
   if (optimizer_.steps_taken() + left_out_ != steps_done_) problem = "optimizer step count";
   sums.count(StepSums::kBroken) = !problem.empty();
+  sums.rank_times()[static_cast<size_t>(communicator_.rank())] =
+      std::llround(1e9 * own_seconds(record));
   sums.add_up(communicator_);
   if (sums.count(StepSums::kBroken) > 0) verifier_.fail(steps_done() + 1, problem);
   wishes = {sums.count(StepSums::kStop) > 0,
@@ -267,6 +282,8 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   } else {
     ++left_out_;
   }
+  record.skipped = !size.taken;
+  record.loss_scale = scaler_.scale();
   scaler_.update(size.taken);
   if (config_.verify.memory) memory_.take(flat_.values(), own_tensors());
   clock.lap(Phase::kOptimizer);
@@ -289,6 +306,8 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   record.verified = verified;
   record.bad_rows = static_cast<uint64_t>(sums.count(StepSums::kReplaced));
   record.category_draws = counter_.named(sums.categories());
+  for (const int64_t time : sums.rank_times())
+    record.rank_seconds.push_back(1e-9 * static_cast<double>(time));
   return record;
 }
 

@@ -62,6 +62,19 @@ TEST(StepRecord, TellsWhetherItWasVerified) {
   EXPECT_TRUE(step_record_from_json(to_json(record)).verified);
 }
 
+TEST(StepRecord, TellsOfScalingAndRanksWhereThereIsSomethingToTell) {
+  StepRecord record = example();
+  record.skipped = true;
+  record.loss_scale = 32768;
+  record.time = 1e9;
+  record.rank_seconds = {0.25, 0.5};
+  const StepRecord back = step_record_from_json(to_json(record));
+  EXPECT_TRUE(back.skipped);
+  EXPECT_EQ(back.loss_scale, 32768);
+  EXPECT_EQ(back.time, 1e9);
+  EXPECT_EQ(back.rank_seconds, record.rank_seconds);
+}
+
 TEST(StepRecord, NumbersThatAreNotFiniteAreNullInJson) {
   StepRecord record = example();
   record.loss = std::numeric_limits<double>::quiet_NaN();
@@ -82,7 +95,8 @@ TEST(StepRecord, WrongTypesAreRefused) {
   for (const char* line :
        {"", "[]", "7", "{", "{}", R"({"step":-1,"draws":0})", R"({"step":1,"draws":1.5})",
         R"({"step":1,"draws":1,"loss":"low"})", R"({"step":1,"draws":1,"phases":3})",
-        R"({"step":1,"draws":1,"categories":{"a":"b"}})"}) {
+        R"({"step":1,"draws":1,"categories":{"a":"b"}})",
+        R"({"step":1,"draws":1,"rank_seconds":["a"]})"}) {
     EXPECT_THROW(step_record_from_json(line), DataError) << line;
   }
 }
