@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
+#include "metrics/wall_clock.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/checkpoint/resume_changes.h"
@@ -144,10 +145,14 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
   CheckpointWriter writer(run.folder.path, config, run.identity(), run.data.store,
                           run.model.model(), run.communicator,
                           [&] { fit_scaling_factor(run, trainer); });
+  const auto report_checkpoints = [&] {
+    for (const metrics::CheckpointRecord& record : writer.take_records()) monitor.record(record);
+  };
   data::LoaderOptions reading =
       runtime::loader_options(config, run.model.model(), trainer.steps_done(), run.communicator);
   ++reading.last_step;  // for try_weights
   data::Loader loader(run.data.store, std::move(run.data.sampler), reading);
+  monitor.watch(loader);
   const data::ValidationSet validation(run.data.store, run.data.held_out, reading);
   const bool previews =
       !config.sample.prompts.empty() && config.sample.every_steps > 0 && !config.trains("vae");
@@ -189,9 +194,13 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
       monitor.add_seconds(Phase::kCheckpoint, watch.seconds());
       since_checkpoint = {};
     }
+    report_checkpoints();
     if (previews && !wishes.stop && (last || is_due(config.sample.every_steps, step))) preview();
   }
-  return writer.finish();
+  monitor.begin_end();
+  const bool written = writer.finish();
+  report_checkpoints();
+  return written;
 }
 
 /// Does `work`. If it finds wrong bits, this is recorded in the run folder, and no run will go on
@@ -236,6 +245,8 @@ ExitCode run(const TrainOptions& options) {
       runtime::open_run_folder(config, options.out, options.resume, *communicator);
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);
+  runtime::RunMonitor monitor(folder.path, config, device, *communicator,
+                              metrics::seconds_since_1970() - since_start.seconds());
   runtime::TrainingData data(config);
   runtime::TrainingModel model(config, data.store, resolve_model(model_options(config)));
   model.prepare(device);
@@ -246,10 +257,11 @@ ExitCode run(const TrainOptions& options) {
   const std::vector<metrics::RunChange> changes = resume(run, options.allowed_changes, trainer);
   runtime::require_same_start(config, folder, data.store, trainer.flat(), *communicator);
   announce(run, trainer);
-  runtime::RunMonitor monitor(folder.path, config, trainer.steps_done(), *communicator);
+  monitor.begin(config, data, trainer.steps_done());
   for (const metrics::RunChange& change : changes) monitor.note(change);
   const bool written =
       watch_bits(run, [&] { return take_steps(run, trainer, monitor, stop, since_start); });
+  if (written) monitor.end(trainer.steps_done() >= config.train.steps);
   return conclude(run, trainer.steps_done(), written);
 }
 

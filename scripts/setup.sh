@@ -13,10 +13,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
-  ccache cmake fonts-noto-color-emoji hdf5-tools libcli11-dev libfmt-dev libhdf5-dev libicu-dev libjpeg-dev libjs-chart.js
+  ccache cmake fonts-noto-color-emoji hdf5-tools libcivetweb-dev libcli11-dev libfmt-dev libhdf5-dev libicu-dev libjpeg-dev libjs-chart.js
   libopenmpi-dev libtomlplusplus-dev libvips-dev libxxhash-dev libyaml-dev ninja-build nlohmann-json3-dev openmpi-bin
   pkg-config prometheus-cpp-dev unicode-data zlib1g-dev)
-test_packages=(chromium clang-format clang-tidy iproute2 libbenchmark-dev libgmock-dev libgtest-dev prometheus slurm-client slurmctld slurmd)
+test_packages=(chromium clang-format clang-tidy iproute2 libbenchmark-dev libgmock-dev libgtest-dev prometheus prometheus-alertmanager slurm-client slurmctld slurmd)
 
 with_tests=OFF
 device=auto
@@ -95,10 +95,13 @@ install_debian_packages() {
   quietly "${apt[@]}" update || fail "apt-get update failed (above); see /etc/apt/sources.list and the network"
   quietly "${apt[@]}" install -y --no-install-recommends "${missing[@]}" ||
     fail "apt-get could not install: ${missing[*]}"
-  # Wanted for its promtool; the server, which the package starts, is not.
-  if [[ " ${missing[*]} " == *" prometheus "* ]] && [ -d /run/systemd/system ]; then
-    quietly "${as_root[@]}" systemctl disable --now prometheus || true
-  fi
+  # Tests start their own; those that the packages start are not wanted.
+  local service
+  for service in prometheus prometheus-alertmanager; do
+    if [[ " ${missing[*]} " == *" $service "* ]] && [ -d /run/systemd/system ]; then
+      quietly "${as_root[@]}" systemctl disable --now $service || true
+    fi
+  done
   finish "${#missing[@]} packages and what they need"
 }
 

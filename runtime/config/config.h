@@ -128,6 +128,8 @@ struct RunConfig {
     std::string address = "127.0.0.1";
     int64_t port = 9460;
     std::string file_sd = "metrics/targets.json";
+    int64_t launch_port = 0;
+    std::string login_file;
   } metrics;
 
   struct Audit {

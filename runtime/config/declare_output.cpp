@@ -122,11 +122,23 @@ void declare_output(std::vector<Key>& keys) {
       .page("metrics.md")
       .on_resume(OnResume::kFree);
   metrics("port", &Metrics::port,
-          "port of local rank 0, the others follow; 0 = any free ports, -1 = off")
+          "port of local rank 0, the others follow; 0 = any free ports, -1 = off. A port that is "
+          "taken is replaced by a free one, with a warning")
       .from_to(0, 65535)
       .or_else(-1)
       .on_resume(OnResume::kFree);
-  metrics("file_sd", &Metrics::file_sd, "file of Prometheus targets, relative to the run folder")
+  metrics("file_sd", &Metrics::file_sd,
+          "file of Prometheus targets, relative to the run folder; `launch` writes its own beside "
+          "it, NAME-launch.json")
+      .on_resume(OnResume::kFree);
+  metrics("launch_port", &Metrics::launch_port,
+          "port of `launch` itself; 0 = any free port, -1 = off (and with metrics.port = -1)")
+      .from_to(0, 65535)
+      .or_else(-1)
+      .on_resume(OnResume::kFree);
+  metrics("login_file", &Metrics::login_file,
+          "file that holds USER:PASSWORD, which /metrics then asks for (basic auth)")
+      .shown_default("none")
       .on_resume(OnResume::kFree);
 
   const Section audit(keys, "audit", &RunConfig::audit);

@@ -7,6 +7,7 @@
 #include "base/folder.h"
 #include "base/json.h"
 #include "base/system_error.h"
+#include "metrics/account_book.h"
 #include "metrics/step_record.h"
 #include "runtime/config/config_writer.h"
 
@@ -88,6 +89,10 @@ void require_own_files(const fs::path& run, const RunConfig& config) {
   require(
       recognized(settings, [&](const std::string& text) { return is_resolved_config(text, run); }),
       settings, "--out");
+  const fs::path account = metrics::account_book_of(run);
+  require(
+      recognized(account, [](const std::string& text) { return text.starts_with("{\"event\":"); }),
+      account, "--out");
   const fs::path targets = run / config.metrics.file_sd;
   if (config.metrics.port >= 0 && !config.metrics.file_sd.empty())
     require(recognized(targets, is_targets), targets, "metrics.file_sd");

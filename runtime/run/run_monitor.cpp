@@ -1,8 +1,16 @@
 #include "runtime/run/run_monitor.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
+#include <sys/statvfs.h>
+#include <torch/headeronly/version.h>
+
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/file.h"
+#include "metrics/wall_clock.h"
+#include "runtime/checkpoint/checkpoint_folder.h"
 #include "runtime/host/process_resources.h"
 #include "runtime/verification/wrong_bits.h"
 
@@ -12,31 +20,98 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string own_address(const RunConfig& config, int port) {
+/// By top-level folder, as DrawCounter counts them.
+std::map<std::string, double> shares_of(const TrainingData& data) {
+  std::map<std::string, double> shares;
+  const auto& categories = data.store.manifest().categories;
+  for (size_t i = 0; i < categories.size(); ++i) {
+    const std::string& path = categories[i].path;
+    shares[path.substr(0, path.find('/'))] += data.mixture.own_share[i];
+  }
+  std::erase_if(shares, [](const auto& folder) { return folder.second == 0; });
+  return shares;
+}
+
+void raise_to(prometheus::Counter& counter, double value) {
+  counter.Increment(std::max(0.0, value - counter.Value()));
+}
+
+metrics::RunPlan plan_of(const fs::path& run, const RunConfig& config, const TrainingData& data,
+                         uint64_t first_step) {
+  metrics::RunPlan plan{.first_step = first_step,
+                        .total_steps = config.train.steps,
+                        .shares = shares_of(data),
+                        .checkpoint_steps = config.checkpoint.every_steps,
+                        .checkpoint_seconds = 60 * config.checkpoint.every_minutes,
+                        .checkpoint_time = newest_checkpoint(run).time};
+  if (config.trains("text_encoder") && config.optimizer.lr > 0) {
+    const double own = config.optimizer.text_encoder_lr;
+    plan.text_encoder_lr = own < 0 ? 1 : own / config.optimizer.lr;
+  }
+  return plan;
+}
+
+}  // namespace
+
+metrics::ServerOptions server_options(const RunConfig& config, int64_t port) {
+  return {config.metrics.address, static_cast<int>(port), config.metrics.login_file};
+}
+
+std::string scrape_address(const RunConfig& config, int port) {
   // A wildcard address is no target: others reach this host by its name.
   std::string host = config.metrics.address;
   if (host == "0.0.0.0" || host == "::") host = host_name();
   return fmt::format("{}:{}", host, port);
 }
 
-}  // namespace
+nlohmann::json scrape_target(const RunConfig& config, const std::string& address,
+                             const std::string& rank) {
+  // Without `instance`, which is the address otherwise, a restart on another port would begin other
+  // series.
+  return {
+      {"targets", {address}},
+      {"labels", {{"run", config.name}, {"rank", rank}, {"instance", config.name + "/" + rank}}}};
+}
 
-RunMonitor::RunMonitor(const fs::path& run, const RunConfig& config, uint64_t first_step,
-                       Communicator& communicator)
-    : progress_("train", "steps", config.train.steps, first_step, communicator.rank() != 0) {
-  if (communicator.rank() == 0)
-    log_ = std::make_unique<metrics::RunLog>(run / "log.jsonl", first_step);
+metrics::NewestCheckpoint newest_checkpoint(const fs::path& run) {
+  const std::vector<fs::path> checkpoints = list_checkpoints(run);
+  if (checkpoints.empty()) return {};
+  std::error_code gone;
+  const auto written = fs::last_write_time(checkpoints.front() / "state/run.json", gone);
+  if (gone) return {};
+  return {checkpoint_step(checkpoints.front()),
+          std::chrono::duration<double>(std::chrono::file_clock::to_sys(written).time_since_epoch())
+              .count()};
+}
+
+RunMonitor::RunMonitor(const fs::path& run, const RunConfig& config, at::Device device,
+                       Communicator& communicator, double began)
+    : run_(run),
+      began_(began),
+      collectives_(communicator.log()),
+      ranks_(communicator.size()),
+      first_(communicator.rank() == 0) {
+  const std::vector<std::string> names = communicator.all_gather_text(host_name());
+  hosts_ = static_cast<int>(std::set(names.begin(), names.end()).size());
   if (config.metrics.port < 0) return;
-  const int port = config.metrics.port == 0
-                       ? 0
-                       : static_cast<int>(config.metrics.port) + communicator.local_rank();
-  exporter_ = std::make_unique<metrics::Exporter>(config.metrics.address, port, config.name,
-                                                  communicator.rank(), communicator.size(),
-                                                  config.train.steps);
-  if (communicator.rank() == 0) {
-    exporter_->set_differences(recorded_differences(run).size());
-    targets_file_ = run / config.metrics.file_sd;
+  const int64_t port =
+      config.metrics.port == 0 ? 0 : config.metrics.port + communicator.local_rank();
+  exporter_ = std::make_unique<metrics::RankExporter>(
+      server_options(config, port), metrics::RankLabels{.run = config.name,
+                                                        .rank = communicator.rank(),
+                                                        .ranks = ranks_,
+                                                        .hosts = hosts_,
+                                                        .host = host_name(),
+                                                        .device = device.str(),
+                                                        .torch = TORCH_VERSION});
+  watch_machine(device);
+  if (first_) {
+    exporter_->registry()
+        .gauge("kessoku_run_verification_differences",
+               "Verifications that found wrong bits, since the run began")
+        .Set(static_cast<double>(recorded_differences(run).size()));
   }
+  if (first_) targets_file_ = run / config.metrics.file_sd;
   write_targets(config, communicator);
 }
 
@@ -48,15 +123,91 @@ RunMonitor::~RunMonitor() {
 
 void RunMonitor::write_targets(const RunConfig& config, Communicator& communicator) {
   const std::vector<std::string> addresses =
-      communicator.all_gather_text(own_address(config, exporter_->port()));
+      communicator.all_gather_text(scrape_address(config, exporter_->port()));
   if (targets_file_.empty()) return;
   nlohmann::json targets = nlohmann::json::array();
   for (int rank = 0; rank < communicator.size(); ++rank) {
-    targets.push_back({{"targets", {addresses[static_cast<size_t>(rank)]}},
-                       {"labels", {{"run", config.name}, {"rank", std::to_string(rank)}}}});
+    targets.push_back(
+        scrape_target(config, addresses[static_cast<size_t>(rank)], std::to_string(rank)));
   }
   fs::create_directories(targets_file_.parent_path());
   write_file_atomically(targets_file_, targets.dump(1) + "\n");
+}
+
+void RunMonitor::watch_machine(at::Device device) {
+  metrics::SeriesRegistry& series = exporter_->registry();
+  if (first_) {
+    series.before_scrape(
+        [run = run_,
+         &free = series.gauge("kessoku_disk_free_bytes", "Free space where the run folder is"),
+         &size = series.gauge("kessoku_disk_size_bytes", "Size of the disk of the run folder")] {
+          struct statvfs disk {};
+          if (::statvfs(run.c_str(), &disk) != 0) return;
+          free.Set(static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize));
+          size.Set(static_cast<double>(disk.f_blocks) * static_cast<double>(disk.f_frsize));
+        });
+  }
+  series.before_scrape(
+      [log = collectives_, &series,
+       &busy = series.counter("kessoku_communication_busy_seconds_total",
+                              "Time in which an exchange between ranks was under way, hidden or "
+                              "not")] {
+        const CollectiveLog::Totals totals = log->totals();
+        raise_to(busy, totals.busy_seconds);
+        for (const auto& [operation, bytes] : totals.bytes) {
+          raise_to(series.counter("kessoku_communication_bytes_total",
+                                  "Bytes of the rank's tensors that were exchanged",
+                                  {{"operation", operation}}),
+                   static_cast<double>(bytes));
+        }
+      });
+  if (device.is_cpu()) return;
+  auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
+  if (allocator == nullptr) return;
+  const auto memory = [&](const char* kind) -> prometheus::Gauge& {
+    return series.gauge("kessoku_memory_bytes", "Memory of the rank's process", {{"kind", kind}});
+  };
+  series.before_scrape([allocator, index = device.index(), &allocated = memory("gpu_allocated"),
+                        &reserved = memory("gpu_reserved")] {
+    if (!allocator->initialized()) return;
+    const c10::CachingDeviceAllocator::DeviceStats stats = allocator->getDeviceStats(index);
+    allocated.Set(static_cast<double>(stats.allocated_bytes[0].current));
+    reserved.Set(static_cast<double>(stats.reserved_bytes[0].current));
+  });
+}
+
+void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64_t first_step) {
+  progress_.emplace("train", "steps", config.train.steps, first_step, !first_);
+  if (exporter_) exporter_->begin(plan_of(run_, config, data, first_step));
+  if (!first_) return;
+  const metrics::AccountEntry before = metrics::read_account(run_);
+  account_ = before.account;
+  account_.start(began_, before.complete);
+  log_ = std::make_unique<metrics::RunLog>(run_ / "log.jsonl", first_step);
+  metrics::append_to_account_book(
+      run_, {.time = began_, .account = account_, .ranks = ranks_, .hosts = hosts_});
+  if (exporter_) exporter_->observe(account_);
+}
+
+void RunMonitor::watch(const data::Loader& loader) {
+  if (!exporter_) return;
+  metrics::SeriesRegistry& series = exporter_->registry();
+  series.gauge("kessoku_loader_capacity_batches", "Micro-batches that the loader reads ahead")
+      .Set(static_cast<double>(loader.counts()->capacity));
+  series.before_scrape(
+      [counts = loader.counts(),
+       &ready =
+           series.gauge("kessoku_loader_ready_batches", "Micro-batches that wait for the trainer"),
+       &captions = series.counter("kessoku_captions_total", "Captions that the rank has read"),
+       &empty = series.counter("kessoku_captions_empty_total",
+                               "Captions that were empty, by dropout or in the dataset"),
+       &truncated = series.counter("kessoku_captions_truncated_total",
+                                   "Captions that were longer than data.max_token_length")] {
+        ready.Set(static_cast<double>(counts->ready));
+        raise_to(captions, static_cast<double>(counts->captions));
+        raise_to(empty, static_cast<double>(counts->empty));
+        raise_to(truncated, static_cast<double>(counts->truncated));
+      });
 }
 
 void RunMonitor::add_seconds(metrics::Phase phase, double seconds) {
@@ -75,13 +226,38 @@ void RunMonitor::record(metrics::StepRecord record) {
   for (size_t i = 0; i < metrics::kPhases; ++i) record.phase_seconds[i] += between_[i];
   between_ = {};
   record.changes = std::exchange(changes_, {});
-  if (exporter_) exporter_->observe(record);
+  record.time = metrics::seconds_since_1970();
+  if (first_) account_.add(record);
+  if (exporter_) {
+    exporter_->observe(record);
+    exporter_->observe(account_);
+  }
   if (log_) log_->append(record);
   const double keep = records_++ == 0 ? 0 : 0.95;
   smooth_loss_ = keep * smooth_loss_ + (1 - keep) * record.loss;
   smooth_rate_ = keep * smooth_rate_ + (1 - keep) * record.samples_per_second;
-  progress_.update(record.step,
-                   fmt::format("loss {:.4f}, {:.0f} samples/s", smooth_loss_, smooth_rate_));
+  progress_->update(record.step,
+                    fmt::format("loss {:.4f}, {:.0f} samples/s", smooth_loss_, smooth_rate_));
+}
+
+void RunMonitor::record(const metrics::CheckpointRecord& record) {
+  if (exporter_) exporter_->observe(record);
+}
+
+void RunMonitor::begin_end() {
+  if (exporter_) exporter_->begin_end();
+}
+
+void RunMonitor::end(bool complete) {
+  if (!first_) return;
+  account_.end(metrics::seconds_since_1970(), metrics::Cause::kCheckpoint);
+  if (exporter_) exporter_->observe(account_);
+  metrics::append_to_account_book(run_, {.time = metrics::seconds_since_1970(),
+                                         .account = account_,
+                                         .ranks = ranks_,
+                                         .hosts = hosts_,
+                                         .ended = true,
+                                         .complete = complete});
 }
 
 }  // namespace kessoku::runtime

@@ -2,39 +2,74 @@
 
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
-#include "metrics/exporter.h"
+#include "data/loading/loader.h"
+#include "metrics/account_book.h"
+#include "metrics/exporter/launch_exporter.h"
+#include "metrics/exporter/rank_exporter.h"
 #include "metrics/progress.h"
 #include "metrics/run_log.h"
 #include "runtime/communication/communicator.h"
-#include "runtime/config/config.h"
+#include "runtime/run/training_data.h"
 
 namespace kessoku::runtime {
 
-/// Everything that watches a run: on rank 0 the log and the progress line, on each rank /metrics,
-/// and the file by which Prometheus finds them. Construction is collective.
+/// What metrics.address and metrics.login_file say, for a port.
+metrics::ServerOptions server_options(const RunConfig& config, int64_t port);
+
+/// ADDRESS:PORT under which Prometheus reaches an exporter of this process.
+std::string scrape_address(const RunConfig& config, int port);
+
+/// An exporter at `address` as an element of a file for file_sd_configs. `rank`: "0", …, "launch".
+nlohmann::json scrape_target(const RunConfig& config, const std::string& address,
+                             const std::string& rank);
+
+/// Told by its folder.
+metrics::NewestCheckpoint newest_checkpoint(const std::filesystem::path& run);
+
+/// Everything that watches a run: on rank 0 the log, the account of its time and the progress line,
+/// on each rank /metrics, and the file by which Prometheus finds them. Construction is collective.
 class RunMonitor {
  public:
-  RunMonitor(const std::filesystem::path& run, const RunConfig& config, uint64_t first_step,
-             Communicator& communicator);
+  /// Serves /metrics from now on. `began`: when the process did, seconds since 1970.
+  RunMonitor(const std::filesystem::path& run, const RunConfig& config, at::Device device,
+             Communicator& communicator, double began);
   RunMonitor(const RunMonitor&) = delete;
   RunMonitor& operator=(const RunMonitor&) = delete;
   ~RunMonitor();
 
+  /// Before the first step, which follows on `first_step`.
+  void begin(const RunConfig& config, const TrainingData& data, uint64_t first_step);
+  /// Shows how full its queue is.
+  void watch(const data::Loader& loader);
   /// Time spent between steps (checkpoints, samples): counted with the next step.
   void add_seconds(metrics::Phase phase, double seconds);
   void record(metrics::StepRecord record);
+  void record(const metrics::CheckpointRecord& record);
   /// Tells what was changed on stderr, and records it with the next step. Rank 0 alone does.
   void note(const metrics::RunChange& change);
+  /// No more steps follow: the last checkpoint is waited for.
+  void begin_end();
+  /// The last checkpoint is there. `complete`: the run has all its steps.
+  void end(bool complete);
 
  private:
   void write_targets(const RunConfig& config, Communicator& communicator);
+  void watch_machine(at::Device device);
 
+  std::filesystem::path run_;
+  double began_;
   std::filesystem::path targets_file_;  ///< only on rank 0
-  std::unique_ptr<metrics::Exporter> exporter_;
+  std::shared_ptr<CollectiveLog> collectives_;
+  int ranks_, hosts_ = 1;
+  std::unique_ptr<metrics::RankExporter> exporter_;
   std::unique_ptr<metrics::RunLog> log_;
-  metrics::Progress progress_;
+  metrics::RunAccount account_;  ///< only on rank 0
+  bool first_;
+  std::optional<metrics::Progress> progress_;
   std::array<double, metrics::kPhases> between_{};
   std::vector<metrics::RunChange> changes_;
   double smooth_loss_ = 0, smooth_rate_ = 0;

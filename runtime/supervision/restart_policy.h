@@ -32,6 +32,8 @@ class RestartPolicy {
   /// Seconds to wait before the next start, twice as long as before as long as nothing is gained;
   /// none: give up. The first failure is always followed by a restart.
   std::optional<double> after_failure(RunProgress now);
+  /// Restarts in a row, the last one included, that made no progress.
+  int in_vain() const { return in_vain_; }
 
  private:
   int patience_;

@@ -6,13 +6,17 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "metrics/exporter/launch_exporter.h"
 #include "runtime/checkpoint/resume_changes.h"
 #include "runtime/config/config.h"
 #include "runtime/run/run_folder.h"
+#include "runtime/run/run_monitor.h"
 #include "runtime/supervision/child_process.h"
 #include "runtime/supervision/host_list.h"
 #include "runtime/supervision/restart_policy.h"
@@ -112,16 +116,25 @@ class Supervisor {
         differences_(recorded_differences(run_).size()) {
     check_allowed_changes(options.allowed_changes);
   }
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+  ~Supervisor() {
+    std::error_code ignored;
+    if (exporter_) fs::remove(targets_file(), ignored);
+  }
 
   int run() {
     adopt_orphans();
     notice_lost_hosts();
+    if (!options_.dry_run) serve_metrics();
     RestartPolicy policy(options_.patience, options_.backoff, 60, progress_of(run_));
     while (true) {
       const std::vector<std::string> command = next_command();
       say(fmt::format("{}", fmt::join(command, " ")));
       if (options_.dry_run) return 0;
+      if (exporter_) exporter_->started();
       const int code = run_once(command);
+      if (exporter_) exporter_->ended(code);
       if (code == 0) return code;
       if (requests_.count() > 0) return stopped(code);
       if (!is_worth_restarting(code)) {
@@ -142,8 +155,12 @@ class Supervisor {
             code, now.step, now.checkpoint));
         return code;
       }
-      say(fmt::format("ended with {} at step {}; restarting from the checkpoint of step {} in {} s",
-                      code, now.step, now.checkpoint, *wait));
+      say(fmt::format("ended with {} at step {}; restarting from {} in {} s", code, now.step,
+                      now.checkpoint == 0
+                          ? "the beginning"
+                          : fmt::format("the checkpoint of step {}", now.checkpoint),
+                      *wait));
+      if (exporter_) exporter_->restarts(policy.in_vain());
       if (requests_.wait(*wait)) return stopped(code);
       first_start_ = false;
     }
@@ -157,16 +174,42 @@ class Supervisor {
     return parse_hosts(options_.hosts);
   }
 
+  /// Beside the ranks' targets, under a name of its own.
+  fs::path targets_file() const {
+    fs::path file = run_ / config_.metrics.file_sd;
+    return file.replace_filename(file.stem().string() + "-launch.json");
+  }
+
+  void serve_metrics() {
+    if (config_.metrics.port < 0 || config_.metrics.launch_port < 0) return;
+    exporter_ = std::make_unique<metrics::LaunchExporter>(
+        server_options(config_, config_.metrics.launch_port), config_.name, run_,
+        [run = run_] { return newest_checkpoint(run); });
+    const nlohmann::json targets = nlohmann::json::array(
+        {scrape_target(config_, scrape_address(config_, exporter_->port()), "launch")});
+    fs::create_directories(targets_file().parent_path());
+    write_file_atomically(targets_file(), targets.dump(1) + "\n");
+  }
+
+  void tell_ranks(int ranks, const std::vector<Host>& present) {
+    if (!exporter_) return;
+    exporter_->set_ranks(options_.ranks > 0 ? options_.ranks : std::max(ranks, slots_of(hosts_)),
+                         ranks);
+    if (!hosts_.empty())
+      exporter_->set_hosts(static_cast<int>(hosts_.size()), static_cast<int>(present.size()));
+  }
+
   /// mpirun with what answers of the hosts now.
-  std::vector<std::string> next_command() const {
+  std::vector<std::string> next_command() {
     std::vector<std::string> command{options_.mpirun};
     const auto add = [&](std::initializer_list<std::string> words) {
       command.insert(command.end(), words);
     };
     if (::geteuid() == 0) add({"--allow-run-as-root"});
     int ranks = options_.ranks;
+    std::vector<Host> present;
     if (!hosts_.empty()) {
-      const std::vector<Host> present = present_hosts();
+      present = present_hosts();
       ranks = ranks_on(present);
       add({"--host", to_string(present)});
       if (options_.agent != "ssh") add({"--mca", "plm_rsh_agent", options_.agent});
@@ -174,6 +217,7 @@ class Supervisor {
       ranks = 1;
     }
     require_even_share(ranks);
+    tell_ranks(ranks, present);
     // In a Slurm job mpirun itself knows hosts and slots.
     if (ranks > 0) add({"-n", std::to_string(ranks)});
     // Ranks share a host's cores by their thread counts; the kernel places threads well on one NUMA
@@ -250,7 +294,7 @@ class Supervisor {
 
   /// The exit code of mpirun, whose ranks are gone by then.
   int run_once(const std::vector<std::string>& command) {
-    remove_watchdog_reports(run_);  // of the start before
+    set_aside_watchdog_reports(run_);  // of the start before
     ChildProcess child(command);
     Silence silence(run_);
     std::optional<Clock::time_point> reported;
@@ -316,6 +360,7 @@ class Supervisor {
   size_t differences_;                 ///< of the run that are known
   std::map<std::string, int> faults_;  ///< how often each host was named, since this began
   std::set<std::string> excluded_;     ///< names in hosts_
+  std::unique_ptr<metrics::LaunchExporter> exporter_;
   bool first_start_ = true;
 };
 

@@ -96,12 +96,18 @@ bool has_watchdog_reports(const std::filesystem::path& run) {
   return !list_reports(watchdog_reports(run)).empty();
 }
 
-void remove_watchdog_reports(const std::filesystem::path& run) {
+void set_aside_watchdog_reports(const std::filesystem::path& run) {
+  const std::vector<std::filesystem::path> reports = list_reports(watchdog_reports(run));
+  if (reports.empty()) return;
+  const std::filesystem::path previous = watchdog_reports(run) / "previous";
   std::error_code ignored;
-  const std::filesystem::path folder = watchdog_reports(run);
-  for (const std::filesystem::path& file : list_reports(folder))
-    std::filesystem::remove(file, ignored);
-  std::filesystem::remove(folder, ignored);  // unless there is something else in it
+  std::filesystem::remove_all(previous, ignored);
+  std::filesystem::create_directories(previous, ignored);
+  for (const auto& report : reports)
+    std::filesystem::rename(report, previous / report.filename(), ignored);
+  // One that stays would be taken for the next start's.
+  for (const auto& report : list_reports(watchdog_reports(run)))
+    std::filesystem::remove(report, ignored);
 }
 
 Watchdog::Watchdog(const Communicator& communicator, const std::filesystem::path& run,

@@ -12,8 +12,8 @@ namespace kessoku::runtime {
 /// Where the ranks of a run leave their last operations when they give up.
 std::filesystem::path watchdog_reports(const std::filesystem::path& run);
 bool has_watchdog_reports(const std::filesystem::path& run);
-/// Other files in their folder stay.
-void remove_watchdog_reports(const std::filesystem::path& run);
+/// Moves them to watchdog/previous, in place of those that are there.
+void set_aside_watchdog_reports(const std::filesystem::path& run);
 
 /// Ends the process with exit code 76 when an exchange between ranks takes longer than `timeout`
 /// seconds: some rank hangs, is stopped or cannot be reached, and would be waited for for ever.

@@ -94,7 +94,7 @@ class Overwriting(unittest.TestCase):
 
     def test_train_leaves_files_with_its_names(self):
         for name, text in (("config.toml", self.run_file.read_text()), ("log.jsonl", "one line"), ("log.jsonl", '{"my": 1}\n{"my": 2}\n'),
-                           ("mixture.json", "[]"), ("lock", "and key"), ("metrics/targets.json", '[{"targets": []}]')):
+                           ("mixture.json", "[]"), ("lock", "and key"), ("account.jsonl", "mine"), ("metrics/targets.json", '[{"targets": []}]')):
             with self.subTest(name):
                 folder = WORK / "mine"
                 shutil.rmtree(folder, ignore_errors=True)

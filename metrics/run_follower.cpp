@@ -1,0 +1,49 @@
+#include "metrics/run_follower.h"
+
+#include <fstream>
+
+#include "base/error.h"
+
+namespace kessoku::metrics {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// 0 where there is none.
+uint64_t size_of(const fs::path& file) {
+  std::error_code absent;
+  const uintmax_t size = fs::file_size(file, absent);
+  return absent ? 0 : size;
+}
+
+}  // namespace
+
+void RunFollower::poll() {
+  const bool new_entry = size_of(account_book_of(run_)) != book_size_;
+  const bool shortened = size_of(run_ / "log.jsonl") < log_offset_;
+  if (new_entry || shortened) read_entry();
+  read_log();
+}
+
+void RunFollower::read_entry() {
+  book_size_ = size_of(account_book_of(run_));
+  entry_ = last_account_entry(run_).value_or(AccountEntry{});
+  log_offset_ = 0;
+}
+
+void RunFollower::read_log() {
+  std::ifstream file(run_ / "log.jsonl", std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(log_offset_));
+  for (std::string line; std::getline(file, line) && !file.eof();) {
+    log_offset_ += line.size() + 1;
+    try {
+      last_ = step_record_from_json(line);
+    } catch (const DataError&) {
+      continue;  // it is being shortened
+    }
+    if (!entry_.ended && last_->time > entry_.time) entry_.account.add(*last_);
+  }
+}
+
+}  // namespace kessoku::metrics
