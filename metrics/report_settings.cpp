@@ -28,6 +28,8 @@ constexpr Setting kMainSettings[] = {
 
 std::string to_text(toml::node_view<const toml::node> value) {
   if (const auto text = value.value_exact<std::string>()) return *text;
+  // toml++ prints 6e-4 as 0.00059999999999999995.
+  if (const auto number = value.value_exact<double>()) return fmt::format("{}", *number);
   if (const toml::array* list = value.as_array()) {
     std::string joined;
     for (const toml::node& element : *list) {

@@ -103,6 +103,12 @@ TEST_F(HtmlReport, ThePageNamesNothingOutsideItself) {
   }
 }
 
+TEST_F(HtmlReport, RatesAreShownAsTheyWereWritten) {
+  write("config.toml", "name = 'demo'\n[optimizer]\nlr = 6e-4\ntext_encoder_lr = 5e-7\n");
+  write_log(3);
+  EXPECT_THAT(page(), AllOf(HasSubstr(">0.0006<"), HasSubstr(">5e-07<")));
+}
+
 TEST_F(HtmlReport, ABrowserDrawsAllCurvesWithoutComplaint) {
   write_config();
   write_log(400);
