@@ -54,6 +54,7 @@ NOT_RUN = {
     "kessoku launch --hosts a:4,b:4 my-run.toml": "needs two hosts",
     "kessoku launch configs/cluster.toml --hosts node1:4,node2:4": "needs two hosts",
     "kessoku launch configs/cluster.toml --hostfile hosts": "needs two hosts",
+    "ssh -N -D 127.0.0.1:1080 login-node": "needs another host",
     "sbatch --nodes 2 --ntasks-per-node 4 --gpus-per-node 4 scripts/slurm/train.sbatch my-run.toml":
         "needs Slurm",
 }
