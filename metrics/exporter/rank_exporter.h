@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "metrics/checkpoint_record.h"
 #include "metrics/exporter/metrics_server.h"
@@ -26,6 +27,7 @@ struct RunPlan {
   double text_encoder_lr = 0;            ///< as a multiple of the learning rate; 0: not trained
   uint64_t checkpoint_steps = 0;         ///< between checkpoints; 0: not by steps
   double checkpoint_seconds = 0;         ///< likewise; 0: not by the clock
+  std::vector<double> losses;            ///< of the last steps before, of other processes
   double checkpoint_time = 0;            ///< of the newest one, since 1970; 0: there is none
 };
 

@@ -60,6 +60,7 @@ RunSeries::RunSeries(SeriesRegistry& registry, const RunPlan& plan)
   checkpoint_time_.Set(plan.checkpoint_time > 0 ? plan.checkpoint_time : seconds_since_1970());
   loss_scale_.Set(1);
   interval_.Set(plan.checkpoint_seconds);
+  for (const double loss : plan.losses) observe_loss(loss);
   for (size_t i = 0; i < numbers_.size(); ++i)
     numbers_[i] = &registry.gauge(kStepNumbers[i].gauge, kStepNumbers[i].help);
   if (plan.text_encoder_lr > 0) {

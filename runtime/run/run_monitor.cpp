@@ -36,6 +36,18 @@ void raise_to(prometheus::Counter& counter, double value) {
   counter.Increment(std::max(0.0, value - counter.Value()));
 }
 
+/// Of the steps up to `last`, as far as averages reach back.
+std::vector<double> losses_before(const fs::path& run, uint64_t last) {
+  constexpr size_t kSteps = 2000;
+  if (!fs::exists(run / "log.jsonl")) return {};
+  std::vector<double> losses;
+  for (const metrics::StepRecord& record : metrics::read_run_log(run / "log.jsonl")) {
+    if (record.step <= last) losses.push_back(record.loss);
+  }
+  if (losses.size() > kSteps) losses.erase(losses.begin(), losses.end() - kSteps);
+  return losses;
+}
+
 metrics::RunPlan plan_of(const fs::path& run, const RunConfig& config, const TrainingData& data,
                          uint64_t first_step) {
   metrics::RunPlan plan{.first_step = first_step,
@@ -43,6 +55,7 @@ metrics::RunPlan plan_of(const fs::path& run, const RunConfig& config, const Tra
                         .shares = shares_of(data),
                         .checkpoint_steps = config.checkpoint.every_steps,
                         .checkpoint_seconds = 60 * config.checkpoint.every_minutes,
+                        .losses = losses_before(run, first_step),
                         .checkpoint_time = newest_checkpoint(run).time};
   if (config.trains("text_encoder") && config.optimizer.lr > 0) {
     const double own = config.optimizer.text_encoder_lr;
@@ -178,7 +191,8 @@ void RunMonitor::watch_machine(at::Device device) {
 
 void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64_t first_step) {
   progress_.emplace("train", "steps", config.train.steps, first_step, !first_);
-  if (exporter_) exporter_->begin(plan_of(run_, config, data, first_step));
+  if (exporter_)
+    exporter_->begin(first_ ? plan_of(run_, config, data, first_step) : metrics::RunPlan{});
   if (!first_) return;
   const metrics::AccountEntry before = metrics::read_account(run_);
   account_ = before.account;

@@ -82,6 +82,16 @@ TEST(RankExporter, CountersOfAResumedRunBeginAtZeroAndTheStepIsTheRuns) {
                     HasSubstr("kessoku_step{rank=\"0\",run=\"demo\"} 24001\n")));
 }
 
+TEST(RankExporter, AveragesReachBackBeforeARestart) {
+  RankExporter exporter({}, rank(0));
+  RunPlan resumed = plan(3);
+  resumed.losses = {0.75, 0.75, 0.75};
+  exporter.begin(resumed);
+  exporter.observe(record(4));
+  EXPECT_THAT(scrape(exporter.port()),
+              HasSubstr("kessoku_loss_average{rank=\"0\",run=\"demo\",steps=\"100\"} 0.625\n"));
+}
+
 TEST(RankExporter, WhatBelongsToTheWholeRunIsServedByRankZeroAlone) {
   RankExporter exporter({}, rank(1));
   exporter.begin(plan());
