@@ -1,6 +1,7 @@
 """A real Prometheus (Debian package prometheus) over what a test's runs serve."""
 import json
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -23,6 +24,19 @@ def replaced(text, old, new):
     """`new` for `old`, which must be there."""
     assert old in text, old
     return text.replace(old, new)
+
+
+def stop(process):
+    """Asks a supervised run to stop, twice if need be, and waits: what goes on would write into folders that are about to go."""
+    for patience in (60, DEADLINE):
+        if process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            pass
+    process.kill()
 
 
 class Prometheus:
