@@ -13,13 +13,17 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::array<const char*, kCauses> kCauseNames = {
-    "productive", "startup", "data", "exposed_communication", "checkpoint", "sample", "validation",
+    "productive", "startup", "data",       "exposed_communication",
+    "checkpoint", "sample",  "validation", "verification",
     "redone",     "other",   "down"};
 
 /// Of each phase.
-constexpr std::array<Cause, kPhases> kCauseOf = {
-    Cause::kData,       Cause::kProductive, Cause::kProductive, Cause::kExposedCommunication,
-    Cause::kProductive, Cause::kCheckpoint, Cause::kSample,     Cause::kValidation};
+constexpr Cause kCauseOf[] = {
+    Cause::kData,        Cause::kProductive, Cause::kProductive, Cause::kExposedCommunication,
+    Cause::kProductive,  Cause::kCheckpoint, Cause::kSample,     Cause::kValidation,
+    Cause::kVerification};
+
+static_assert(std::size(kCauseOf) == kPhases);
 
 }  // namespace
 

@@ -43,6 +43,9 @@ RunSeries::RunSeries(SeriesRegistry& registry, const RunPlan& plan)
       loss_scale_(registry.gauge("kessoku_loss_scale", "fp16: factor on the loss; else 1")),
       draws_total_(
           registry.counter("kessoku_draws_total", "Draws of all ranks since the process began")),
+      verifications_(
+          registry.counter("kessoku_verifications_total",
+                           "Steps since the process began after which ranks compared their bits")),
       bad_rows_(registry.counter(
           "kessoku_bad_rows_total",
           "Draws since the process began whose row was damaged and that other images took")),
@@ -94,6 +97,7 @@ void RunSeries::observe(const StepRecord& record) {
         .Set(static_cast<double>(record.step));
   }
   if (std::isfinite(record.seconds)) seconds_.Observe(record.seconds);
+  if (record.verified) verifications_.Increment();
   bad_rows_.Increment(static_cast<double>(record.bad_rows));
   loss_scale_.Set(record.loss_scale);
   if (record.skipped) skipped_.Increment();

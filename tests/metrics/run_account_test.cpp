@@ -27,7 +27,7 @@ StepRecord step(uint64_t number, double time) {
   StepRecord record;
   record.step = number;
   record.time = time;
-  record.phase_seconds = {0.25, 0.5, 0.75, 0.375, 0.125, 0.5, 0, 0};
+  record.phase_seconds = {0.25, 0.5, 0.75, 0.375, 0.125, 0.5, 0, 0, 0};
   return record;
 }
 

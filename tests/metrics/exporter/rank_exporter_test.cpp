@@ -92,6 +92,17 @@ TEST(RankExporter, AveragesReachBackBeforeARestart) {
               HasSubstr("kessoku_loss_average{rank=\"0\",run=\"demo\",steps=\"100\"} 0.625\n"));
 }
 
+TEST(RankExporter, CountsVerifications) {
+  RankExporter exporter({}, rank(0));
+  exporter.begin(plan());
+  StepRecord verified = record(1);
+  verified.verified = true;
+  exporter.observe(verified);
+  exporter.observe(record(2));
+  EXPECT_THAT(scrape(exporter.port()),
+              HasSubstr("kessoku_verifications_total{rank=\"0\",run=\"demo\"} 1\n"));
+}
+
 TEST(RankExporter, WhatBelongsToTheWholeRunIsServedByRankZeroAlone) {
   RankExporter exporter({}, rank(1));
   exporter.begin(plan());
