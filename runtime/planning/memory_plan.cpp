@@ -35,6 +35,17 @@ bool publishes_all(const RunConfig& config) {
          (!config.sample.prompts.empty() && config.sample.every_steps > 0);
 }
 
+/// Each rank has gradients, weights, moments and averages of one bucket's part from every rank, and
+/// its own.
+uint64_t verification_bytes(const RunConfig& config, const Partition& partition, uint64_t moments,
+                            int ranks) {
+  if (config.verify.every_steps == 0) return 0;
+  const auto bucket = static_cast<uint64_t>(partition.bucket(0).size());
+  const uint64_t part = config.optimizer.shard ? bucket / static_cast<uint64_t>(ranks) : bucket;
+  const uint64_t rows = 2 + moments + (config.ema.decay > 0 ? 1 : 0);
+  return (static_cast<uint64_t>(ranks) + 1) * rows * part * kFloatBytes;
+}
+
 uint64_t weights_file_bytes(const RunConfig& config) {
   return config.checkpoint.weights_dtype == "fp32" ? 4 : 2;
 }
@@ -74,23 +85,32 @@ MemoryPlan plan_memory(const RunConfig& config, const MemoryInputs& inputs, int 
                         : static_cast<uint64_t>(partition.bucket(0).size()) * kFloatBytes;
   }
 
+  plan.verification = verification_bytes(config, partition, moments, ranks);
+
   const uint64_t stays = plan.program + plan.weights + plan.frozen + plan.gradients + plan.moments +
                          plan.master + plan.ema;
   // Weights arrive in f32, and are rounded once the optimizer has its copy.
   const uint64_t start = stays + (rounded ? all * kFloatBytes : 0);
   const uint64_t waiting = plan.wire + (inputs.gpu ? 0 : plan.loader + plan.snapshot);
-  plan.peak =
-      std::max({start, stays + waiting + plan.activations, stays + waiting + plan.gathered});
+  plan.peak = std::max(
+      start, stays + waiting + std::max({plan.activations, plan.gathered, plan.verification}));
   return plan;
 }
 
 std::vector<std::pair<std::string, uint64_t>> terms_of(const MemoryPlan& plan) {
-  return {{"program", plan.program},   {"weights", plan.weights},
-          {"frozen", plan.frozen},     {"gradients", plan.gradients},
-          {"moments", plan.moments},   {"master", plan.master},
-          {"ema", plan.ema},           {"wire", plan.wire},
-          {"loader", plan.loader},     {"activations", plan.activations},
-          {"snapshot", plan.snapshot}, {"gathered", plan.gathered},
+  return {{"program", plan.program},
+          {"weights", plan.weights},
+          {"frozen", plan.frozen},
+          {"gradients", plan.gradients},
+          {"moments", plan.moments},
+          {"master", plan.master},
+          {"ema", plan.ema},
+          {"wire", plan.wire},
+          {"loader", plan.loader},
+          {"activations", plan.activations},
+          {"snapshot", plan.snapshot},
+          {"gathered", plan.gathered},
+          {"verification", plan.verification},
           {"peak", plan.peak}};
 }
 

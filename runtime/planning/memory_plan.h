@@ -31,8 +31,9 @@ struct MemoryPlan {
   uint64_t wire = 0;       ///< buffers of a bucket that is summed
   uint64_t loader = 0;     ///< batches that are read ahead
   uint64_t activations = 0;
-  uint64_t snapshot = 0;  ///< copies that a checkpoint is written from in the background
-  uint64_t gathered = 0;  ///< whole f32 weights, while a checkpoint, image or validation begins
+  uint64_t snapshot = 0;      ///< copies that a checkpoint is written from in the background
+  uint64_t gathered = 0;      ///< whole f32 weights, while a checkpoint, image or validation begins
+  uint64_t verification = 0;  ///< states of a bucket's part that ranks step for each other
   uint64_t peak = 0;
 };
 

@@ -120,6 +120,7 @@ TEST(Scaling, TrafficIsWhatTheRunFileSays) {
 
 TEST(MemoryPlan, ShardsWhatTheOptimizerOwns) {
   RunConfig config;
+  config.verify.every_steps = 0;
   config.checkpoint.background = false;
   const MemoryInputs inputs{.trained = 1 << 20};
   const uint64_t all = 4u << 20;  // bytes in f32
@@ -137,6 +138,7 @@ TEST(MemoryPlan, Bf16KeepsACopyInFp32AndBeginsWithWholeWeights) {
   config.checkpoint.background = false;
   config.train.precision = "bf16";
   config.ema.decay = 0.9;
+  config.verify.every_steps = 0;
   const uint64_t all = 4u << 20;
   const MemoryPlan plan = plan_memory(config, {.trained = 1 << 20}, 2);
   EXPECT_EQ(plan.weights, all / 2);
@@ -151,6 +153,23 @@ TEST(MemoryPlan, Bf16KeepsACopyInFp32AndBeginsWithWholeWeights) {
   EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 2).gathered, all + all / 2);
   config.checkpoint.background = true;
   EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 2).snapshot, (4 * all + all / 2) / 2);
+}
+
+TEST(MemoryPlan, VerificationHoldsABucketsPartOfEveryRank) {
+  RunConfig config;
+  config.checkpoint.background = false;
+  const uint64_t all = 4u << 20;  // one bucket, in fp32
+  const auto bytes = [&](int ranks) {
+    return plan_memory(config, {.trained = 1 << 20}, ranks).verification;
+  };
+  // Gradients, weights and two moments, of the other ranks and twice of the own one.
+  EXPECT_EQ(bytes(1), 2 * 4 * all);
+  EXPECT_EQ(bytes(4), 5 * 4 * all / 4);
+  config.optimizer.shard = false;
+  config.ema.decay = 0.9;
+  EXPECT_EQ(bytes(4), 5 * 5 * all);
+  // Weights, gradients, moments, averages and the bucket on the wire; whole averages are less.
+  EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 4).peak, 5 * all + all + 25 * all);
 }
 
 }  // namespace
