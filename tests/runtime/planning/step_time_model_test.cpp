@@ -163,11 +163,11 @@ TEST(MemoryPlan, VerificationHoldsABucketsPartOfEveryRank) {
     return plan_memory(config, {.trained = 1 << 20}, ranks).verification;
   };
   // Gradients, weights and two moments, of the other ranks and twice of the own one.
-  EXPECT_EQ(bytes(1), 2 * 4 * all);
-  EXPECT_EQ(bytes(4), 5 * 4 * all / 4);
+  EXPECT_EQ(bytes(1), 8 * all);
+  EXPECT_EQ(bytes(4), 20 * all / 4);
   config.optimizer.shard = false;
   config.ema.decay = 0.9;
-  EXPECT_EQ(bytes(4), 5 * 5 * all);
+  EXPECT_EQ(bytes(4), 25 * all);
   // Weights, gradients, moments, averages and the bucket on the wire; whole averages are less.
   EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 4).peak, 5 * all + all + 25 * all);
 }
