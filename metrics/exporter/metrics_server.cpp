@@ -75,7 +75,8 @@ void knock(const std::string& address, int port) {
   if (::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &place) != 0) return;
   const int connection = ::socket(place->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (connection >= 0) {
-    ::connect(connection, place->ai_addr, place->ai_addrlen);
+    // Whether it is answered is of no matter.
+    static_cast<void>(::connect(connection, place->ai_addr, place->ai_addrlen));
     ::close(connection);
   }
   ::freeaddrinfo(place);

@@ -242,7 +242,7 @@ class Supervisor {
     const std::vector<std::string> named = recorded_differences(run_);
     if (named.size() <= differences_) return false;
     differences_ = named.size();
-    const std::string host = named.back();
+    const std::string& host = named.back();
     if (host.empty() || ++faults_[host] < 2) return false;
     const auto found = std::ranges::find_if(
         hosts_, [&](const Host& each) { return is_same_host(each.name, host); });

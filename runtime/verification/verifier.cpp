@@ -179,6 +179,7 @@ void Verifier::fail(uint64_t step, const std::string& problem) {
 void Verifier::raise(uint64_t step, const std::string& what, const std::vector<int>& ranks) {
   const std::vector<std::string> all = communicator_.all_gather_text(host_name());
   std::vector<std::string> hosts;
+  hosts.reserve(ranks.size());
   for (const int rank : ranks) hosts.push_back(all.at(static_cast<size_t>(rank)));
   throw WrongBits(step, {what, ranks}, hosts);
 }
