@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "metrics/html.h"
 
 namespace kessoku::metrics {
 
@@ -22,20 +23,6 @@ namespace {
 
 constexpr std::string_view kFrontPage =
     "<!doctype html><title>Kessoku</title><p>Kessoku: <a href=\"/metrics\">metrics</a>\n";
-
-std::string base64(std::string_view text) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < text.size(); i += 3) {
-    uint32_t bits = 0;
-    for (size_t j = 0; j < 3; ++j)
-      bits = bits << 8 | (i + j < text.size() ? static_cast<unsigned char>(text[i + j]) : 0);
-    for (size_t j = 0; j < 4; ++j)
-      out += i + j > text.size() ? '=' : kDigits[bits >> (18 - 6 * j) & 63];
-  }
-  return out;
-}
 
 /// The Authorization header that the login asks for.
 std::string expected_login(const std::string& file) {
