@@ -4,6 +4,7 @@
 #include <pty.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 
 namespace kessoku::metrics {
@@ -74,9 +75,15 @@ std::string on_a_terminal(uint16_t columns, const std::function<void()>& work) {
   work();
   std::fflush(stderr);
   ::dup2(saved, STDERR_FILENO);
-  std::string text(4096, '\0');
-  text.resize(static_cast<size_t>(std::max<ssize_t>(0, ::read(master, text.data(), text.size()))));
-  for (const int descriptor : {saved, terminal, master}) ::close(descriptor);
+  ::close(saved);
+  ::close(terminal);
+  // What was written may take several reads; with its other side closed, the last one fails.
+  std::string text;
+  std::array<char, 4096> part;
+  for (ssize_t got; (got = ::read(master, part.data(), part.size())) > 0;) {
+    text.append(part.data(), static_cast<size_t>(got));
+  }
+  ::close(master);
   return text;
 }
 
