@@ -37,10 +37,8 @@ void parallel_for(size_t count, int threads, const Work& work) {
         workers.emplace_back(run);
     } catch (const std::system_error& error) {
       next = count;
-      throw SystemError(fmt::format(
-          "cannot start {} threads: {}; allow more (ulimit -u, docker --pids-limit), or take fewer "
-          "(--threads)",
-          threads, error.code().message()));
+      throw SystemError(fmt::format("cannot start thread {} of {}: {}", workers.size() + 2, threads,
+                                    error.code().message()));
     }
     run();
   }

@@ -2,12 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <initializer_list>
 #include <new>
 #include <system_error>
 
 namespace kessoku {
+
+namespace {
+
+bool contains_any(std::string_view text, std::initializer_list<std::string_view> parts) {
+  return std::any_of(parts.begin(), parts.end(),
+                     [&](std::string_view part) { return text.find(part) != text.npos; });
+}
+
+}  // namespace
 
 void throw_system(const char* what, const std::filesystem::path& path) {
   throw SystemError(fmt::format("{}: cannot {}: {}", path.string(), what, std::strerror(errno)));
@@ -36,13 +47,19 @@ bool is_machine_failure(const std::exception& error) {
   return is_machine_failure(std::string_view(error.what()));
 }
 
-// LibTorch and the decoders of images have no types for it.
 bool is_machine_failure(std::string_view reason) {
-  for (const char* says : {"allocate memory", "out of memory", "nsufficient memory",
-                           "unable to create thread", "creating thread"}) {
-    if (reason.find(says) != reason.npos) return true;
-  }
-  return false;
+  return is_out_of_memory(reason) || is_out_of_threads(reason);
+}
+
+// LibTorch and the decoders of images have no types for these.
+bool is_out_of_memory(std::string_view reason) {
+  return contains_any(reason,
+                      {"allocate memory", "out of memory", "nsufficient memory", "bad_alloc"});
+}
+
+bool is_out_of_threads(std::string_view reason) {
+  return contains_any(reason, {"cannot start thread", "cannot start a thread",
+                               "unable to create thread", "creating thread"});
 }
 
 }  // namespace kessoku

@@ -27,5 +27,8 @@ class SystemError : public Error {
 /// failed.
 bool is_machine_failure(const std::exception& error);
 bool is_machine_failure(std::string_view reason);
+/// Whether a reason tells of memory, or of threads that could not be started.
+bool is_out_of_memory(std::string_view reason);
+bool is_out_of_threads(std::string_view reason);
 
 }  // namespace kessoku

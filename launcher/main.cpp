@@ -13,7 +13,7 @@
 #include "data/images/image.h"
 #include "launcher/commands.h"
 #include "launcher/options/failure.h"
-#include "launcher/out_of_memory.h"
+#include "launcher/scarcity.h"
 
 namespace {
 
@@ -36,19 +36,23 @@ ExitCode run(const Command& command) {
       command);
 }
 
-/// LibTorch's own allocator and the standard library's throw different things.
-int fail_unexpectedly(const std::exception& error, const std::string& reason,
-                      const std::string& command) {
-  if (kessoku::is_machine_failure(error)) {
-    return fail(ExitCode::kCannotWrite,
-                kessoku::launcher::explain_out_of_memory(command, first_line(reason)));
-  }
-  return fail(ExitCode::kInternal, fmt::format("internal error: {}", reason));
+/// Of a file, which it names, or a thread that could not be started.
+std::string reason_of(const std::system_error& error) {
+  if (error.code() != std::errc::resource_unavailable_try_again) return error.what();
+  return fmt::format("cannot start a thread: {}", error.code().message());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  const std::string subcommand = argc > 1 ? argv[1] : "";
+  const auto fail_by_machine = [&](ExitCode code, const std::string& reason) {
+    return fail(code, kessoku::launcher::explain_scarcity(subcommand, first_line(reason)));
+  };
+  const auto fail_unexpectedly = [&](const std::exception& error, const std::string& reason) {
+    if (kessoku::is_machine_failure(error)) return fail_by_machine(ExitCode::kCannotWrite, reason);
+    return fail(ExitCode::kInternal, "internal error: " + reason);
+  };
   try {
     int exit_code = 0;
     const std::optional<Command> command =
@@ -57,19 +61,18 @@ int main(int argc, char** argv) {
     kessoku::data::initialize_images(argv[0], 1);
     return static_cast<int>(run(*command));
   } catch (const kessoku::Error& error) {
-    return fail(error.exit_code(), error.what());
-  } catch (const std::system_error& error) {  // of a file, or a thread that cannot be started
-    return fail(ExitCode::kCannotWrite, error.what());
-  } catch (const c10::OutOfMemoryError& error) {
-    return fail(ExitCode::kUsage,
-                fmt::format("{}; lower train.micro_batch (the global batch stays), or set "
-                            "train.gradient_checkpointing or train.precision = \"bf16\"",
-                            first_line(error.what_without_backtrace())));
+    return error.exit_code() == ExitCode::kCannotWrite
+               ? fail_by_machine(error.exit_code(), error.what())
+               : fail(error.exit_code(), error.what());
+  } catch (const std::system_error& error) {
+    return fail_by_machine(ExitCode::kCannotWrite, reason_of(error));
+  } catch (const c10::OutOfMemoryError& error) {  // of a GPU
+    return fail_by_machine(ExitCode::kUsage, error.what_without_backtrace());
   } catch (const c10::AcceleratorError& error) {  // a GPU is lost, or a kernel went wrong
     return fail(ExitCode::kWatchdog, first_line(error.what_without_backtrace()));
-  } catch (const c10::Error& error) {
-    return fail_unexpectedly(error, error.what_without_backtrace(), argc > 1 ? argv[1] : "");
+  } catch (const c10::Error& error) {  // LibTorch's own allocator throws it too
+    return fail_unexpectedly(error, error.what_without_backtrace());
   } catch (const std::exception& error) {
-    return fail_unexpectedly(error, error.what(), argc > 1 ? argv[1] : "");
+    return fail_unexpectedly(error, error.what());
   }
 }

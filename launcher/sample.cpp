@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/version.h"
 #include "data/images/grid.h"
 #include "launcher/commands.h"
@@ -77,8 +78,9 @@ void require_latents(const SampleOptions& options, size_t images) {
   if (given == options.given.end()) return;
   const std::vector<int64_t> shape = model::SafetensorsFile(given->second).entry("latents").shape;
   if (shape.empty() || shape[0] != static_cast<int64_t>(images)) {
-    throw UsageError(fmt::format("{}: latents is of shape ({}); there are {} images to make",
-                                 given->second, fmt::join(shape, ", "), images));
+    throw UsageError(fmt::format("{}: latents is of shape ({}), but {} asked for", given->second,
+                                 fmt::join(shape, ", "),
+                                 images == 1 ? "1 image is" : counted(images, "image") + " are"));
   }
 }
 
@@ -97,7 +99,8 @@ void report(const SampleOptions& options, const std::vector<GeneratedImage>& mad
             const fs::path& grid) {
   if (!options.json) {
     if (!made.empty())
-      log_info("{} images and {} are in {}/", made.size(), grid.filename().string(), options.out);
+      log_info("{} and {} are in {}/", counted(made.size(), "image"), grid.filename().string(),
+               options.out);
     return;
   }
   nlohmann::json images = nlohmann::json::array();

@@ -1,7 +1,6 @@
 #include "launcher/sample_drawing.h"
 
 #include <ATen/Parallel.h>
-#include <c10/util/Exception.h>
 
 #include <cmath>
 
@@ -54,20 +53,6 @@ at::Tensor finish(const at::Tensor& pixels, const GenerationSettings& settings) 
                               settings.feather);
 }
 
-at::Tensor make_batch(const model::StableDiffusion& model,
-                      const std::vector<model::GenerationRequest>& requests, int64_t rows,
-                      const std::function<void(int64_t, int64_t)>& on_step) {
-  try {
-    return model::make_images(model, requests, {.rows = rows, .on_step = on_step});
-  } catch (const c10::Error& error) {
-    if (std::string(error.what()).find("can't allocate memory") == std::string::npos) throw;
-    throw UsageError(
-        fmt::format("not enough memory for {} images of {}x{} at once: a smaller --size, --batch "
-                    "or --tile needs less",
-                    rows, requests.front().width, requests.front().height));
-  }
-}
-
 /// Calls of the UNet for all batches.
 uint64_t count_steps(const model::StableDiffusion& model,
                      const std::vector<GenerationSettings>& images,
@@ -104,7 +89,8 @@ std::vector<GeneratedImage> draw_images(const model::StableDiffusion& model,
       std::vector<model::GenerationRequest> requests;
       for (const size_t i : batch) requests.push_back(images[i].request);
       at::set_num_threads(static_cast<int>(images[batch[0]].threads));
-      const at::Tensor pixels = make_batch(model, requests, images[batch[0]].batch, on_step);
+      const at::Tensor pixels =
+          model::make_images(model, requests, {.rows = images[batch[0]].batch, .on_step = on_step});
       for (size_t place = 0; place < batch.size(); ++place) {
         const GenerationSettings& settings = images[batch[place]];
         const data::Image image =

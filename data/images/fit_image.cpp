@@ -126,6 +126,8 @@ FittedImage fit_image(std::string_view encoded, const std::string& name, const F
     return Fitter(encoded, options).fit(seed, bucket);
   } catch (const DataError& error) {
     throw DataError(fmt::format("{}: {}", name, error.what()));
+  } catch (const SystemError& error) {
+    throw SystemError(fmt::format("{}: {}", name, error.what()));
   } catch (const std::exception& error) {
     if (!is_machine_failure(error)) throw;
     throw SystemError(fmt::format("{}: cannot be decoded: {}", name, first_line(error.what())));

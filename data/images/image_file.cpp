@@ -9,6 +9,7 @@
 #include "base/mistaken_file.h"
 #include "base/system_error.h"
 #include "data/images/jpeg.h"
+#include "data/images/vips_error.h"
 
 namespace kessoku::data {
 
@@ -17,24 +18,15 @@ using vips::VOption;
 
 namespace {
 
-/// libvips' log as one line.
-std::string reason(const vips::VError& error) {
-  std::string text = error.what();
-  vips_error_clear();
-  while (text.ends_with('\n')) text.pop_back();
-  for (size_t end = 0; (end = text.find('\n', end)) != text.npos;) text.replace(end, 1, "; ");
-  return text.empty() ? "cannot be decoded" : "cannot be decoded: " + text.substr(0, 200);
-}
-
 /// libvips' errors as ours.
 template <typename Work>
 auto guarded(const Work& work) {
   try {
     return work();
   } catch (const vips::VError& error) {
-    const std::string why = reason(error);
-    if (is_machine_failure(why)) throw SystemError(why);
-    throw DataError(why);
+    const std::string reason = describe(error);
+    if (is_machine_failure(reason)) throw SystemError("cannot be decoded: " + reason);
+    throw DataError(reason.empty() ? "cannot be decoded" : "cannot be decoded: " + reason);
   }
 }
 
@@ -137,8 +129,10 @@ VImage to_srgb_bytes(VImage image) {
                                               ->set("embedded", true)
                                               ->set("depth", 8)
                                               ->set("intent", VIPS_INTENT_PERCEPTUAL));
-    } catch (const vips::VError&) {
-      vips_error_clear();  // a broken profile: the numbers are most likely sRGB
+    } catch (const vips::VError& error) {
+      const std::string reason = describe(error);
+      if (is_machine_failure(reason)) throw SystemError("cannot be decoded: " + reason);
+      // A broken profile: the numbers are most likely sRGB.
     }
   }
   image = image.colourspace(VIPS_INTERPRETATION_sRGB);

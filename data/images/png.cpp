@@ -5,10 +5,11 @@
 #include <stdexcept>
 #include <vips/vips8>
 
-#include "base/error.h"
 #include "base/file.h"
+#include "base/system_error.h"
 #include "base/text_file.h"
 #include "data/images/png_chunk.h"
+#include "data/images/vips_error.h"
 
 namespace kessoku::data {
 
@@ -41,9 +42,7 @@ std::string encode(const Image& image) {
     vips_area_unref(VIPS_AREA(blob));
     return png;
   } catch (const vips::VError& error) {
-    const std::string reason = error.what();
-    vips_error_clear();
-    throw Error(ExitCode::kCannotWrite, fmt::format("cannot write a PNG: {}", reason));
+    throw SystemError("cannot make a PNG: " + describe(error));
   }
 }
 

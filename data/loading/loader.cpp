@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "base/error.h"
@@ -29,6 +30,8 @@ struct Loader::Impl {
   };
 
   void check() const;
+  void start();
+  void stop();
   void work();
   Ticket take_ticket();
   Place make(Ticket ticket) const;
@@ -50,7 +53,7 @@ struct Loader::Impl {
   std::optional<uint64_t> drawn_step;
   std::vector<Draw> drawn;  // of drawn_step
   std::vector<Place> ring;
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
 };
 
 Loader::Impl::Impl(const Store& store, Sampler the_sampler, const LoaderOptions& the_options)
@@ -63,17 +66,28 @@ Loader::Impl::Impl(const Store& store, Sampler the_sampler, const LoaderOptions&
   tickets = (options.last_step - options.first_step) * accumulation;
   ring.resize(std::max<size_t>(options.prefetch, 1));
   options.counts->capacity = ring.size();
-  for (int64_t i = 0; i < std::max<int64_t>(options.threads, 1); ++i)
-    threads.emplace_back([this] { work(); });
+  start();
 }
 
-Loader::Impl::~Impl() {
+Loader::Impl::~Impl() { stop(); }
+
+void Loader::Impl::start() {
+  try {
+    for (int64_t i = 0; i < std::max<int64_t>(options.threads, 1); ++i)
+      threads.emplace_back([this] { work(); });
+  } catch (const std::system_error&) {  // one thread too many
+    stop();
+    throw;
+  }
+}
+
+void Loader::Impl::stop() {
   {
     const std::lock_guard lock(mutex);
     stopping = true;
   }
   changed.notify_all();
-  for (std::thread& thread : threads) thread.join();
+  threads.clear();  // waits for them
 }
 
 void Loader::Impl::check() const {

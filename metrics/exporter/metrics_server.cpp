@@ -10,11 +10,13 @@
 #include <mutex>
 #include <sstream>
 #include <string_view>
+#include <system_error>
 #include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/system_error.h"
 #include "metrics/html.h"
 
 namespace kessoku::metrics {
@@ -140,6 +142,7 @@ MetricsServer::MetricsServer(const ServerOptions& options,
   mg_init_library(MG_FEATURES_DEFAULT);
   if (impl_->listen(options.port)) return;
   const std::string why = impl_->problem;
+  if (why.starts_with("Cannot create threads")) throw SystemError("metrics: cannot start a thread");
   if (options.port == 0 || !impl_->listen(0)) {
     throw UsageError(
         fmt::format("metrics: cannot listen on {}:{} ({}); set metrics.address to one of this "
@@ -152,12 +155,17 @@ MetricsServer::MetricsServer(const ServerOptions& options,
 /// Left alone, civetweb looks every two seconds whether it shall stop, else when somebody connects.
 MetricsServer::~MetricsServer() {
   const int listening = port();
-  const std::jthread visitor([&](const std::stop_token& gone) {
-    while (!gone.stop_requested()) {
-      knock(impl_->options.address, listening);
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-  });
+  std::jthread visitor;
+  try {
+    visitor = std::jthread([&](const std::stop_token& gone) {
+      while (!gone.stop_requested()) {
+        knock(impl_->options.address, listening);
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    });
+  } catch (const std::system_error&) {
+    // Without another thread it takes those two seconds.
+  }
   mg_stop(impl_->context);
 }
 

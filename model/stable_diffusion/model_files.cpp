@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/json_fields.h"
+#include "base/log.h"
 #include "model/stable_diffusion/ldm_names.h"
 #include "model/stable_diffusion/presets.h"
 #include "model/stable_diffusion/weight_layout.h"
@@ -34,14 +35,38 @@ std::optional<StoredNetwork<Config>> open_part(const path& folder, const char* s
   return StoredNetwork<Config>{config, open_folder_weights(folder, stem)};
 }
 
+/// The class of the scheduler that model_index.json names; empty if it names none.
+std::string named_scheduler(const json& index) {
+  const auto entry = index.find("scheduler");  // library and class
+  if (entry == index.end() || entry->size() != 2 || !entry->back().is_string()) return {};
+  return entry->back().get<std::string>();
+}
+
+/// scheduler/scheduler_config.json, with the class that model_index.json names: diffusers gives the
+/// file's numbers to that one.
+NoiseScheduleConfig read_schedule(const path& folder) {
+  const std::string file = (folder / "scheduler" / "scheduler_config.json").string();
+  const std::string index = (folder / "model_index.json").string();
+  json schedule = read_json_file(file);
+  std::string written;
+  JsonFields(schedule, file).read("_class_name", written);
+  const std::string named = named_scheduler(read_json_file(index));
+  if (!named.empty() && !written.empty() && named != written) {
+    log_warning("{} names {}, but {} was written by {}: taken as the former, as diffusers does",
+                index, in_quotes(named), file, in_quotes(written));
+    schedule["_class_name"] = named;
+  }
+  NoiseScheduleConfig config = NoiseScheduleConfig::from_json(schedule, file);
+  config.steps_offset = 1;  // as StableDiffusionPipeline corrects outdated files
+  return config;
+}
+
 ModelFiles open_folder(const path& folder) {
   ModelFiles model{.path = folder};
   model.unet = open_part<UNetConfig>(folder / "unet", kDiffusersStem);
   model.text_encoder = open_part<TextEncoderConfig>(folder / "text_encoder", kTransformersStem);
   model.vae = open_part<VaeConfig>(folder / "vae", kDiffusersStem);
-  const std::string schedule = (folder / "scheduler" / "scheduler_config.json").string();
-  model.schedule = NoiseScheduleConfig::from_json(read_json_file(schedule), schedule);
-  model.schedule.steps_offset = 1;  // as StableDiffusionPipeline corrects outdated files
+  model.schedule = read_schedule(folder);
   if (fs::is_directory(folder / "tokenizer")) model.tokenizer = folder / "tokenizer";
   return model;
 }

@@ -130,7 +130,7 @@ class Nccl(unittest.TestCase):
 
     def test_memory_that_is_full(self):
         _, errors = train("full", ON_GPU | {"KESSOKU_STAND_IN_OPERATORS": "3000"}, expect=64)
-        self.assertRegex(errors.splitlines()[-1], "^kessoku: CUDA out of memory. Tried to allocate 2.00 GiB.; lower train.micro_batch")
+        self.assertRegex(errors.splitlines()[-1], r"^kessoku: memory is not enough \(CUDA out of memory. Tried to allocate 2.00 GiB.\): lower train.micro_batch")
 
     def test_prepares_and_samples_there(self):
         harness.ENVIRONMENT = ON_GPU

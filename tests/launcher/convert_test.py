@@ -144,6 +144,19 @@ class Convert(unittest.TestCase):
             self.assertEqual((schedule["prediction_type"], schedule["rescale_betas_zero_snr"]), ("v_prediction", True))
             self.assertFalse(marks.keys() & written["state_dict"].keys())
 
+    def test_the_scheduler_is_the_one_that_the_index_names(self):
+        model = WORK / "two-schedulers"
+        shutil.copytree(self.model, model)
+        config = model / "scheduler/scheduler_config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": "DDIMScheduler", "beta_end": 0.013}))
+        expected = StableDiffusionPipeline.from_pretrained(model).scheduler
+        warning = kessoku("convert", model, WORK / "one-scheduler").stderr
+        self.assertRegex(warning, 'warning: .*model_index.json names "PNDMScheduler", but .*scheduler_config.json was written by "DDIMScheduler"')
+        self.assertEqual(kessoku("convert", WORK / "one-scheduler", WORK / "once-more").stderr.count("warning"), 0)
+        found = StableDiffusionPipeline.from_pretrained(WORK / "one-scheduler").scheduler
+        self.assertIs(type(found), type(expected))
+        self.assertTrue(torch.equal(found.betas, expected.betas))
+
     def test_what_is_no_weight_file_is_named(self):
         pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4265146304\n"
         page = "\n<!DOCTYPE html>\n<html><head></head></html>"

@@ -102,7 +102,7 @@ class SampleParity(unittest.TestCase):
             ([self.model, "--prompt", "x", "--size", "big"], "WIDTHxHEIGHT"),
             ([self.model], "--prompt"),
             ([self.model, "--prompt", "x", "--solver", "heun"], "heun"),
-            ([self.model, "--prompt", "x", "--latents", WORK / "latents.safetensors"], "there are 1 images to make"),
+            ([self.model, "--prompt", "x", "--latents", WORK / "latents.safetensors"], "but 1 image is asked for"),
             ([WORK, "--prompt", "x"], "model_index.json"),
             ([WORK / "nowhere", "--prompt", "x"], "no such file or folder"),
             ([self.model, "--prompts", WORK / "nowhere.txt"], "nowhere.txt"),
