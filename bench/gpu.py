@@ -4,8 +4,7 @@
 
 Makes a model with fresh weights and a store of plain images, then trains the UNet with every number of GPUs and draws a GPU, from
 the run's own log: samples a second, the part of a step that is communication which nothing hides, the efficiency over GPUs at equal
-work a GPU, and for SD 1.x at 512 px how much of the arithmetic that is (2.407 TFLOP a draw, forward and backward). A run that does not fit is said
-to be out of memory. --device cpu shows that it works, not how fast.
+work a GPU, and the arithmetic of forward and backward a second. A run that does not fit is said to be out of memory. --device cpu shows that it works, not how fast.
 """
 import argparse
 import json
@@ -17,7 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-TERAFLOP_OF_DRAW = {("sd15", 512): 2.407, ("sd15", 256): 0.537}  # UNet, forward and backward; torch's FlopCounterMode
 RUN_FILE = """
 name = "gpu"
 [model]
@@ -78,11 +76,9 @@ def train(program, work, ranks, local, arguments):
     records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()][min(5, arguments.steps // 2):]
     seconds = statistics.median(record["seconds"] for record in records)
     exposed = statistics.median(record["phases"]["communication"] for record in records)
-    result |= {"images_per_second": ranks * local / seconds, "step_seconds": seconds, "exposed_communication": exposed / seconds}
-    work_of_draw = TERAFLOP_OF_DRAW.get((arguments.preset, arguments.resolution))
-    if work_of_draw:
-        result["teraflops_per_gpu"] = work_of_draw * local / seconds
-    return result
+    flops = statistics.median(record["flops"] for record in records)
+    return result | {"images_per_second": ranks * local / seconds, "step_seconds": seconds, "exposed_communication": exposed / seconds,
+                     "teraflops_per_gpu": flops / 1e12 / seconds / ranks}
 
 
 def main():
@@ -119,9 +115,8 @@ def main():
                 each = row["images_per_second"] / count
                 alone = alone or each
                 row["efficiency"] = each / alone
-                teraflops = f"{row['teraflops_per_gpu']:12.1f}" if "teraflops_per_gpu" in row else f"{'':12}"
                 print(f"{count:5} {local:10} {row['images_per_second']:9.2f} {row['efficiency']:11.1%} "
-                      f"{row['exposed_communication']:8.1%} {teraflops}", flush=True)
+                      f"{row['exposed_communication']:8.1%} {row['teraflops_per_gpu']:12.3g}", flush=True)
     if arguments.out:
         arguments.out.write_text(json.dumps({"gpus": names, "preset": arguments.preset, "precision": arguments.precision,
                                              "resolution": arguments.resolution, "device": arguments.device, "runs": rows}, indent=1) + "\n")

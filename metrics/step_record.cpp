@@ -57,6 +57,7 @@ std::string to_json(const StepRecord& record) {
   Json line = {{"step", record.step}, {"draws", record.draws}};
   for (const StepNumber& number : kStepNumbers) line[number.key] = record.*number.value;
   line["seconds"] = record.seconds;
+  if (record.flops > 0) line["flops"] = record.flops;
   if (record.time > 0) line["time"] = record.time;
   if (record.skipped) line["skipped"] = true;
   if (record.loss_scale != 1) line["loss_scale"] = record.loss_scale;
@@ -79,6 +80,7 @@ StepRecord step_record_from_json(std::string_view line) {
   record.draws = count(object, "draws");
   for (const StepNumber& each : kStepNumbers) record.*each.value = number(object, each.key);
   record.seconds = number(object, "seconds");
+  if (object.contains("flops")) record.flops = number(object, "flops");
   if (object.contains("time")) record.time = number(object, "time");
   record.skipped = object.contains("skipped") && object["skipped"] == true;
   if (object.contains("loss_scale")) record.loss_scale = number(object, "loss_scale");

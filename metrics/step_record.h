@@ -37,6 +37,7 @@ struct StepRecord {
   double lr = 0;                  ///< learning rate of this step
   double samples_per_second = 0;  ///< of this step, over all ranks
   double seconds = 0;             ///< of this step
+  double flops = 0;               ///< floating-point operations of its networks, over all ranks
   bool verified = false;          ///< whether ranks compared their bits after this step
   uint64_t bad_rows = 0;          ///< draws whose row was damaged and that other images took
   std::array<double, kPhases> phase_seconds{};     ///< of rank 0

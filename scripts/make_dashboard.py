@@ -394,6 +394,21 @@ MACHINE = [
         min=0,
     ),
     lines(
+        "Floating-point operations",
+        "flops",
+        "A second, of forward and backward of all ranks.",
+        (f"sum(rate(kessoku_flops_total{{{RUN}}}[$__rate_interval]))", "all ranks"),
+        min=0,
+    ),
+    lines(
+        "Share of the peak (MFU)",
+        "percentunit",
+        "Floating-point operations a second of the last step, relative to metrics.peak_tflops; only where that is set.",
+        (f"kessoku_model_flops_utilization{{{RUN}}}", "MFU"),
+        min=0,
+        max=1,
+    ),
+    lines(
         "CPU (node_exporter)",
         "percentunit",
         "Share of the cores in use, by host; needs node_exporter.",

@@ -28,6 +28,7 @@ struct RunPlan {
   uint64_t checkpoint_steps = 0;         ///< between checkpoints; 0: not by steps
   double checkpoint_seconds = 0;         ///< likewise; 0: not by the clock
   std::vector<double> losses;            ///< of the last steps before, of other processes
+  double peak_flops = 0;                 ///< a second, of all ranks; 0: not known
   double checkpoint_time = 0;            ///< of the newest one, since 1970; 0: there is none
 };
 

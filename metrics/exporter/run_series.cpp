@@ -43,6 +43,10 @@ RunSeries::RunSeries(SeriesRegistry& registry, const RunPlan& plan)
       loss_scale_(registry.gauge("kessoku_loss_scale", "fp16: factor on the loss; else 1")),
       draws_total_(
           registry.counter("kessoku_draws_total", "Draws of all ranks since the process began")),
+      flops_(registry.counter("kessoku_flops_total",
+                              "Floating-point operations of forward and backward of all ranks "
+                              "since the process began, without what gradient checkpointing "
+                              "repeats")),
       verifications_(
           registry.counter("kessoku_verifications_total",
                            "Steps since the process began after which ranks compared their bits")),
@@ -66,6 +70,11 @@ RunSeries::RunSeries(SeriesRegistry& registry, const RunPlan& plan)
   for (const double loss : plan.losses) observe_loss(loss);
   for (size_t i = 0; i < numbers_.size(); ++i)
     numbers_[i] = &registry.gauge(kStepNumbers[i].gauge, kStepNumbers[i].help);
+  if (plan.peak_flops > 0) {
+    utilization_ = &registry.gauge("kessoku_model_flops_utilization",
+                                   "Floating-point operations a second of the last step, relative "
+                                   "to metrics.peak_tflops (MFU)");
+  }
   if (plan.text_encoder_lr > 0) {
     text_encoder_lr_ = &registry.gauge("kessoku_text_encoder_learning_rate",
                                        "Learning rate of the text encoder in the last step");
@@ -96,6 +105,8 @@ void RunSeries::observe(const StepRecord& record) {
     registry_.gauge("kessoku_validation_step", "Step after which the validation loss was measured")
         .Set(static_cast<double>(record.step));
   }
+  flops_.Increment(record.flops);
+  if (utilization_ != nullptr) utilization_->Set(record.flops / record.seconds / plan_.peak_flops);
   if (std::isfinite(record.seconds)) seconds_.Observe(record.seconds);
   if (record.verified) verifications_.Increment();
   bad_rows_.Increment(static_cast<double>(record.bad_rows));

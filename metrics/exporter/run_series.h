@@ -38,8 +38,9 @@ class RunSeries {
   MovingAverage usual_seconds_{100}, recent_loss_{100}, long_loss_{2000};
   prometheus::Gauge &step_, &loss_recent_, &loss_long_, &usual_, &interval_, &difference_,
       &checkpoint_step_, &checkpoint_time_, &checkpoint_seconds_, &checkpoint_bytes_, &loss_scale_;
-  prometheus::Counter &draws_total_, &verifications_, &bad_rows_, &skipped_, &written_, &failed_;
-  prometheus::Gauge* text_encoder_lr_ = nullptr;
+  prometheus::Counter &draws_total_, &flops_, &verifications_, &bad_rows_, &skipped_, &written_,
+      &failed_;
+  prometheus::Gauge *text_encoder_lr_ = nullptr, *utilization_ = nullptr;
   std::array<prometheus::Gauge*, std::size(kStepNumbers)> numbers_{};
   prometheus::Histogram& seconds_;
 };

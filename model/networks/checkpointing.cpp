@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
+#include "model/networks/flop_counter.h"
+
 namespace kessoku::model {
 
 namespace {
@@ -30,7 +32,7 @@ class Recompute : public torch::autograd::Node {
     }
     {
       const at::AutoGradMode record(true);
-      const at::Tensor output = block_(inputs);
+      const at::Tensor output = compute(inputs);
       torch::autograd::backward({output}, {std::move(gradients[0])});
     }
     torch::autograd::variable_list result;
@@ -41,6 +43,11 @@ class Recompute : public torch::autograd::Node {
   void release_variables() override { inputs_.clear(); }
 
  private:
+  at::Tensor compute(const Tensors& inputs) const {
+    const FlopCounter::Pause counted_in_forward;
+    return block_(inputs);
+  }
+
   Block block_;
   std::vector<torch::autograd::SavedVariable> inputs_;
 };

@@ -130,6 +130,7 @@ struct RunConfig {
     std::string file_sd = "metrics/targets.json";
     int64_t launch_port = 0;
     std::string login_file;
+    double peak_tflops = 0;
   } metrics;
 
   struct Audit {

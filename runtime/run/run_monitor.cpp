@@ -49,13 +49,14 @@ std::vector<double> losses_before(const fs::path& run, uint64_t last) {
 }
 
 metrics::RunPlan plan_of(const fs::path& run, const RunConfig& config, const TrainingData& data,
-                         uint64_t first_step) {
+                         uint64_t first_step, int ranks) {
   metrics::RunPlan plan{.first_step = first_step,
                         .total_steps = config.train.steps,
                         .shares = shares_of(data),
                         .checkpoint_steps = config.checkpoint.every_steps,
                         .checkpoint_seconds = 60 * config.checkpoint.every_minutes,
                         .losses = losses_before(run, first_step),
+                        .peak_flops = 1e12 * config.metrics.peak_tflops * ranks,
                         .checkpoint_time = newest_checkpoint(run).time};
   if (config.trains("text_encoder") && config.optimizer.lr > 0) {
     const double own = config.optimizer.text_encoder_lr;
@@ -192,7 +193,7 @@ void RunMonitor::watch_machine(at::Device device) {
 void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64_t first_step) {
   progress_.emplace("train", "steps", config.train.steps, first_step, !first_);
   if (exporter_)
-    exporter_->begin(first_ ? plan_of(run_, config, data, first_step) : metrics::RunPlan{});
+    exporter_->begin(first_ ? plan_of(run_, config, data, first_step, ranks_) : metrics::RunPlan{});
   if (!first_) return;
   const metrics::AccountEntry before = metrics::read_account(run_);
   account_ = before.account;

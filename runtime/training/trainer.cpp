@@ -16,6 +16,7 @@
 #include <ranges>
 
 #include "base/error.h"
+#include "model/networks/flop_counter.h"
 #include "runtime/host/device.h"
 #include "runtime/training/diverged.h"
 #include "runtime/training/exact_sum.h"
@@ -107,6 +108,15 @@ double own_seconds(const metrics::StepRecord& record) {
   for (const Phase phase : {Phase::kData, Phase::kForward, Phase::kBackward})
     sum += record.phase_seconds[static_cast<size_t>(phase)];
   return sum;
+}
+
+/// What decides how much a micro-batch computes.
+std::vector<int64_t> sizes_of(const data::Batch& batch) {
+  std::vector<int64_t> sizes;
+  for (const at::Tensor& tensor : {batch.latents, batch.images, batch.input_ids}) {
+    if (tensor.defined()) sizes.insert(sizes.end(), tensor.sizes().begin(), tensor.sizes().end());
+  }
+  return sizes;
 }
 
 /// As torch.nn.utils.clip_grad_norm_, its 1e-6 included. `limit` 0 = off.
@@ -219,6 +229,9 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     clock.lap(Phase::kData);
     if (!config_.communication.overlap) finish_step();
     const data::Batch batch = on_device(read, device_);
+    int64_t& flops = flops_[sizes_of(batch)];
+    std::optional<model::FlopCounter> counter;
+    if (flops == 0) counter.emplace();
     const at::Tensor losses = objective_.losses(batch) * batch.loss_scale;
     sums.set_losses((first + micro) * split_.micro, losses);
     counter_.add(batch.draws, sums.categories());
@@ -232,6 +245,8 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     scaled_mean(losses).backward();
     synchronize(device_);
     clock.lap(Phase::kBackward);
+    if (counter) flops = counter->count();
+    record.flops += static_cast<double>(flops) * communicator_.size();
     if (verified && repeats_gradients() && micro == chosen_micro_batch(communicator_.rank())) {
       verifier_.note_computed(Recomputed::kGradients, flat_.gradients());
       clock.lap(Phase::kVerification);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 
 #include "data/loading/loader.h"
@@ -159,6 +160,7 @@ class Trainer {
   uint64_t left_out_ = 0;                          ///< of them, since gradients overflowed
   std::optional<uint64_t> compared_, recomputed_;  ///< the last step after which ranks did so
   at::Tensor ema_;
+  std::map<std::vector<int64_t>, int64_t> flops_;  ///< of a micro-batch, by its sizes
 };
 
 /// While it lives the networks hold `values` instead of their own weights.

@@ -20,6 +20,7 @@ from diffusers.utils.logging import disable_progress_bar
 from lion_pytorch import Lion
 from PIL import Image
 from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
 from transformers.utils import logging
 
 from harness import ROOT, WORK, kessoku, log_of
@@ -99,7 +100,7 @@ class Replay(torch.nn.Module):
             num_cycles=self.options["schedule_cycles"], power=self.options["schedule_power"])
         decay = self.config["ema"]["decay"]
         self.ema = EMAModel(self.trained.values(), decay=decay) if decay else None
-        self.lr_sum = 0
+        self.rates = []
 
     def is_trained(self, name: str) -> bool:
         frozen = any(fnmatch.fnmatchcase(name, pattern) for pattern in self.options["freeze"])
@@ -143,7 +144,7 @@ class Replay(torch.nn.Module):
         losses.mean().backward()
         limit = self.options["grad_clip"]
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), limit or float("inf"))
-        self.lr_sum += self.lr_schedule.get_last_lr()[0]
+        self.rates.append(self.lr_schedule.get_last_lr()[0])
         self.optimizer.step()
         self.lr_schedule.step()
         if self.ema:
@@ -175,7 +176,7 @@ def replay_with_ddp(rank: int, ranks: int, run: Path, out: Path) -> None:
         own = parallel({name: tensor.chunk(ranks)[rank] for name, tensor in batch.items()})
         norms.append(replay.step(own))
         losses.append(own.detach())
-    torch.save({"losses": losses, "norms": norms, "weights": replay.weights(), "lr_sum": replay.lr_sum}, f"{out}.{rank}")
+    torch.save({"losses": losses, "norms": norms, "weights": replay.weights(), "lr_sum": sum(replay.rates)}, f"{out}.{rank}")
     torch.distributed.destroy_process_group()
 
 
@@ -206,13 +207,16 @@ class ReplayInPyTorch(unittest.TestCase):
         replay, batches = Replay(run), []
         for record in log:
             batch = load_file(run / f"audit/step-{record['step']:08}.safetensors")
-            losses = replay(batch)
+            with FlopCounterMode(display=False) as counter:
+                losses = replay(batch)
+                norm = replay.step(losses)
+            self.assertEqual(record["flops"], counter.get_total_flops())
             torch.testing.assert_close(losses.detach(), batch["loss"], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(losses.mean().item(), record["loss"], rtol=1e-5)
-            np.testing.assert_allclose(replay.lr_schedule.get_last_lr()[0], record["lr"], rtol=1e-6)
-            np.testing.assert_allclose(replay.step(losses), record["grad_norm"], rtol=1e-4)
+            np.testing.assert_allclose(replay.rates[-1], record["lr"], rtol=1e-6)
+            np.testing.assert_allclose(norm, record["grad_norm"], rtol=1e-4)
             batches.append(batch)
-        self.compare_weights(run, replay.weights(), replay.lr_sum)
+        self.compare_weights(run, replay.weights(), sum(replay.rates))
         return batches
 
     def compare_weights(self, run: Path, theirs: dict, lr_sum: float) -> None:

@@ -75,7 +75,7 @@ class Live(unittest.TestCase):
         watching = Prometheus(WORK / "prometheus", interval="1s", rules=ROOT / "metrics/alerts.yml")
         self.addCleanup(watching.close)
         settings = {"metrics.file_sd": f"'{watching.targets}/live.json'", "name": "'live'", "checkpoint.every_steps": 40, "validation.fraction": 0.2,
-                    "validation.every_steps": 20}
+                    "validation.every_steps": 20, "metrics.peak_tflops": 0.1}
         process = start([PROGRAM, "launch", "-n", "2", run_file, "--out", WORK / "live", *ENDLESS, *set_all(settings)], WORK / "live.err")
         self.addCleanup(stop, process)
         wait_for(lambda: watching.value('kessoku_checkpoints_total{result="written"} > 1'), "two checkpoints")

@@ -54,6 +54,13 @@ TEST(StepRecord, TellsTheValidationLossOnlyWhereItWasMeasured) {
   EXPECT_EQ(step_record_from_json(to_json(record)).validation_loss, 0.25);
 }
 
+TEST(StepRecord, TellsItsArithmeticWhereItIsKnown) {
+  StepRecord record = example();
+  EXPECT_FALSE(nlohmann::json::parse(to_json(record)).contains("flops"));
+  record.flops = 1.5e12;
+  EXPECT_EQ(step_record_from_json(to_json(record)).flops, 1.5e12);
+}
+
 TEST(StepRecord, TellsWhetherItWasVerified) {
   StepRecord record = example();
   EXPECT_FALSE(step_record_from_json(to_json(record)).verified);

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <ATen/record_function.h>
+
+#include <cstdint>
+
+namespace kessoku::model {
+
+/// While it lives it counts the floating-point operations of the matrix products, convolutions and
+/// attention that this thread, and autograd for it, start: two for a multiplication with an
+/// addition, as torch.utils.flop_counter has it. Not to be nested.
+class FlopCounter {
+ public:
+  FlopCounter();
+  FlopCounter(const FlopCounter&) = delete;
+  FlopCounter& operator=(const FlopCounter&) = delete;
+  ~FlopCounter();
+
+  int64_t count() const;
+
+  /// While it lives the thread's operations are not counted: they repeat others.
+  class Pause {
+   public:
+    Pause();
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+    ~Pause();
+  };
+
+ private:
+  at::CallbackHandle callback_;
+};
+
+}  // namespace kessoku::model
