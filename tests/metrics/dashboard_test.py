@@ -95,9 +95,9 @@ class Live(unittest.TestCase):
                     self.assertGreater(int(count), 0)
         with Image.open(picture) as image:
             self.assertGreater(image.width, 1000)
-            charts = image.convert("RGB").crop((0, image.height // 2, image.width, image.height))
-            green = sum(count for count, (r, g, b) in charts.getcolors(1 << 24) if g > r + 50 and g > b + 50)
-            self.assertGreater(green, 1000, "the legends are drawn, but no lines")
+            above_legends = image.convert("RGB").crop((0, image.height // 2, image.width, image.height * 17 // 20))
+            green = sum(count for count, (r, g, b) in above_legends.getcolors(1 << 24) if g > r + 50 and g > b + 50)
+            self.assertGreater(green, 100, "the legends are drawn, but no lines")
 
 
 if __name__ == "__main__":
