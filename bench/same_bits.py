@@ -9,12 +9,12 @@ steps but the first two of each run counts; AFTER takes its gradients' sums alon
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 from pathlib import Path
 
+import machine
 import numpy as np
 from diffusers import UNet2DConditionModel
 from PIL import Image
@@ -75,11 +75,6 @@ def step_seconds(program, work, case, steps):
     return [json.loads(line)["seconds"] for line in (out / "log.jsonl").read_text().splitlines()][2:]
 
 
-def instruction_sets():
-    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
-    return [flag for flag in flags if flag.startswith(("avx512f", "avx512_bf16", "amx", "avx2"))]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path)
@@ -95,8 +90,7 @@ def main():
         for name, case in CASES.items():
             for which in ("before", "after"):
                 seconds[name][which] += step_seconds(getattr(a, which), a.work, case, a.steps)
-    result = {"processor": platform.processor() or platform.machine(), "instruction_sets": instruction_sets(), "cores": os.cpu_count(),
-              "rounds": a.rounds, "steps": a.steps, "cases": {}}
+    result = {**machine.describe(), "rounds": a.rounds, "steps": a.steps, "cases": {}}
     for name, times in seconds.items():
         medians = {which: statistics.median(values) for which, values in times.items()}
         result["cases"][name] = CASES[name] | {"micro_batch": 4, "seconds_before": round(medians["before"], 4),

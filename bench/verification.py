@@ -13,12 +13,13 @@ Exits with 1 if a kind that must be found is not, or there is an alarm without a
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 859_520_964 + 123_060_480
@@ -55,8 +56,7 @@ def main():
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/verification.json")
     options = parser.parse_args()
-    result = {"benchmark": "verification", "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-              "cost": cost(options.build.resolve(), options.rounds), "clean_steps": options.clean_steps, "faults": []}
+    result = {**machine.describe(), "cost": cost(options.build.resolve(), options.rounds), "clean_steps": options.clean_steps, "faults": []}
     sound = True
     for ranks in options.ranks:
         passed, table = faults(options.build.resolve(), ranks, options.trials, options.clean_steps)

@@ -126,6 +126,7 @@ class Trainer {
   // In trainer_verification.cpp.
   bool is_verified(uint64_t step) const;
   uint64_t chosen_micro_batch(int rank) const;
+  size_t chosen_bucket() const;
   bool repeats_gradients() const;
   void recompute(data::Loader& loader);
   std::string unplanned(const data::Batch& batch, uint64_t micro) const;

@@ -92,11 +92,19 @@ uint64_t Trainer::digest_of_own_weights() const {
   return checksum(std::as_bytes(std::span(digests)));
 }
 
+/// That of an element by chance: one that is mostly padding would show little.
+size_t Trainer::chosen_bucket() const {
+  const auto element = static_cast<int64_t>(
+      RandomStream(config_.seed, Purpose::kVerification, steps_done()).below(flat_.used()));
+  size_t bucket = 0;
+  while (partition_.bucket(bucket).end <= element) ++bucket;
+  return bucket;
+}
+
 /// Has another rank step a bucket's part with this rank's numbers, before this rank does.
 void Trainer::begin_update_check(const StepSize& size) {
   const at::NoGradGuard no_grad;
-  checked_bucket_ =
-      RandomStream(config_.seed, Purpose::kVerification, steps_done()).below(partition_.buckets());
+  checked_bucket_ = chosen_bucket();
   const int rank = verifier_.checked_rank();
   const at::Tensor own = update_state(/*gradients=*/true);
   at::Tensor all = at::empty({communicator_.size(), own.size(0), own.size(1)}, own.options());
