@@ -49,8 +49,9 @@ class Scarcity(unittest.TestCase):
     def test_training(self):
         def train(**settings):
             return ("train", self.run_file, *set_all({"train.global_batch": 192, "train.micro_batch": 192, "train.steps": 1} | settings))
-        self.compare(train(), [train(**{"train.micro_batch": 8}), train(**{"train.gradient_checkpointing": "true"})],
-                     "lower train.micro_batch .*, or set train.gradient_checkpointing or .*")
+        self.compare(train(), [train(**{"train.micro_batch": 8}), train(**{"train.gradient_checkpointing": "true"}),
+                               train(**{"train.precision": "'bf16'"})],
+                     'lower train.micro_batch .*, or set train.gradient_checkpointing or train.precision = "bf16"')
 
     def test_sampling(self):
         def sample(size, *arguments):
