@@ -27,21 +27,17 @@ class Scarcity(unittest.TestCase):
         cls.model, cls.store, cls.run_file = make_inputs()
         cls.names = (WORK / f"out-{number}" for number in itertools.count())
 
-    def run_with(self, environment, *arguments):
-        """With a new folder as --out."""
+    def run_within(self, *arguments, memory=resource.RLIM_INFINITY, environment={}):
+        """With a new folder as --out; `memory`: bytes of address space."""
         return subprocess.run(command(*arguments, "--out", next(self.names)), capture_output=True, text=True, env=ENVIRONMENT | environment,
-                              timeout=DEADLINE)
-
-    def run_within(self, limit, *arguments):
-        """With a new folder as --out."""
-        return subprocess.run(command(*arguments, "--out", next(self.names)), capture_output=True, text=True, env=ENVIRONMENT, timeout=DEADLINE,
-                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+                              timeout=DEADLINE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (memory, memory)))
 
     def compare(self, wasteful, frugal, advice):
-        """In the least memory, to 64 MiB, in which all `frugal` commands work, `wasteful` ends with `advice`."""
+        """In the least memory, to 64 MiB, in which all `frugal` commands work, `wasteful` ends with `advice`. 32 MiB more are left to threads'
+        stacks and small pieces: what cannot be had must be something large."""
         limit = next(limit for limit in range(640 * MIB, 8192 * MIB, 64 * MIB)
-                     if all(self.run_within(limit, *arguments).returncode == 0 for arguments in frugal))
-        failed = self.run_within(limit, *wasteful)
+                     if all(self.run_within(*arguments, memory=limit).returncode == 0 for arguments in frugal)) + 32 * MIB
+        failed = self.run_within(*wasteful, memory=limit)
         self.assertEqual(failed.returncode, 74, failed.stderr)
         self.assertRegex(failed.stderr, rf"(?m)^kessoku: memory is not enough \(.*\): {advice}$")
         self.assertNotRegex(failed.stderr, "c10|enforce")
@@ -64,19 +60,20 @@ class Scarcity(unittest.TestCase):
     def test_preparing(self):
         folder = WORK / "large-images"
         folder.mkdir()
-        for i in range(8):
-            Image.fromarray(np.zeros((4000, 4000, 3), np.uint8)).save(folder / f"{i}.png", compress_level=1)
+        for i in range(2):
+            Image.fromarray(np.zeros((9000, 9000, 3), np.uint8)).save(folder / f"{i}.png", compress_level=1)
         Image.new("RGB", (64, 64)).save(folder / "small.png")
 
         def prepare(*arguments):
             return ("prepare", folder, "--resolution", 64, "--keep", "images", *arguments)
-        self.compare(prepare("--threads", 8), [prepare("--threads", 1), prepare("--threads", 8, "--max-pixels", 1_000_000)],
+        self.compare(prepare("--threads", 2), [prepare("--threads", 1), prepare("--threads", 2, "--max-pixels", 1_000_000)],
                      "lower --threads or --max-pixels")
 
     def test_threads(self):
         """Whichever thread is the first that cannot be started: the command ends with this reason, and fewer threads work."""
         def start(first, *arguments):
-            return self.run_with({"LD_PRELOAD": SHIM, "FAULT_CALL": "thread", "FAULT_ERRNO": str(errno.EAGAIN), "FAULT_FROM": str(first)}, *arguments)
+            return self.run_within(*arguments, environment={
+                "LD_PRELOAD": SHIM, "FAULT_CALL": "thread", "FAULT_ERRNO": str(errno.EAGAIN), "FAULT_FROM": str(first)})
         for arguments, many, few, advice in (
                 (("prepare", WORK / "data", "--resolution", 64, "--keep", "images"), "--threads=4", "--threads=1", "--threads"),
                 (("train", self.run_file, *set_all({"train.steps": 1})), "--set=data.threads=4", "--set=data.threads=1",
