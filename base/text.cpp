@@ -13,6 +13,8 @@ std::vector<std::string> shortened(std::vector<std::string> lines, const std::st
   return lines;
 }
 
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
 std::string counted(uint64_t number, const std::string& what) {
   return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
 }

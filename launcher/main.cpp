@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/system_error.h"
+#include "base/text.h"
 #include "data/images/image.h"
 #include "launcher/commands.h"
 #include "launcher/options/failure.h"
@@ -18,10 +19,9 @@
 namespace {
 
 using kessoku::ExitCode;
+using kessoku::first_line;
 using kessoku::launcher::Command;
 using kessoku::launcher::fail;
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 ExitCode run(const Command& command) {
   return std::visit(

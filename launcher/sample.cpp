@@ -80,7 +80,7 @@ void require_latents(const SampleOptions& options, size_t images) {
   if (shape.empty() || shape[0] != static_cast<int64_t>(images)) {
     throw UsageError(fmt::format("{}: latents is of shape ({}), but {} asked for", given->second,
                                  fmt::join(shape, ", "),
-                                 images == 1 ? "1 image is" : counted(images, "image") + " are"));
+                                 counted(images, "image") + (images == 1 ? " is" : " are")));
   }
 }
 

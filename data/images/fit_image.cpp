@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/system_error.h"
+#include "base/text.h"
 
 namespace kessoku::data {
 
@@ -49,8 +50,6 @@ at::Tensor resize(const at::Tensor& pixels, int64_t width, int64_t height) {
       .squeeze(0)
       .contiguous();
 }
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 Image mirrored(const Image& image) {
   Image result = image;

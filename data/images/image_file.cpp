@@ -25,8 +25,9 @@ auto guarded(const Work& work) {
     return work();
   } catch (const vips::VError& error) {
     const std::string reason = describe(error);
-    if (is_machine_failure(reason)) throw SystemError("cannot be decoded: " + reason);
-    throw DataError(reason.empty() ? "cannot be decoded" : "cannot be decoded: " + reason);
+    const std::string why = reason.empty() ? "cannot be decoded" : "cannot be decoded: " + reason;
+    if (is_machine_failure(why)) throw SystemError(why);
+    throw DataError(why);
   }
 }
 
@@ -120,7 +121,7 @@ VImage in_whole_numbers(const VImage& image) {
   }
 }
 
-/// By the embedded profile if there is one that fits.
+/// By the embedded profile if there is one that fits. To be called under `guarded`.
 VImage to_srgb_bytes(VImage image) {
   if (has_profile(image)) {
     try {
@@ -130,9 +131,8 @@ VImage to_srgb_bytes(VImage image) {
                                               ->set("depth", 8)
                                               ->set("intent", VIPS_INTENT_PERCEPTUAL));
     } catch (const vips::VError& error) {
-      const std::string reason = describe(error);
-      if (is_machine_failure(reason)) throw SystemError("cannot be decoded: " + reason);
-      // A broken profile: the numbers are most likely sRGB.
+      if (is_machine_failure(error)) throw;
+      vips_error_clear();  // a broken profile: the numbers are most likely sRGB
     }
   }
   image = image.colourspace(VIPS_INTERPRETATION_sRGB);

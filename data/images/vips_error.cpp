@@ -5,7 +5,7 @@
 namespace kessoku::data {
 
 std::string describe(const vips::VError& error) {
-  std::string text = error.what();
+  const std::string text = error.what();
   vips_error_clear();
   std::string line;
   for (size_t begin = 0; begin < text.size();) {

@@ -140,9 +140,10 @@ void declare_output(std::vector<Key>& keys) {
           "file that holds USER:PASSWORD, which /metrics then asks for (basic auth)")
       .shown_default("none")
       .on_resume(OnResume::kFree);
-  metrics("peak_tflops", &Metrics::peak_tflops,
-          "what a GPU, or a rank's share of a CPU, computes at most in train.precision, from its "
-          "data sheet or a benchmark: for the share of it that is used (MFU); 0 = not known")
+  metrics(
+      "peak_tflops", &Metrics::peak_tflops,
+      "peak of a GPU, or of a rank's share of a CPU, in train.precision, by its data sheet or a "
+      "benchmark; for MFU, the share of the peak that is used; 0 = not known")
       .from_to(0, 1e6)
       .unit("TFLOP/s")
       .on_resume(OnResume::kFree);
