@@ -15,6 +15,7 @@
 #include "launcher/commands.h"
 #include "launcher/options/failure.h"
 #include "launcher/scarcity.h"
+#include "runtime/communication/communicator.h"
 
 namespace {
 
@@ -42,9 +43,8 @@ std::string reason_of(const std::system_error& error) {
   return fmt::format("cannot start a thread: {}", error.code().message());
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+/// The exit code; what went wrong is on stderr.
+int run_and_explain(int argc, char** argv) {
   const std::string subcommand = argc > 1 ? argv[1] : "";
   const auto fail_by_machine = [&](ExitCode code, const std::string& reason) {
     return fail(code, kessoku::launcher::explain_scarcity(subcommand, first_line(reason)));
@@ -75,4 +75,12 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     return fail_unexpectedly(error, error.what());
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int exit_code = run_and_explain(argc, argv);
+  if (exit_code != 0) kessoku::runtime::leave_together(1);
+  return exit_code;
 }

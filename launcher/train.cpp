@@ -1,4 +1,5 @@
 #include <chrono>
+#include <future>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -7,6 +8,8 @@
 #include "metrics/wall_clock.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
+#include "runtime/checkpoint/manifest.h"
+#include "runtime/checkpoint/memory_checkpoint.h"
 #include "runtime/checkpoint/resume_changes.h"
 #include "runtime/checkpoint/verified_checkpoints.h"
 #include "runtime/host/device.h"
@@ -52,9 +55,9 @@ struct Rank {
   at::Device device;
 };
 
-/// Takes this rank's share of the host's cores and its device, and connects it to the others.
-Rank join_ranks(const RunConfig& config) {
-  std::unique_ptr<runtime::Communicator> alone = runtime::make_communicator();
+/// Takes this rank's share of the host's cores and its device, and connects it to the others, which
+/// `alone` knows.
+Rank join_ranks(const RunConfig& config, std::unique_ptr<runtime::Communicator> alone) {
   runtime::compute_with(
       runtime::use_cores(static_cast<int>(config.train.threads), alone->local_size()));
   const at::Device device =
@@ -75,6 +78,7 @@ struct Run {
 
   bool first() const { return communicator.rank() == 0; }
   runtime::RunIdentity identity() const { return {config.seed, config.train.global_batch}; }
+  std::filesystem::path memory() const { return runtime::memory_folder_of(config, folder.path); }
 };
 
 runtime::Trainer make_trainer(Run& run) {
@@ -145,6 +149,12 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
   CheckpointWriter writer(run.folder.path, config, run.identity(), run.data.store,
                           run.model.model(), run.communicator,
                           [&] { fit_scaling_factor(run, trainer); });
+  runtime::MemoryCheckpoints memory(config, run.memory(), run.communicator,
+                                    [&](runtime::Trainer& at, const runtime::Snapshot& snapshot) {
+                                      return runtime::manifest_of(config, run.identity(),
+                                                                  run.data.store, at, snapshot,
+                                                                  run.communicator.size());
+                                    });
   const auto report_checkpoints = [&] {
     for (const metrics::CheckpointRecord& record : writer.take_records()) monitor.record(record);
   };
@@ -168,6 +178,7 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
         stop.requested() || longer_than(since_start, 3600 * config.train.stop_after_hours);
     wishes.checkpoint =
         run.first() && longer_than(since_checkpoint, 60 * config.checkpoint.every_minutes);
+    wishes.copy = memory.is_due();
     metrics::StepRecord record =
         writer.watch(trainer, [&] { return trainer.step(loader, wishes); });
     const uint64_t step = trainer.steps_done();
@@ -190,10 +201,10 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
                                : due               ? CheckpointWriter::Due::kSoon
                                                    : CheckpointWriter::Due::kNo);
     });
-    if (begins) {
-      monitor.add_seconds(Phase::kCheckpoint, watch.seconds());
-      since_checkpoint = {};
-    }
+    const bool copies = wishes.copy && !wishes.stop && !last;
+    if (copies) memory.copy(trainer);
+    if (begins || copies) monitor.add_seconds(Phase::kCheckpoint, watch.seconds());
+    if (begins) since_checkpoint = {};
     report_checkpoints();
     if (previews && !wishes.stop && (last || is_due(config.sample.every_steps, step))) preview();
   }
@@ -214,6 +225,8 @@ auto watch_bits(const Run& run, const Work& work) {
       runtime::record_difference(run.folder.path, error);
       fmt::print(stderr, "{}; {}\n", error.what(), runtime::fall_back_to_verified(run.folder.path));
     }
+    runtime::remove_memory_checkpoints(run.memory());
+    run.communicator.barrier();  // mpirun ends all ranks when one has ended
     throw;
   }
 }
@@ -240,15 +253,18 @@ ExitCode run(const TrainOptions& options) {
   const Stopwatch since_start;
   RunConfig config = runtime::load_config(options.run_file, options.overrides);
   runtime::check_allowed_changes(options.allowed_changes);
-  const auto [communicator, device] = join_ranks(config);
+  // To find the other ranks takes time, but hardly any work.
+  std::future<std::unique_ptr<runtime::Communicator>> others =
+      std::async(std::launch::async, runtime::make_communicator);
+  runtime::TrainingData data(config);
+  runtime::TrainingModel model(config, data.store, resolve_model(model_options(config)));
+  const auto [communicator, device] = join_ranks(config, others.get());
   const runtime::RunFolder folder =
       runtime::open_run_folder(config, options.out, options.resume, *communicator);
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);
   runtime::RunMonitor monitor(folder.path, config, device, *communicator,
                               metrics::seconds_since_1970() - since_start.seconds());
-  runtime::TrainingData data(config);
-  runtime::TrainingModel model(config, data.store, resolve_model(model_options(config)));
   model.prepare(device);
   Run run{config, folder, data, model, *communicator};
 
@@ -261,7 +277,10 @@ ExitCode run(const TrainOptions& options) {
   for (const metrics::RunChange& change : changes) monitor.note(change);
   const bool written =
       watch_bits(run, [&] { return take_steps(run, trainer, monitor, stop, since_start); });
-  if (written) monitor.end(trainer.steps_done() >= config.train.steps);
+  if (written) {
+    monitor.end(trainer.steps_done() >= config.train.steps);
+    runtime::remove_memory_checkpoints(run.memory());
+  }
   return conclude(run, trainer.steps_done(), written);
 }
 

@@ -5,7 +5,7 @@
 #     scripts/cluster_emulation.sh --check          can this machine do it? Exit code 0, or 69 and the reason
 #     scripts/cluster_emulation.sh --link HOST …    within COMMAND: changes a host's link (see below)
 #
-# Each host is a network namespace with a name (node1, node2 …), an address (10.77.0.1 …) and one link to a common bridge. --rate is
+# Each host is a network namespace with a name (node1, node2 …), an address (10.77.0.1 …), a /dev/shm and one link to a common bridge. --rate is
 # the bandwidth of each link, in either direction (tc's units: 100mbit, 2gbit; without it, what the machine does), --delay what each
 # direction takes longer, where the kernel has netem. COMMAND finds in its environment what Open MPI needs, so that within it
 #
@@ -64,6 +64,7 @@ link() {  # link HOST down|up|[rate R] [delay D]
 
 make_host() {  # make_host NUMBER RATE DELAY
   local host=node$1
+  mkdir -p -m 1777 "/run/shm/$host"
   ip netns add "$host"
   ip -n "$host" link set lo up
   ip link add dev "$host" netns switch type veth peer name eth0 netns "$host"
@@ -124,7 +125,8 @@ passing_on_signals() {
 }
 
 become() {  # become HOST COMMAND…
-  exec ip netns exec "$1" unshare --uts -- sh -c 'hostname "$0"; exec "$@"' "$@"
+  exec ip netns exec "$1" unshare --uts --mount --propagation private -- \
+    sh -c 'mount --bind "/run/shm/$0" /dev/shm; hostname "$0"; exec "$@"' "$@"
 }
 
 check() {

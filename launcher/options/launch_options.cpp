@@ -21,7 +21,10 @@ CLI::App* declare(CLI::App& app, runtime::SupervisorOptions& options) {
                    "restarts in a row that may gain nothing before it gives up")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  command->add_option("--backoff", options.backoff, "seconds before a restart; doubles up to 60")
+  command
+      ->add_option(
+          "--backoff", options.backoff,
+          "seconds before a restart; doubled, from 1 up to 60, while restarts gain nothing")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   command

@@ -23,7 +23,7 @@ template <typename Options>
 void add_run_options(CLI::App& command, Options& options) {
   add_run_file(command, options);
   command.add_option("--out", options.out, "run folder; default runs/<name>");
-  command.add_option("--resume", options.resume, "auto | never | a checkpoint's folder")
+  command.add_option("--resume", options.resume, "auto | memory | never | a checkpoint's folder")
       ->capture_default_str();
   add_repeated(command, "--allow-change", options.allowed_changes,
                "allow this key to change on resume; may be repeated");

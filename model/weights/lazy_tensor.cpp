@@ -27,8 +27,10 @@ at::Tensor convert(const std::string& name, const at::Tensor& tensor, at::Scalar
 size_t TensorOutput::bytes() const { return byte_count(dtype, shape).value(); }
 
 void TensorOutput::write(const std::function<void(std::span<const std::byte>)>& write) const {
-  const at::Tensor tensor = make();
-  write({static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
+  for (const at::Tensor& part : pieces.empty() ? std::vector{make()} : pieces) {
+    const at::Tensor tensor = part.cpu();
+    write({static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
+  }
   if (release) release();
 }
 

@@ -15,6 +15,9 @@ struct TensorOutput {
   std::vector<int64_t> shape;
   std::function<at::Tensor()> make;  ///< of that dtype and shape; contiguous, on the CPU
   std::function<void()> release;     ///< called when it has been written; may be empty
+  /// If there are any: contiguous tensors that hold its values, one after the other; then `make` is
+  /// not asked. On any device.
+  std::vector<at::Tensor> pieces{};
 
   size_t bytes() const;
   /// Makes it, hands its bytes over and releases it.

@@ -194,6 +194,12 @@ uint64_t checkpoint_step(const fs::path& checkpoint) {
   return step ? *step : step_of_copy(checkpoint).value_or(0);
 }
 
+void write_checkpoint_manifest(const fs::path& checkpoint, const json& manifest) {
+  json with_checksum = manifest;
+  with_checksum["xxh3"] = own_checksum(manifest);
+  write_file_atomically(checkpoint / "state" / "run.json", with_checksum.dump(1) + "\n");
+}
+
 void verify_checkpoint(const fs::path& checkpoint) {
   const json manifest = read_checkpoint_manifest(checkpoint);
   try {
@@ -222,9 +228,7 @@ FilePart describe_checkpoint_file(const fs::path& checkpoint, const fs::path& fi
 std::string commit_checkpoint(const fs::path& run, const fs::path& beside, const std::string& name,
                               const json& manifest) {
   const fs::path checkpoints = checkpoints_of(run);
-  json with_checksum = manifest;
-  with_checksum["xxh3"] = own_checksum(manifest);
-  write_file_atomically(beside / "state" / "run.json", with_checksum.dump(1) + "\n");
+  write_checkpoint_manifest(beside, manifest);
   fsync_folders(beside);
   // After a power cut the log must reach as far as the checkpoint.
   if (fs::exists(run / "log.jsonl")) fsync_path(run / "log.jsonl");

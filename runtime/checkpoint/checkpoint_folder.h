@@ -42,6 +42,10 @@ uint64_t checkpoint_step(const std::filesystem::path& checkpoint);
 /// or of another format.
 nlohmann::json read_checkpoint_manifest(const std::filesystem::path& checkpoint);
 
+/// The other way; adds the checksum of `manifest`.
+void write_checkpoint_manifest(const std::filesystem::path& checkpoint,
+                               const nlohmann::json& manifest);
+
 /// Reads every file that the manifest names. Throws DataError naming the first that is missing, or
 /// does not have its size and checksum.
 void verify_checkpoint(const std::filesystem::path& checkpoint);

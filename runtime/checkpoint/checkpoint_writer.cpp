@@ -3,8 +3,6 @@
 #include <ATen/ops/zeros.h>
 #include <c10/util/ParallelGuard.h>
 
-#include <fstream>
-
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -13,9 +11,10 @@
 #include "model/stable_diffusion/model_writer.h"
 #include "model/weights/safetensors.h"
 #include "runtime/checkpoint/latest_link.h"
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/resume_changes.h"
 #include "runtime/checkpoint/weight_check.h"
-#include "runtime/training/reproducibility.h"
+#include "runtime/host/process_resources.h"
 
 namespace kessoku::runtime {
 
@@ -27,12 +26,6 @@ using nlohmann::json;
 at::ScalarType weights_dtype(const RunConfig& config) {
   if (config.checkpoint.weights_dtype == "fp32") return at::kFloat;
   return config.checkpoint.weights_dtype == "bf16" ? at::kBFloat16 : at::kHalf;
-}
-
-json ranges_json(const std::vector<Range>& ranges) {
-  json listed = json::array();
-  for (const Range& range : ranges) listed.push_back({range.begin, range.end});
-  return listed;
 }
 
 /// Where a writer leaves what the manifest is to say of its part.
@@ -72,25 +65,6 @@ FilePart write_span(const fs::path& folder, const std::string& file,
   image.write(begin, end, [&](std::span<const std::byte> bytes) { out.write(bytes); });
   out.finish();
   return {file, image.size(), begin, out.bytes_written(), to_hex(out.checksum())};
-}
-
-/// Bytes of a line "NAME: 123 kB" in a file of /proc; 0 where it does not tell.
-uint64_t told_bytes(const char* file, std::string_view name) {
-  std::ifstream lines(file);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(name)) return std::stoull(line.substr(name.size())) * 1024;
-  }
-  return 0;
-}
-
-/// Whether this process, of `processes` alike on the host, may take so many bytes more, and then
-/// what it had at its peak. As Linux estimates it: true where it does not tell.
-bool fits_memory(uint64_t bytes, int processes) {
-  const uint64_t available = told_bytes("/proc/meminfo", "MemAvailable:");
-  const uint64_t peak = told_bytes("/proc/self/status", "VmHWM:");
-  const uint64_t now = told_bytes("/proc/self/status", "VmRSS:");
-  const uint64_t again = peak > now ? peak - now : 0;
-  return available == 0 || bytes * 5 / 4 + again < available / static_cast<uint64_t>(processes);
 }
 
 }  // namespace
@@ -173,7 +147,7 @@ void CheckpointWriter::begin(Trainer& trainer) {
                                problems.not_finite));
   }
   widen(problems.too_large);
-  verified_ = trainer.verify_weights();
+  const Trainer::Verified verified = trainer.verify_weights();
   if (before_copy_) before_copy_();
   std::error_code ignored;
   if (first()) {
@@ -184,8 +158,6 @@ void CheckpointWriter::begin(Trainer& trainer) {
     }
   }
   begun_ = std::chrono::steady_clock::now();
-  layout_ = layout_of(trainer.flat());
-  arithmetic_ = arithmetic_of(trainer.flat().values().device());
   reserve(trainer);
   if (reserving_.valid()) reserving_.get();
   // A copy that does not fit would be the end of the run: then the training waits instead.
@@ -198,6 +170,10 @@ void CheckpointWriter::begin(Trainer& trainer) {
     snapshot_.take(trainer);
   } else {
     snapshot_.borrow(trainer);
+  }
+  if (first()) {
+    manifest_ = manifest_of(config_, identity_, store_, trainer, snapshot_, communicator_.size());
+    manifest_["verified"] = verified.all();
   }
   failed_ = complete_ = false;
   phase_ = Phase::kParts;
@@ -220,8 +196,7 @@ void CheckpointWriter::write_part() {
 }
 
 FilePart CheckpointWriter::write_state(const fs::path& folder) const {
-  const model::SafetensorsImage image(snapshot_.state(),
-                                      {{"ranges", ranges_json(snapshot_.ranges()).dump()}});
+  const model::SafetensorsImage image(snapshot_.state(), shard_metadata(snapshot_.ranges()));
   const std::string name = state_shard_name(communicator_.rank(), communicator_.size());
   return write_span(folder, "state/" + name, image, 0, image.size());
 }
@@ -320,25 +295,10 @@ void CheckpointWriter::commit() {
   uint64_t bytes = 0;
   for (const json& part : files) bytes += part.at("bytes").get<uint64_t>();
   bytes_ = bytes;
-  const uint64_t step = snapshot_.step();
+  json manifest = manifest_;
+  manifest["files"] = files;
   const std::string warning =
-      commit_checkpoint(run_, folder, checkpoint_name(step),
-                        {{"format", kCheckpointFormat},
-                         {"step", step},
-                         {"draws", step * identity_.global_batch},
-                         {"seed", identity_.seed},
-                         {"global_batch", identity_.global_batch},
-                         {"store", digests_json(store_.digests())},
-                         {"optimizer_steps", snapshot_.optimizer_steps()},
-                         {"loss_scale", snapshot_.scaler().scale()},
-                         {"loss_scale_good_steps", snapshot_.scaler().good_steps()},
-                         {"config", to_toml(config_)},
-                         {"verified", verified_.all()},
-                         {"world_size", communicator_.size()},
-                         {"arithmetic", arithmetic_},
-                         {"shards", communicator_.size()},
-                         {"layout", layout_},
-                         {"files", files}});
+      commit_checkpoint(run_, folder, checkpoint_name(snapshot_.step()), manifest);
   if (!warning.empty() && told_.empty()) log_warning("{}", warning);
   told_ = warning;
 }

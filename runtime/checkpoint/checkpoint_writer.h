@@ -90,10 +90,8 @@ class CheckpointWriter {
   const model::StableDiffusion& model_;
   Communicator& communicator_;
   std::function<void()> before_copy_;
-  nlohmann::json layout_;
-  std::string arithmetic_;
-  Trainer::Verified verified_{};
-  at::ScalarType dtype_;  ///< of the weights to use
+  nlohmann::json manifest_;  ///< of the newest checkpoint, but for its files; on rank 0
+  at::ScalarType dtype_;     ///< of the weights to use
   Snapshot snapshot_;
   Phase phase_ = Phase::kIdle;
   std::future<void> reserving_, work_, removal_;

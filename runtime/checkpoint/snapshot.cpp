@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/as_strided.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <sys/mman.h>
 
@@ -156,13 +155,9 @@ void Snapshot::borrow(Trainer& trainer) {
   const at::NoGradGuard no_grad;
   note(trainer);
   for (const Source& source : sources_of(trainer)) {
-    // One piece is taken as it is; several are put together when they are written, one tensor at a
-    // time.
-    const auto make = [pieces = source.pieces] {
-      return (pieces.size() == 1 ? pieces[0] : at::cat(pieces)).cpu();
-    };
-    state_.push_back({source.name, at::kFloat, {source.numel}, make, {}});
+    state_.push_back({source.name, at::kFloat, {source.numel}, {}, {}, source.pieces});
   }
+  if (names_.empty()) return;
   if (!trainer.publishes_own()) {
     if (!has_room()) reserve_weights(trainer);
     return copy_weights(trainer);

@@ -64,17 +64,12 @@ CommunicationThread::CommunicationThread(std::function<void()> set_up,
 }
 
 CommunicationThread::~CommunicationThread() {
-  if (!thread_.joinable()) return;
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->closing = true;
   }
   shared_->asked.notify_all();
   thread_.join();
-}
-
-void CommunicationThread::abandon() {
-  if (thread_.joinable()) thread_.detach();
 }
 
 std::unique_ptr<Pending> CommunicationThread::ask(const char* name, int64_t bytes, Work work) {

@@ -29,15 +29,12 @@ class CommunicationThread {
   /// constructor throws. `log` may be read by others.
   CommunicationThread(std::function<void()> set_up, std::function<void()> tear_down,
                       std::shared_ptr<CollectiveLog> log);
-  /// Ends the thread after what was asked for; see `abandon`.
+  /// Ends the thread after what was asked for.
   ~CommunicationThread();
 
   /// `work` on `bytes` bytes; it is given a function that tells whether somebody waits for it.
   using Work = std::function<void(const std::function<bool()>& somebody_waits)>;
   std::unique_ptr<Pending> ask(const char* name, int64_t bytes, Work work);
-  /// The thread may hang in an exchange that others have left: the process is about to end, and
-  /// the destructor must not wait for it.
-  void abandon();
 
  private:
   struct Task;

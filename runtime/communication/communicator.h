@@ -76,6 +76,10 @@ std::unique_ptr<Communicator> make_solo_communicator();
 /// All ranks of an mpirun; initializes MPI, and finalizes it when destroyed. At most one a process.
 std::unique_ptr<Communicator> make_mpi_communicator();
 
+/// For a process that is about to end with an error, after its last words: waits until all ranks
+/// have come here, at most `seconds`. When one rank has ended, mpirun kills those that are left.
+void leave_together(double seconds);
+
 /// Under mpirun (or srun with PMI) the MPI communicator, else solo.
 std::unique_ptr<Communicator> make_communicator();
 

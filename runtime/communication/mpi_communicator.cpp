@@ -92,18 +92,48 @@ void complete(std::vector<MPI_Request>& requests, const SomebodyWaits& somebody_
   }
 }
 
+/// Where this process stands among the ranks, and what its thread works with.
+struct Place {
+  int rank = 0, size = 1, local_rank = 0, local_size = 1;
+  int per_host = 1;              ///< see even_ranks_per_host
+  std::vector<at::Tensor> room;  ///< for what is received
+};
+
+void set_up(Place& place) {
+  int provided = 0;
+  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(MPI_COMM_WORLD, &place.rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &place.size);
+  MPI_Comm host = MPI_COMM_NULL;
+  check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, place.rank, MPI_INFO_NULL, &host),
+        "MPI_Comm_split_type");
+  MPI_Comm_rank(host, &place.local_rank);
+  MPI_Comm_size(host, &place.local_size);
+  MPI_Comm_free(&host);
+  std::vector<int> ranks(static_cast<size_t>(place.size)), sizes(ranks.size());
+  MPI_Allgather(&place.local_rank, 1, MPI_INT, ranks.data(), 1, MPI_INT, MPI_COMM_WORLD);
+  MPI_Allgather(&place.local_size, 1, MPI_INT, sizes.data(), 1, MPI_INT, MPI_COMM_WORLD);
+  place.per_host = even_ranks_per_host(ranks, sizes);
+}
+
+/// Of the communicator that an exception has left; it may hang in an exchange, and is never joined.
+CommunicationThread* left_behind = nullptr;
+
 class MpiCommunicator : public Communicator {
  public:
-  MpiCommunicator() : thread_([this] { set_up(); }, [] { MPI_Finalize(); }, log()) {}
+  MpiCommunicator()
+      : thread_(std::make_unique<CommunicationThread>([place = place_] { set_up(*place); },
+                                                      [] { MPI_Finalize(); }, log())) {}
   ~MpiCommunicator() override {
     // A rank that leaves by an exception must end the others too: they would wait for it for ever.
-    if (std::uncaught_exceptions() > 0) thread_.abandon();
+    if (std::uncaught_exceptions() > 0) left_behind = thread_.release();
   }
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  int local_rank() const override { return local_rank_; }
-  int local_size() const override { return local_size_; }
+  int rank() const override { return place_->rank; }
+  int size() const override { return place_->size; }
+  int local_rank() const override { return place_->local_rank; }
+  int local_size() const override { return place_->local_size; }
 
   std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
     const MPI_Datatype type = number_type(tensor);
@@ -120,10 +150,10 @@ class MpiCommunicator : public Communicator {
     require_blocks(blocks, part, tree);
     for (const at::Tensor& block : blocks) require_contiguous(block);
     require_contiguous(part);
-    return thread_.ask("reduce-scatter", size_ * static_cast<int64_t>(part.nbytes()),
-                       [=, this](const SomebodyWaits& somebody_waits) {
-                         exchange_and_sum(blocks, part, tree, wire, somebody_waits);
-                       });
+    return thread_->ask("reduce-scatter", size() * static_cast<int64_t>(part.nbytes()),
+                        [=, place = place_](const SomebodyWaits& somebody_waits) {
+                          exchange_and_sum(*place, blocks, part, tree, wire, somebody_waits);
+                        });
   }
 
   std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {
@@ -131,7 +161,7 @@ class MpiCommunicator : public Communicator {
     require_contiguous(part);
     const MPI_Datatype type = moved_type(whole);
     const int count = count_of(part);
-    const char* own = static_cast<const char*>(whole.data_ptr()) + rank_ * part.nbytes();
+    const char* own = static_cast<const char*>(whole.data_ptr()) + rank() * part.nbytes();
     const void* source = part.data_ptr() == own ? MPI_IN_PLACE : part.data_ptr();
     return ask("all-gather", whole, [=, keep = part](auto& requests) {
       check(MPI_Iallgather(source, count, type, whole.data_ptr(), count, type, MPI_COMM_WORLD,
@@ -157,29 +187,11 @@ class MpiCommunicator : public Communicator {
   }
 
  private:
-  void set_up() {
-    int provided = 0;
-    check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
-    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
-    MPI_Comm_size(MPI_COMM_WORLD, &size_);
-    MPI_Comm host = MPI_COMM_NULL;
-    check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
-          "MPI_Comm_split_type");
-    MPI_Comm_rank(host, &local_rank_);
-    MPI_Comm_size(host, &local_size_);
-    MPI_Comm_free(&host);
-    std::vector<int> ranks(static_cast<size_t>(size_)), sizes(ranks.size());
-    MPI_Allgather(&local_rank_, 1, MPI_INT, ranks.data(), 1, MPI_INT, MPI_COMM_WORLD);
-    MPI_Allgather(&local_size_, 1, MPI_INT, sizes.data(), 1, MPI_INT, MPI_COMM_WORLD);
-    per_host_ = even_ranks_per_host(ranks, sizes);
-  }
-
   /// `start` begins the exchange of a tensor, which it keeps alive.
   std::unique_ptr<Pending> ask(const char* name, const at::Tensor& tensor,
                                std::function<void(std::vector<MPI_Request>&)> start) {
     const int64_t bytes = tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
-    return thread_.ask(name, bytes, [=](const SomebodyWaits& somebody_waits) {
+    return thread_->ask(name, bytes, [=](const SomebodyWaits& somebody_waits) {
       std::vector<MPI_Request> requests;
       start(requests);
       complete(requests, somebody_waits, name);
@@ -190,9 +202,10 @@ class MpiCommunicator : public Communicator {
   /// the least there is. Open MPI 4.1's own reduce-scatter took two to three times as long between
   /// two processes of a host, cannot sum bf16 in f32, and adds in an order that depends on the
   /// number of ranks.
-  void exchange_and_sum(const std::vector<at::Tensor>& blocks, const at::Tensor& part,
-                        const SummationTree& tree, Wire wire, const SomebodyWaits& somebody_waits) {
-    TreeExchange exchange(blocks, part, tree, wire, rank_, per_host_, room_);
+  static void exchange_and_sum(Place& place, const std::vector<at::Tensor>& blocks,
+                               const at::Tensor& part, const SummationTree& tree, Wire wire,
+                               const SomebodyWaits& somebody_waits) {
+    TreeExchange exchange(blocks, part, tree, wire, place.rank, place.per_host, place.room);
     for (size_t round = 0; round < exchange.rounds(); ++round) {
       std::vector<MPI_Request> requests;
       for (const auto& [peer, tensor] : exchange.receives()) {
@@ -210,13 +223,26 @@ class MpiCommunicator : public Communicator {
     }
   }
 
-  int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
-  int per_host_ = 1;              ///< see even_ranks_per_host
-  std::vector<at::Tensor> room_;  ///< for what is received
-  CommunicationThread thread_;    ///< last: it uses all of the above
+  const std::shared_ptr<Place> place_ = std::make_shared<Place>();
+  std::unique_ptr<CommunicationThread> thread_;
 };
 
 }  // namespace
+
+void leave_together(double seconds) {
+  if (left_behind == nullptr) return;
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                                   std::chrono::duration<double>(seconds));
+  const std::unique_ptr<Pending> all =
+      left_behind->ask("leave", 0, [](const SomebodyWaits& somebody_waits) {
+        std::vector<MPI_Request> requests;
+        check(MPI_Ibarrier(MPI_COMM_WORLD, &requests.emplace_back()), "leave");
+        complete(requests, somebody_waits, "leave");
+      });
+  while (!all->done() && Clock::now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
 
 std::unique_ptr<Communicator> make_mpi_communicator() {
   return std::make_unique<MpiCommunicator>();

@@ -107,6 +107,8 @@ struct RunConfig {
     uint64_t keep = 3, keep_every_steps = 0;
     bool background = true;
     std::string weights_dtype = "fp16";
+    double memory_share = 0.02;
+    std::string memory_folder = "/dev/shm";
   } checkpoint;
 
   struct Sample {

@@ -58,6 +58,15 @@ void declare_checkpoint(std::vector<Key>& keys) {
       "what the weights in the diffusers folder are saved as; the training state is always exact")
       .one_of({"fp16", "bf16", "fp32"})
       .on_resume(OnResume::kFree);
+  key("memory_share", &Checkpoint::memory_share,
+      "share of the time that copies of the training state in memory may take, from which kessoku "
+      "launch restarts if they are newer than the checkpoints; 0 = none")
+      .from_to(0, 1)
+      .page("checkpoints.md#checkpoints-in-memory")
+      .on_resume(OnResume::kFree);
+  key("memory_folder", &Checkpoint::memory_folder,
+      "where these copies lie on each host: a file system in memory")
+      .on_resume(OnResume::kFree);
 }
 
 void declare_sample(std::vector<Key>& keys) {

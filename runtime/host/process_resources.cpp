@@ -13,6 +13,19 @@
 
 namespace kessoku::runtime {
 
+namespace {
+
+/// Bytes of a line "NAME: 123 kB" in a file of /proc; 0 where it does not tell.
+uint64_t told_bytes(const char* file, std::string_view name) {
+  std::ifstream lines(file);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(name)) return std::stoull(line.substr(name.size())) * 1024;
+  }
+  return 0;
+}
+
+}  // namespace
+
 std::string host_name() {
   char name[256] = {};
   ::gethostname(name, sizeof name - 1);
@@ -41,13 +54,13 @@ void compute_with(int threads) {
   at::globalContext().setFlushDenormal(true);
 }
 
-uint64_t peak_memory() {
-  std::ifstream file("/proc/self/status");
-  for (std::string word; file >> word;) {
-    uint64_t kilobytes = 0;
-    if (word == "VmHWM:" && file >> kilobytes) return kilobytes * 1024;
-  }
-  return 0;
+uint64_t peak_memory() { return told_bytes("/proc/self/status", "VmHWM:"); }
+
+bool fits_memory(uint64_t bytes, int processes) {
+  const uint64_t available = told_bytes("/proc/meminfo", "MemAvailable:");
+  const uint64_t peak = peak_memory(), now = told_bytes("/proc/self/status", "VmRSS:");
+  const uint64_t again = peak > now ? peak - now : 0;
+  return available == 0 || bytes * 5 / 4 + again < available / static_cast<uint64_t>(processes);
 }
 
 void restart_peak_memory() { std::ofstream("/proc/self/clear_refs") << 5; }  // proc(5)

@@ -22,4 +22,8 @@ void compute_with(int threads);
 uint64_t peak_memory();
 void restart_peak_memory();
 
+/// Whether this process, of `processes` alike on the host, may take so many bytes more, and then
+/// what it had at its peak. As Linux estimates it: true where it does not tell.
+bool fits_memory(uint64_t bytes, int processes);
+
 }  // namespace kessoku::runtime

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/system_error.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
+#include "runtime/checkpoint/memory_checkpoint.h"
 #include "runtime/run/overwritten_files.h"
 
 namespace kessoku::runtime {
@@ -35,7 +36,7 @@ std::optional<fs::path> newest_whole_checkpoint(const fs::path& run) {
 }
 
 std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& resume) {
-  if (resume == "auto") return newest_whole_checkpoint(run);
+  if (resume == "auto" || resume == "memory") return newest_whole_checkpoint(run);
   if (resume == "never") {
     if (!fs::exists(run / "log.jsonl")) return std::nullopt;
     throw UsageError(
@@ -51,9 +52,17 @@ std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& 
   }
   if (!found) {
     throw UsageError(fmt::format(
-        "--resume {}: there is no checkpoint; use auto, never, or a checkpoint's folder", resume));
+        "--resume {}: there is no checkpoint; use auto, memory, never, or a checkpoint's folder",
+        resume));
   }
   return found;
+}
+
+/// Of the checkpoints on disk, as rank 0 sees them. Collective.
+uint64_t newest_step(const fs::path& run, Communicator& communicator) {
+  const std::vector<fs::path> all = list_checkpoints(run);
+  const uint64_t step = all.empty() ? 0 : checkpoint_step(all.front());
+  return std::stoull(communicator.broadcast_text(std::to_string(step)));
 }
 
 }  // namespace
@@ -65,11 +74,23 @@ fs::path run_path(const RunConfig& config, const std::string& out) {
 RunFolder open_run_folder(const RunConfig& config, const std::string& out,
                           const std::string& resume, Communicator& communicator) {
   RunFolder folder{run_path(config, out), std::nullopt, nullptr};
-  std::string found;
-  if (communicator.rank() == 0) {
+  const bool first = communicator.rank() == 0;
+  if (first) {
     require_own_files(folder.path, config);
     fs::create_directories(folder.path);
     folder.lock = std::make_shared<RunLock>(folder.path);
+  }
+  communicator.barrier();  // what another training has in memory is not to be touched
+  const fs::path memory = memory_folder_of(config, folder.path);
+  if (resume == "memory") {
+    folder.resume_from =
+        gather_memory_checkpoint(memory, newest_step(folder.path, communicator), communicator);
+    if (folder.resume_from) return folder;
+  } else {
+    remove_memory_checkpoints(memory);
+  }
+  std::string found;
+  if (first) {
     found = find_checkpoint(folder.path, resume).value_or("").string();
   }
   found = communicator.broadcast_text(found);

@@ -22,11 +22,12 @@ struct RunFolder {
 /// The run's folder: `out`, or runs/<name> if that is empty.
 std::filesystem::path run_path(const RunConfig& config, const std::string& out);
 
-/// `out` as above. `resume`: "auto" (the folder's latest checkpoint, if any), "never"
-/// (throws UsageError if the folder holds a run), or a checkpoint or run folder. Rank 0 looks, and
-/// verifies: a damaged checkpoint is passed over, with a warning, for the one before it. Throws
-/// DataError if none is whole, UsageError if the folder holds files that are not a training's and
-/// would be overwritten. Collective.
+/// `out` as above. `resume`: "auto" (the folder's latest checkpoint, if any), "memory" (the same,
+/// or a later one in the hosts' memory, which every other value frees), "never" (throws UsageError
+/// if the folder holds a run), or a checkpoint or run folder. Rank 0 looks, and verifies: a damaged
+/// checkpoint is passed over, with a warning, for the one before it. Throws DataError if none is
+/// whole, UsageError if the folder holds files that are not a training's and would be overwritten.
+/// Collective.
 RunFolder open_run_folder(const RunConfig& config, const std::string& out,
                           const std::string& resume, Communicator& communicator);
 

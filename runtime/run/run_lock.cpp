@@ -63,7 +63,7 @@ RunLock::RunLock(const std::filesystem::path& run)
       fmt::print(stderr, "{}: {} trains in this folder; waits up to {} s for its end\n",
                  run.string(), holder, patience.count());
     }
-    std::this_thread::sleep_for(200ms);
+    std::this_thread::sleep_for(20ms);
   }
   const std::string own = fmt::format("process {}{}", ::getpid(), here);
   // Who cannot read it only misses a name.

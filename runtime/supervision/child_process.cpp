@@ -80,7 +80,10 @@ ChildProcess::~ChildProcess() {
 
 std::optional<int> ChildProcess::poll() {
   int status = 0;
-  if (!result_ && ::waitpid(pid_, &status, WNOHANG) == pid_) result_ = result_of(status);
+  if (!result_ && ::waitpid(pid_, &status, WNOHANG) == pid_) {
+    result_ = result_of(status);
+    killed_ = WIFSIGNALED(status);
+  }
   return result_;
 }
 

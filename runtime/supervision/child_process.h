@@ -21,11 +21,14 @@ class ChildProcess {
 
   /// What it ended with, 128 + the signal's number if one killed it; nothing while it runs.
   std::optional<int> poll();
+  /// Whether a signal ended it, not only something that it had started.
+  bool killed() const { return killed_; }
   void signal(int number) const;
 
  private:
   pid_t pid_;
   std::optional<int> result_;
+  bool killed_ = false;
 };
 
 /// Lets this process inherit what its children leave behind, so that it can be found and killed.

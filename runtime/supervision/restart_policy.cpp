@@ -43,7 +43,9 @@ std::optional<double> RestartPolicy::after_failure(RunProgress now) {
   in_vain_ = gained || !restarted_ ? 0 : in_vain_ + 1;
   restarted_ = true;
   if (in_vain_ >= patience_) return std::nullopt;
-  return std::min(longest_wait_, first_wait_ * std::pow(2, in_vain_));
+  if (in_vain_ == 0) return wait_;
+  const double first = wait_ > 0 ? 2 * wait_ : 1;
+  return std::min(longest_wait_, first * std::pow(2, in_vain_ - 1));
 }
 
 }  // namespace kessoku::runtime

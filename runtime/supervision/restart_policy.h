@@ -23,21 +23,18 @@ bool is_worth_restarting(int exit_code);
 class RestartPolicy {
  public:
   /// `patience`: restarts in a row that may end without having got further than any before.
-  RestartPolicy(int patience, double first_wait, double longest_wait, RunProgress start)
-      : patience_(patience),
-        first_wait_(first_wait),
-        longest_wait_(longest_wait),
-        furthest_(start) {}
+  RestartPolicy(int patience, double wait, double longest_wait, RunProgress start)
+      : patience_(patience), wait_(wait), longest_wait_(longest_wait), furthest_(start) {}
 
-  /// Seconds to wait before the next start, twice as long as before as long as nothing is gained;
-  /// none: give up. The first failure is always followed by a restart.
+  /// Seconds before the next start: `wait`, and while nothing is gained twice as long as before (1
+  /// after 0); none: give up. The first failure is always followed by a restart.
   std::optional<double> after_failure(RunProgress now);
   /// Restarts in a row, the last one included, that made no progress.
   int in_vain() const { return in_vain_; }
 
  private:
   int patience_;
-  double first_wait_, longest_wait_;
+  double wait_, longest_wait_;
   RunProgress furthest_;
   bool restarted_ = false;
   int in_vain_ = 0;  ///< restarts since something was gained

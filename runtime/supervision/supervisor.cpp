@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "metrics/exporter/launch_exporter.h"
+#include "runtime/checkpoint/memory_checkpoint.h"
 #include "runtime/checkpoint/resume_changes.h"
 #include "runtime/config/config.h"
 #include "runtime/run/run_folder.h"
@@ -40,19 +41,29 @@ void say(const std::string& text) { fmt::print(stderr, "launch: {}\n", text); }
 /// SIGINT, SIGTERM and SIGUSR1, which this process only takes when it asks for them.
 class StopRequests {
  public:
-  StopRequests() { ::sigprocmask(SIG_BLOCK, &signals_, nullptr); }
-  /// Waits up to `seconds` for one; counts it.
-  bool wait(double seconds) {
-    const auto whole = static_cast<time_t>(seconds);
-    const timespec pause{whole, static_cast<long>((seconds - static_cast<double>(whole)) * 1e9)};
-    const bool came = ::sigtimedwait(&signals_, nullptr, &pause) > 0;
-    if (came) ++count_;
-    return came;
+  StopRequests() {
+    ::sigaddset(&signals_, SIGCHLD);
+    ::sigprocmask(SIG_BLOCK, &signals_, nullptr);
+  }
+  /// Waits up to `seconds` for one, which is counted, or, if asked for, until a child has ended.
+  bool wait(double seconds, bool or_for_child = false) {
+    const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                                     std::chrono::duration<double>(seconds));
+    while (true) {
+      const double left = std::max(0.0, -seconds_since(end));
+      const auto whole = static_cast<time_t>(left);
+      const timespec pause{whole, static_cast<long>((left - static_cast<double>(whole)) * 1e9)};
+      const int signal = ::sigtimedwait(&signals_, nullptr, &pause);
+      if (signal == SIGCHLD && !or_for_child) continue;
+      if (signal <= 0 || signal == SIGCHLD) return false;
+      ++count_;
+      return true;
+    }
   }
   int count() const { return count_; }
 
  private:
-  const sigset_t signals_ = stop_signals();
+  sigset_t signals_ = stop_signals();
   int count_ = 0;
 };
 
@@ -83,9 +94,11 @@ class Silence {
   Clock::time_point since_ = Clock::now();
 };
 
-/// mpirun then notices within 40 s that a host is gone, and not after hours. What the user has set
-/// stays.
-void notice_lost_hosts() {
+/// mpirun then notices within 40 s that a host is gone, and not after hours; and when a rank has
+/// died it ends the others at once, not after a second each: ranks that end by themselves wait for
+/// each other (leave_together). What the user has set stays.
+void hasten_failures() {
+  ::setenv("OMPI_MCA_odls_base_sigkill_timeout", "0", 0);
   ::setenv("OMPI_MCA_oob_tcp_keepalive_time", "20", 0);
   ::setenv("OMPI_MCA_oob_tcp_keepalive_intvl", "5", 0);
   ::setenv("OMPI_MCA_oob_tcp_keepalive_probes", "4", 0);
@@ -125,7 +138,11 @@ class Supervisor {
 
   int run() {
     adopt_orphans();
-    notice_lost_hosts();
+    hasten_failures();
+    // Within a host there is nothing for the drivers of networks to do, which MPI_Init would load.
+    if (hosts_.empty() && std::getenv("SLURM_JOB_ID") == nullptr)
+      ::setenv("OMPI_MCA_pml", "ob1", 0);
+    ::setenv(kSupervised, "1", 1);
     if (!options_.dry_run) serve_metrics();
     RestartPolicy policy(options_.patience, options_.backoff, 60, progress_of(run_));
     while (true) {
@@ -155,11 +172,8 @@ class Supervisor {
             code, now.step, now.checkpoint));
         return code;
       }
-      say(fmt::format("ended with {} at step {}; restarting from {} in {} s", code, now.step,
-                      now.checkpoint == 0
-                          ? "the beginning"
-                          : fmt::format("the checkpoint of step {}", now.checkpoint),
-                      *wait));
+      say(fmt::format("ended with {} at step {}; restarting from {}{}", code, now.step,
+                      place_of(now), *wait > 0 ? fmt::format(" in {} s", *wait) : ""));
       if (exporter_) exporter_->restarts(policy.in_vain());
       if (requests_.wait(*wait)) return stopped(code);
       first_start_ = false;
@@ -167,6 +181,16 @@ class Supervisor {
   }
 
  private:
+  /// What a restart resumes from, as far as this host knows.
+  std::string place_of(const RunProgress& progress) const {
+    const uint64_t step = newest_memory_step(memory_folder_of(config_, run_));
+    if (step > progress.checkpoint) return fmt::format("step {}, which is in memory", step);
+    return (progress.checkpoint == 0
+                ? "the beginning"
+                : fmt::format("the checkpoint of step {}", progress.checkpoint)) +
+           (hosts_.size() > 1 ? ", or from what the hosts' memory has of a later step" : "");
+  }
+
   std::vector<Host> all_hosts() const {
     if (!options_.hosts.empty() && !options_.hostfile.empty())
       throw UsageError("--hosts and --hostfile say the same thing: give one of them");
@@ -231,7 +255,7 @@ class Supervisor {
     for (const std::string& name : variables_for_ranks()) add({"-x", name});
     command.insert(command.end(), options_.mpi_options.begin(), options_.mpi_options.end());
     add({options_.program, "train", options_.run_file, "--out", run_.string(), "--resume",
-         first_start_ ? options_.resume : "auto"});
+         first_start_ ? options_.resume : "memory"});
     for (const std::string& setting : options_.overrides) add({"--set", setting});
     for (const std::string& key : options_.allowed_changes) add({"--allow-change", key});
     return command;
@@ -300,7 +324,7 @@ class Supervisor {
     std::optional<Clock::time_point> reported;
     bool hung = false;
     while (!child.poll()) {
-      if (requests_.wait(0.1)) pass_on(child);
+      if (requests_.wait(0.1, /*or_for_child=*/true)) pass_on(child);
       if (options_.heartbeat > 0 && silence.seconds() > options_.heartbeat) {
         say(fmt::format("no progress in {} s: terminating", options_.heartbeat));
         hung = true;
@@ -312,8 +336,8 @@ class Supervisor {
       }
       if (hung) end(child);
     }
-    // Ranks whose mpirun was killed never end by themselves; what Slurm started does, soon.
-    const int left = end_orphans(3);
+    // Ranks whose mpirun was killed end late or never; what Slurm started ends by itself, soon.
+    const int left = end_orphans(child.killed() ? 0 : 3);
     if (left > 0) say(fmt::format("killed {} processes that mpirun had left behind", left));
     return hung ? static_cast<int>(ExitCode::kWatchdog) : *child.poll();
   }

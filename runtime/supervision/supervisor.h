@@ -18,8 +18,8 @@ struct SupervisorOptions {
   std::string agent = "ssh";    ///< starts a program on a host
   std::string mpirun = "mpirun";
   std::vector<std::string> mpi_options;
-  int patience = 1;          ///< restarts in a row that may gain nothing
-  double backoff = 1;        ///< seconds before a restart, doubled as long as nothing is gained
+  int patience = 1;    ///< restarts in a row that may gain nothing
+  double backoff = 0;  ///< seconds before a restart, doubled (1 after 0) while nothing is gained
   double heartbeat = 1800;   ///< seconds without a sign of life before it is ended; 0 = off
   double host_timeout = 15;  ///< seconds that a host has to answer
   bool dry_run = false;      ///< only say what would be started

@@ -57,7 +57,7 @@ class PhaseClock {
 /// What all ranks tell each other once a step: integers, so that the order of sums is of no matter.
 class StepSums {
  public:
-  enum Count { kStop, kCheckpoint, kUnfinished, kFailed, kReplaced, kBroken, kCounts };
+  enum Count { kStop, kCheckpoint, kCopy, kUnfinished, kFailed, kReplaced, kBroken, kCounts };
 
   StepSums(size_t draws, size_t categories, int ranks)
       : draws_(draws),
@@ -261,6 +261,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   clock.lap(Phase::kOptimizer);
   sums.count(StepSums::kStop) = wishes.stop;
   sums.count(StepSums::kCheckpoint) = wishes.checkpoint;
+  sums.count(StepSums::kCopy) = wishes.copy;
   sums.count(StepSums::kUnfinished) = wishes.writer.unfinished;
   sums.count(StepSums::kFailed) = wishes.writer.failed;
   if (problem.empty()) problem = memory_.changed();
@@ -272,6 +273,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   if (sums.count(StepSums::kBroken) > 0) verifier_.fail(steps_done() + 1, problem);
   wishes = {sums.count(StepSums::kStop) > 0,
             sums.count(StepSums::kCheckpoint) > 0,
+            sums.count(StepSums::kCopy) > 0,
             {static_cast<int>(sums.count(StepSums::kUnfinished)),
              static_cast<int>(sums.count(StepSums::kFailed))}};
   const double loss = sums.loss();

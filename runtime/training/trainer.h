@@ -47,6 +47,7 @@ struct WriterState {
 struct Wishes {
   bool stop = false;
   bool checkpoint = false;
+  bool copy = false;  ///< of the state, in memory
   WriterState writer{};
 };
 

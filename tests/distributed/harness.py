@@ -234,6 +234,17 @@ def processes_with(words):
     return found
 
 
+def mpirun_of(launch):
+    """The process number of mpirun, which `kessoku launch` has started; none between two starts."""
+    for child in Path(f"/proc/{launch}/task/{launch}/children").read_text().split():
+        try:
+            if "mpirun" in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+        except OSError:
+            pass
+    return None
+
+
 def ranks_of(mpirun):
     """Process numbers of the ranks that a started mpirun has, by rank."""
     found = {}

@@ -16,22 +16,11 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import (DEADLINE, ENDLESS, ENVIRONMENT, EVERYTHING, PROGRAM, WORK, chosen_seed, is_gone, kessoku, last_step, make_inputs, ranks_of,
-                     require_equal, run_tests, set_all, start, wait_for)
+from harness import (DEADLINE, ENDLESS, ENVIRONMENT, EVERYTHING, PROGRAM, WORK, chosen_seed, is_gone, kessoku, last_step, make_inputs, mpirun_of,
+                     ranks_of, require_equal, run_tests, set_all, start, wait_for)
 
 KILLS = int(os.environ.get("KESSOKU_KILLS", "6"))
 STEPS = 40
-
-
-def child_of(process):
-    """The process number of mpirun, which a supervisor has started; none between two starts."""
-    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        try:
-            if "mpirun" in Path(f"/proc/{child}/cmdline").read_text():
-                return int(child)
-        except OSError:
-            pass
-    return None
 
 
 class Launch(unittest.TestCase):
@@ -79,7 +68,7 @@ class Launch(unittest.TestCase):
             while process.poll() is None and sum(kills.values()) < KILLS:
                 time.sleep(chance.uniform(0.2, 5))
                 what = chance.choices(["rank", "mpirun", "supervisor"], [6, 2, 1])[0]
-                mpirun = child_of(process.pid) if process.poll() is None else None
+                mpirun = mpirun_of(process.pid) if process.poll() is None else None
                 ranks = ranks_of(mpirun) if mpirun else {}
                 if not ranks:
                     continue
@@ -113,7 +102,7 @@ class Launch(unittest.TestCase):
     def test_asked_twice_it_ends_at_once_and_goes_on_later(self):
         run, process = self.launch("twice", *ENDLESS)
         wait_for(lambda: (run / "checkpoints/latest").exists(), "a checkpoint")
-        ranks = ranks_of(child_of(process.pid)).values()
+        ranks = ranks_of(mpirun_of(process.pid)).values()
         for rank in ranks:  # so that it cannot stop in order
             os.kill(rank, signal.SIGSTOP)
         process.send_signal(signal.SIGINT)
@@ -143,7 +132,7 @@ class Launch(unittest.TestCase):
         # A start that takes longer than the heartbeat is but one more restart.
         run, process = self.launch("silent", "--heartbeat", "15", "--patience", "50", *ENDLESS)
         self.wait_for_step(run, process, 5)
-        stopped = ranks_of(child_of(process.pid)).values()
+        stopped = ranks_of(mpirun_of(process.pid)).values()
         for rank in stopped:
             os.kill(rank, signal.SIGSTOP)
         wait_for(lambda: all(map(is_gone, stopped)), "the end of the stopped ranks")

@@ -14,9 +14,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import (DEADLINE, ENVIRONMENT, PROGRAM, WORK, kessoku, last_step, log_of, make_inputs, ranks_of, require_equal, run_tests, set_all,
-                     start, wait_for)
-from launch_test import child_of
+from harness import (DEADLINE, ENVIRONMENT, PROGRAM, WORK, kessoku, last_step, log_of, make_inputs, mpirun_of, ranks_of, require_equal, run_tests,
+                     set_all, start, wait_for)
 
 STEPS, EVERY = 60, 5
 
@@ -71,7 +70,7 @@ class WrongBits(unittest.TestCase):
         process = start([PROGRAM, "launch", "-n", "2", self.run_file, "--out", run, *self.settings, "--backoff", "0.1"], WORK / "flipped.err")
         self.addCleanup(process.kill)
         wait_for(lambda: any(run.glob("checkpoints/step-*/state/run.json")), "a checkpoint")
-        self.require_flip(ranks_of(child_of(process.pid))[1])
+        self.require_flip(ranks_of(mpirun_of(process.pid))[1])
         self.assertEqual(process.wait(DEADLINE), 0, (WORK / "flipped.err").read_text())
         said = (WORK / "flipped.err").read_text()
         self.assertRegex(said, r"wrong bits at step \d+: untrained weights in unet\.conv_in\.weight of rank 1 on \S+ are not what they should be; "

@@ -13,15 +13,8 @@ import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import DEADLINE, ENDLESS, PROGRAM, WORK, last_step, log_of, make_inputs, ranks_of, run_tests, set_all, start, wait_for
+from harness import DEADLINE, ENDLESS, PROGRAM, WORK, last_step, log_of, make_inputs, mpirun_of, ranks_of, run_tests, set_all, start, wait_for
 from prometheus import CONFIG, Prometheus
-
-
-def mpirun_of(process):
-    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        if "mpirun" in Path(f"/proc/{child}/cmdline").read_text():
-            return int(child)
-    return None
 
 
 class Watched(unittest.TestCase):

@@ -32,6 +32,13 @@ TEST(RestartPolicy, WaitsLongerTheMoreItWasInVain) {
   EXPECT_EQ(policy.after_failure({}), std::nullopt);
 }
 
+TEST(RestartPolicy, RestartsAtOnceWhatGainsSomething) {
+  RestartPolicy policy(3, 0, 60, {});
+  for (const uint64_t step : {10, 20}) EXPECT_EQ(policy.after_failure({step, 8}), 0);
+  for (const double wait : {1.0, 2.0}) EXPECT_EQ(policy.after_failure({20, 8}), wait);
+  EXPECT_EQ(policy.after_failure({21, 8}), 0);
+}
+
 TEST(RestartPolicy, DoesNotRepeatWhatTheUserMustSettle) {
   for (const int code : {0, 64, 65, 70, 74, 75}) EXPECT_FALSE(is_worth_restarting(code)) << code;
   for (const int code : {1, 76, 77, 134, 137, 139}) EXPECT_TRUE(is_worth_restarting(code)) << code;

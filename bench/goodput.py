@@ -1,0 +1,183 @@
+"""Goodput under failures: `kessoku launch` trains the demo's model while a process of it is killed again and again, and once undisturbed.
+
+    goodput.py KESSOKU WORK_FOLDER [--every 15] [--seconds 1200] [--ranks 2] [--seed 1] [--settings KEY=VALUE…] [--out RESULT.json]
+
+Needs the demo's inputs (demo/base, demo/store; scripts/demo.sh makes them). Every so many seconds a rank or mpirun, drawn at random (3 : 1),
+is killed with SIGKILL, until the run has all its steps; their number is chosen so that this takes about as long as asked. The undisturbed run
+has no copies in memory. Goodput is what the undisturbed run took for the same steps over what the disturbed one took, both from the start of
+`kessoku launch` to its end. Both must end with the same bits: losses of all steps, and all files of the last checkpoint.
+"""
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+class Launch:
+    """`kessoku launch` of the demo's run file, with the times of what it says."""
+
+    def __init__(self, arguments, run, settings):
+        shutil.rmtree(run, ignore_errors=True)
+        self.run, self.said = run, []
+        words = [word for setting in settings for word in ("--set", setting)]
+        self.began = time.time()
+        self.process = subprocess.Popen(
+            [arguments.kessoku, "launch", "-n", str(arguments.ranks), ROOT / "configs/demo.toml", "--out", run, "--patience", "5",
+             "--set", "metrics.port=-1", "--set", "sample.every_steps=0", *words],
+            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT, cwd=ROOT)
+        self.reader = threading.Thread(target=self.listen)
+        self.reader.start()
+
+    def listen(self):
+        for line in self.process.stderr:
+            self.said.append((time.time(), line))
+
+    def victims(self):
+        """mpirun, and the ranks."""
+        mpirun = children(self.process.pid)
+        return mpirun[:1], [rank for one in mpirun[:1] for rank in children(one) if "train" in command_of(rank)]
+
+    def end(self):
+        code = self.process.wait()
+        self.reader.join()
+        if code != 0:
+            raise SystemExit(f"{self.run}: exit code {code}\n" + "".join(line for _, line in self.said[-30:]))
+        return time.time() - self.began
+
+
+def children(process):
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def command_of(process):
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def records_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+class Log(threading.Thread):
+    """When each record of a run was written; those of steps that are taken again too, which the log itself drops."""
+
+    def __init__(self, run):
+        super().__init__(daemon=True)
+        self.file, self.times, self.over = run / "log.jsonl", [], False
+
+    def run(self):
+        size = 0
+        while not self.over:
+            now = self.file.stat().st_size if self.file.exists() else 0
+            if now > size:
+                self.times.append(time.time())
+            size = now
+            time.sleep(0.01)
+
+
+def disturb(arguments, run, settings):
+    """Returns the seconds it took, and of each kill what was killed, and the seconds to the end of launch's mpirun, its next start and the next step."""
+    chance, launch = random.Random(arguments.seed), Launch(arguments, run, settings)
+    log = Log(run)
+    log.start()
+    kills, due = [], time.time() + arguments.every
+    while launch.process.poll() is None:
+        time.sleep(0.02)
+        if time.time() < due:
+            continue
+        mpirun, ranks = launch.victims()
+        if not ranks:
+            continue
+        kind = chance.choices(("rank", "mpirun"), (3, 1))[0]
+        try:
+            os.kill(chance.choice(ranks) if kind == "rank" else mpirun[0], signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        kills.append({"what": kind, "time": time.time()})
+        due = time.time() + arguments.every
+    took = launch.end()
+    log.over = True
+    log.join()
+    for kill in kills:
+        def after(times):
+            return next((round(moment - kill["time"], 3) for moment in times if moment > kill["time"]), None)
+        kill["noticed"] = after(moment for moment, line in launch.said if line.startswith("launch: ended"))
+        kill["restarted"] = after(moment for moment, line in launch.said if "launch: mpirun" in line)
+        kill["announced"] = after(moment for moment, line in launch.said if line.startswith("name = "))
+        kill["next_step"] = after(log.times)
+        del kill["time"]
+    return took, [kill for kill in kills if kill["next_step"] is not None]
+
+
+def digest_of(run):
+    """Of the newest checkpoint, but for times and what only describes it."""
+    folder, sum_ = (run / "checkpoints/latest").resolve(), hashlib.sha256()
+    for file in sorted(folder.rglob("*.safetensors")):
+        sum_.update(str(file.relative_to(folder)).encode() + file.read_bytes())
+    return sum_.hexdigest()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("kessoku", type=Path)
+    p.add_argument("work", type=Path)
+    p.add_argument("--every", type=float, default=15)
+    p.add_argument("--seconds", type=float, default=1200)
+    p.add_argument("--ranks", type=int, default=2)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--settings", nargs="*", default=["checkpoint.memory_share=0.04"])
+    p.add_argument("--out", type=Path)
+    a = p.parse_args()
+    a.kessoku, a.work = a.kessoku.resolve(), a.work.resolve()
+    a.work.mkdir(parents=True, exist_ok=True)
+
+    none = ["checkpoint.memory_share=0"]
+    Launch(a, a.work / "trial", [*none, "train.steps=60"]).end()
+    rate = 1 / statistics.median(record["seconds"] for record in records_of(a.work / "trial")[5:])
+    steps = int(0.9 * rate * a.seconds)
+    took, kills = disturb(a, a.work / "disturbed", [*a.settings, f"train.steps={steps}"])
+    undisturbed = Launch(a, a.work / "undisturbed", [*none, f"train.steps={steps}"]).end()
+
+    runs = {name: records_of(a.work / name) for name in ("disturbed", "undisturbed")}
+    account = json.loads((a.work / "disturbed/account.jsonl").read_text().splitlines()[-1])["account"]
+    result = {
+        "machine": machine.describe(), "every_seconds": a.every, "ranks": a.ranks, "seed": a.seed, "settings": a.settings, "steps": steps,
+        "kills": len(kills), "kills_by_kind": {kind: sum(kill["what"] == kind for kill in kills) for kind in ("rank", "mpirun")},
+        "seconds": {"disturbed": round(took, 1), "undisturbed": round(undisturbed, 1)},
+        "goodput": round(undisturbed / took, 4),
+        "step_seconds": {name: round(statistics.median(record["seconds"] for record in records), 4) for name, records in runs.items()},
+        "seconds_from_kill": {
+            point: {"median": round(statistics.median(kill[point] for kill in kills if kill[point] is not None), 3),
+                    "longest": max(kill[point] for kill in kills if kill[point] is not None)}
+            for point in ("noticed", "restarted", "announced", "next_step")},
+        "redone_steps": account["redone"], "account_seconds": {cause: round(value, 1) for cause, value in account["seconds"].items()},
+        "equal_losses": [r["loss"] for r in runs["disturbed"]] == [r["loss"] for r in runs["undisturbed"]],
+        "equal_checkpoints": digest_of(a.work / "disturbed") == digest_of(a.work / "undisturbed"),
+    }
+    print(json.dumps(result, indent=1))
+    if a.out:
+        a.out.write_text(json.dumps(result, indent=1) + "\n")
+    if not (result["equal_losses"] and result["equal_checkpoints"]):
+        raise SystemExit("the disturbed run ended with other bits")
+
+
+if __name__ == "__main__":
+    main()

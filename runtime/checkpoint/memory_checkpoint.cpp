@@ -1,0 +1,353 @@
+#include "runtime/checkpoint/memory_checkpoint.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/output_file.h"
+#include "model/weights/safetensors.h"
+#include "runtime/checkpoint/checkpoint_folder.h"
+#include "runtime/checkpoint/manifest.h"
+#include "runtime/host/process_resources.h"
+
+namespace kessoku::runtime {
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kManifest = "manifest.json";
+
+/// Written when the shard is whole.
+std::string part_name(int rank, int ranks) {
+  return fmt::format("part-{:05}-of-{:05}.json", rank, ranks);
+}
+
+/// The files of a checkpoint of `ranks` ranks, relative to its folder.
+std::vector<std::string> files_of(int ranks) {
+  std::vector<std::string> files{kManifest};
+  for (int rank = 0; rank < ranks; ++rank) {
+    files.push_back(part_name(rank, ranks));
+    files.push_back("state/" + state_shard_name(rank, ranks));
+  }
+  return files;
+}
+
+/// What a host has of a checkpoint.
+struct Holding {
+  int ranks = 0;  ///< that wrote it; 0: the manifest is not there
+  std::set<std::string> files;
+  bool has(const std::string& file) const { return files.contains(file); }
+};
+
+using Holdings = std::map<uint64_t, Holding>;  ///< by step
+
+/// Shards whose part is not there may not be whole.
+Holding look_at(const fs::path& checkpoint) {
+  Holding holding;
+  std::error_code gone;
+  for (const auto& entry : fs::directory_iterator(checkpoint, gone))
+    holding.files.insert(entry.path().filename());
+  if (!holding.has(kManifest)) return holding;
+  const json manifest = parse_json(read_file(checkpoint / kManifest), kManifest);
+  holding.ranks = manifest.at("world_size").get<int>();
+  for (int rank = 0; rank < holding.ranks; ++rank) {
+    const std::string part = part_name(rank, holding.ranks);
+    const std::string shard = "state/" + state_shard_name(rank, holding.ranks);
+    if (!holding.has(part)) continue;
+    if (fs::exists(checkpoint / shard, gone)) {
+      holding.files.insert(shard);
+    } else {
+      holding.files.erase(part);
+    }
+  }
+  return holding;
+}
+
+/// All users share the place where it lies.
+bool is_own(const fs::path& folder) {
+  struct stat status {};
+  return ::lstat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
+         status.st_uid == ::geteuid();
+}
+
+Holdings look_into(const fs::path& folder) {
+  Holdings holdings;
+  if (!is_own(folder)) return holdings;
+  std::error_code gone;
+  for (const auto& entry : fs::directory_iterator(folder, gone)) {
+    try {
+      const uint64_t step = checkpoint_step(entry.path());
+      if (step > 0) holdings[step] = look_at(entry.path());
+    } catch (const std::exception&) {  // nothing to resume from
+    }
+  }
+  return holdings;
+}
+
+json to_json(const Holdings& holdings) {
+  json listed = json::array();
+  for (const auto& [step, holding] : holdings)
+    listed.push_back({step, holding.ranks, holding.files});
+  return listed;
+}
+
+Holdings holdings_of(const std::string& text) {
+  Holdings holdings;
+  for (const json& one : parse_json(text, "a rank's checkpoints in memory")) {
+    holdings[one.at(0).get<uint64_t>()] = {one.at(1).get<int>(),
+                                           one.at(2).get<std::set<std::string>>()};
+  }
+  return holdings;
+}
+
+/// Of one checkpoint: what each rank's host has.
+using Places = std::vector<Holding>;
+
+/// How many ranks wrote it; 0 if a part is nowhere.
+int ranks_of_whole(const Places& places) {
+  int ranks = 0;
+  for (const Holding& place : places) ranks = std::max(ranks, place.ranks);
+  if (ranks == 0) return 0;
+  const std::vector<std::string> files = files_of(ranks);
+  const bool whole = std::ranges::all_of(files, [&](const std::string& file) {
+    return std::ranges::any_of(places, [&](const Holding& place) { return place.has(file); });
+  });
+  return whole ? ranks : 0;
+}
+
+/// The newest step after `step` of which all parts are somewhere, and where they are.
+std::optional<std::pair<uint64_t, Places>> newest_whole(const std::vector<Holdings>& all,
+                                                        uint64_t step) {
+  std::set<uint64_t, std::greater<>> steps;
+  for (const Holdings& holdings : all) {
+    for (const auto& [one, holding] : holdings) steps.insert(one);
+  }
+  for (const uint64_t one : steps) {
+    if (one <= step) break;
+    Places places;
+    for (const Holdings& holdings : all)
+      places.push_back(holdings.contains(one) ? holdings.at(one) : Holding{});
+    if (ranks_of_whole(places) > 0) return {{one, std::move(places)}};
+  }
+  return std::nullopt;
+}
+
+/// Sends a file from rank `root` to all; `keep`: this rank writes it. Collective.
+void send_file(const fs::path& path, int root, bool keep, Communicator& communicator) {
+  constexpr uint64_t kChunk = uint64_t{64} << 20;
+  std::optional<MappedFile> source;
+  if (communicator.rank() == root) source.emplace(path);
+  at::Tensor length = at::zeros({1}, at::kLong);
+  if (source) *length.data_ptr<int64_t>() = static_cast<int64_t>(source->bytes().size());
+  communicator.broadcast(length, root)->wait();
+  const auto size = static_cast<uint64_t>(*length.data_ptr<int64_t>());
+  std::optional<OutputFile> target;
+  if (keep) {
+    fs::create_directories(path.parent_path());
+    target.emplace(path);
+  }
+  for (uint64_t begin = 0; begin < size; begin += kChunk) {
+    const uint64_t bytes = std::min(kChunk, size - begin);
+    at::Tensor chunk = at::empty({static_cast<int64_t>(bytes)}, at::kByte);
+    if (source) std::memcpy(chunk.data_ptr(), source->bytes().data() + begin, bytes);
+    communicator.broadcast(chunk, root)->wait();
+    if (target) target->write({static_cast<const std::byte*>(chunk.const_data_ptr()), bytes});
+  }
+  if (target) target->finish();
+}
+
+/// Gives each host the files that it lacks. Collective.
+void complete(const fs::path& checkpoint, const Places& places, Communicator& communicator) {
+  const Holding& own = places[static_cast<size_t>(communicator.rank())];
+  for (const std::string& file : files_of(ranks_of_whole(places))) {
+    const auto has = [&](const Holding& place) { return place.has(file); };
+    if (std::ranges::all_of(places, has)) continue;
+    const auto root = std::ranges::find_if(places, has) - places.begin();
+    send_file(checkpoint / file, static_cast<int>(root),
+              !has(own) && communicator.local_rank() == 0, communicator);
+  }
+  communicator.barrier();
+}
+
+/// Makes a checkpoint like others of the files that are there.
+void assemble(const fs::path& checkpoint) {
+  json manifest = parse_json(read_file(checkpoint / kManifest), kManifest);
+  const int ranks = manifest.at("world_size").get<int>();
+  manifest["files"] = json::array();
+  for (int rank = 0; rank < ranks; ++rank) {
+    const std::string part = part_name(rank, ranks);
+    manifest["files"].push_back(parse_json(read_file(checkpoint / part), part));
+  }
+  write_checkpoint_manifest(checkpoint, manifest);
+  verify_checkpoint(checkpoint);
+}
+
+bool on_all_ranks(bool value, Communicator& communicator) {
+  at::Tensor sum = at::zeros({1}, at::kLong);
+  *sum.data_ptr<int64_t>() = value ? 1 : 0;
+  communicator.all_reduce(sum)->wait();
+  return *sum.data_ptr<int64_t>() == communicator.size();
+}
+
+}  // namespace
+
+fs::path memory_folder_of(const RunConfig& config, const fs::path& run) {
+  const std::string place = fs::weakly_canonical(run).string();
+  return fs::path(config.checkpoint.memory_folder) /
+         fmt::format("kessoku-{}-{}", ::getuid(),
+                     to_hex(checksum(std::as_bytes(std::span(place)))));
+}
+
+uint64_t newest_memory_step(const fs::path& folder) {
+  const auto found = newest_whole({look_into(folder)}, 0);
+  return found ? found->first : 0;
+}
+
+std::optional<fs::path> gather_memory_checkpoint(const fs::path& folder, uint64_t step,
+                                                 Communicator& communicator) {
+  std::vector<Holdings> all;
+  for (const std::string& text : communicator.all_gather_text(to_json(look_into(folder)).dump()))
+    all.push_back(holdings_of(text));
+  const auto found = newest_whole(all, step);
+  const bool speaks = communicator.local_rank() == 0;  // for its host
+  if (!found) {
+    if (speaks) remove_memory_checkpoints(folder);
+    return std::nullopt;
+  }
+  const fs::path checkpoint = folder / checkpoint_name(found->first);
+  complete(checkpoint, found->second, communicator);
+  std::string problem;
+  if (speaks) {
+    std::error_code ignored;
+    for (const auto& [other, holding] : look_into(folder)) {
+      if (other != found->first) fs::remove_all(folder / checkpoint_name(other), ignored);
+    }
+    try {
+      assemble(checkpoint);
+    } catch (const std::exception& error) {
+      problem = error.what();
+      log_warning("{}; a checkpoint on disk is used instead", problem);
+    }
+  }
+  if (on_all_ranks(problem.empty(), communicator)) return checkpoint;
+  if (speaks) remove_memory_checkpoints(folder);
+  return std::nullopt;
+}
+
+void remove_memory_checkpoints(const fs::path& folder) {
+  std::error_code ignored;
+  fs::remove_all(folder, ignored);
+}
+
+MemoryCheckpoints::MemoryCheckpoints(const RunConfig& config, fs::path folder,
+                                     Communicator& communicator,
+                                     std::function<json(Trainer&, const Snapshot&)> describe)
+    : folder_(std::move(folder)),
+      share_(std::getenv(kSupervised) == nullptr ? 0 : config.checkpoint.memory_share),
+      communicator_(communicator),
+      describe_(std::move(describe)),
+      snapshot_({}, at::kFloat) {}
+
+bool MemoryCheckpoints::is_due() const {
+  if (share_ == 0 || communicator_.rank() != 0) return false;
+  return !tried_ || Clock::now() - last_ >= shortest_ * (1 / share_ - 1);
+}
+
+void MemoryCheckpoints::copy(Trainer& trainer) {
+  if (!std::exchange(tried_, true) && !on_all_ranks(fits(trainer), communicator_)) share_ = 0;
+  if (share_ == 0) return;
+  const Clock::time_point start = Clock::now();
+  try {
+    write(trainer);
+  } catch (const std::exception& error) {
+    log_warning("{}: no more checkpoints in memory from this rank", error.what());
+    share_ = 0;
+  }
+  last_ = Clock::now();
+  // The first ones take longer, until the system has given the pages.
+  shortest_ = std::min(shortest_, last_ - start);
+}
+
+/// Two are there at a time.
+bool MemoryCheckpoints::fits(Trainer& trainer) const {
+  const uint64_t needed = 2 * snapshot_.bytes(trainer);
+  struct statvfs space {};
+  ::mkdir(folder_.c_str(), 0700);  // if it is not there
+  const uint64_t free =
+      ::statvfs(folder_.c_str(), &space) == 0 ? space.f_bavail * space.f_frsize : 0;
+  const auto ranks = static_cast<uint64_t>(communicator_.local_size());
+  if (is_own(folder_) && needed * ranks < free && fits_memory(needed, communicator_.local_size()))
+    return true;
+  if (communicator_.local_rank() == 0) {
+    log_warning(
+        "no checkpoints in memory: two take {:.2g} GB on this host, and {} has {:.2g} GB free; "
+        "restarts resume from checkpoints on disk (checkpoint.memory_share = 0: none)",
+        static_cast<double>(needed * ranks) / 1e9, folder_.parent_path().string(),
+        static_cast<double>(free) / 1e9);
+  }
+  return false;
+}
+
+void MemoryCheckpoints::write(Trainer& trainer) {
+  snapshot_.borrow(trainer);
+  const int rank = communicator_.rank(), ranks = communicator_.size();
+  const uint64_t step = snapshot_.step();
+  const fs::path checkpoint = folder_ / checkpoint_name(step);
+  const std::string shard = "state/" + state_shard_name(rank, ranks);
+  fs::create_directories(checkpoint / "state");
+  if (communicator_.local_rank() == 0)
+    write_file_atomically(checkpoint / kManifest, describe_(trainer, snapshot_).dump());
+
+  const fs::path room = make_room(checkpoint / shard);
+  const model::SafetensorsImage image(snapshot_.state(), shard_metadata(snapshot_.ranges()));
+  OutputFile out(room);
+  image.write(0, image.size(), [&](std::span<const std::byte> bytes) { out.write(bytes); });
+  out.finish();
+  fs::resize_file(room, image.size());
+  fs::rename(room, checkpoint / shard);
+  const FilePart part{shard, image.size(), 0, image.size(), to_hex(out.checksum())};
+  write_file_atomically(checkpoint / part_name(rank, ranks), runtime::to_json(part).dump());
+  snapshot_.release();
+  parts_ = {parts_[1], Part{step, checkpoint / shard}};
+}
+
+/// A file to write beside `shard`. It takes the pages of this rank's older part: when a rank comes
+/// here again, all ranks have written the newer one, for no rank is a step ahead of another.
+fs::path MemoryCheckpoints::make_room(const fs::path& shard) {
+  fs::path room = shard.string() + ".tmp";
+  const std::optional<Part>& older = parts_[0];
+  if (communicator_.local_rank() == 0)
+    remove_stale(older ? older->step : parts_[1] ? parts_[1]->step : 0);
+  if (!older) return room;
+  const fs::path checkpoint = older->shard.parent_path().parent_path();
+  std::error_code ignored;
+  fs::remove(checkpoint / part_name(communicator_.rank(), communicator_.size()), ignored);
+  fs::rename(older->shard, room, ignored);
+  if (communicator_.local_rank() == 0) fs::remove(checkpoint / kManifest, ignored);
+  fs::remove(checkpoint / "state", ignored);  // the last rank finds them empty
+  fs::remove(checkpoint, ignored);
+  return room;
+}
+
+/// What came before `step`: of the process before, for example.
+void MemoryCheckpoints::remove_stale(uint64_t step) const {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder_, ignored)) {
+    if (checkpoint_step(entry.path()) < step) fs::remove_all(entry.path(), ignored);
+  }
+}
+
+}  // namespace kessoku::runtime

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+
+#include "runtime/checkpoint/snapshot.h"
+
+namespace kessoku::runtime {
+
+/// The environment variable that kessoku launch sets: without it nothing would ever resume from
+/// memory.
+inline constexpr const char* kSupervised = "KESSOKU_SUPERVISED";
+
+/// The folder, on each host, of a run's checkpoints in memory.
+std::filesystem::path memory_folder_of(const RunConfig& config, const std::filesystem::path& run);
+
+/// The newest step in `folder` whose parts are all on this host; 0 if there is none.
+uint64_t newest_memory_step(const std::filesystem::path& folder);
+
+/// The newest checkpoint in memory, if it is later than `step` and whole: each host may hold some
+/// of its parts, and then has all of them, so that any number of ranks can load it. What else is in
+/// `folder` is removed. Collective.
+std::optional<std::filesystem::path> gather_memory_checkpoint(const std::filesystem::path& folder,
+                                                              uint64_t step,
+                                                              Communicator& communicator);
+
+/// Frees the memory. What cannot be removed stays.
+void remove_memory_checkpoints(const std::filesystem::path& folder);
+
+/// Copies of the training state in a file system in memory (checkpoint.memory_folder), which
+/// outlive the ranks: what a restart resumes from if it is later than the newest checkpoint. Every
+/// rank writes its part of the state, as often as checkpoint.memory_share allows; the copy before
+/// stays. Training waits meanwhile, since there is nothing to do in the background but to copy.
+class MemoryCheckpoints {
+ public:
+  /// `describe` gives the manifest of a snapshot. The references must outlive this.
+  MemoryCheckpoints(const RunConfig& config, std::filesystem::path folder,
+                    Communicator& communicator,
+                    std::function<nlohmann::json(Trainer&, const Snapshot&)> describe);
+
+  /// Whether it is time for the next copy. Rank 0's clock decides.
+  bool is_due() const;
+  /// Makes a copy of the state after the last step. If the memory does not suffice, or a write
+  /// fails, there are none from then on, and a warning says so. Collective.
+  void copy(Trainer& trainer);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  /// What this rank wrote of a checkpoint.
+  struct Part {
+    uint64_t step;
+    std::filesystem::path shard;
+  };
+  bool fits(Trainer& trainer) const;
+  void write(Trainer& trainer);
+  std::filesystem::path make_room(const std::filesystem::path& shard);
+  void remove_stale(uint64_t step) const;
+
+  std::filesystem::path folder_;
+  double share_;  ///< of the time; 0: no copies
+  Communicator& communicator_;
+  std::function<nlohmann::json(Trainer&, const Snapshot&)> describe_;
+  Snapshot snapshot_;
+  bool tried_ = false;
+  Clock::time_point last_ = Clock::now();              ///< the end of the last copy
+  Clock::duration shortest_ = Clock::duration::max();  ///< that a copy took
+  std::array<std::optional<Part>, 2> parts_;           ///< the older one first
+};
+
+}  // namespace kessoku::runtime
