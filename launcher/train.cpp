@@ -49,6 +49,21 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+/// How long the stages of a start took, one after the other.
+class Stages {
+ public:
+  void end(const char* stage) {
+    const double age = runtime::process_age();
+    seconds_.emplace_back(stage, age - before_);
+    before_ = age;
+  }
+  std::vector<std::pair<std::string, double>> take() { return std::move(seconds_); }
+
+ private:
+  double before_ = 0;
+  std::vector<std::pair<std::string, double>> seconds_;
+};
+
 /// This process as one of the ranks.
 struct Rank {
   std::unique_ptr<runtime::Communicator> communicator;
@@ -251,16 +266,23 @@ ExitCode conclude(const Run& run, uint64_t step, bool written) {
 ExitCode run(const TrainOptions& options) {
   const runtime::StopSignal stop;
   const Stopwatch since_start;
+  Stages stages;
+  stages.end("program");
   RunConfig config = runtime::load_config(options.run_file, options.overrides);
   runtime::check_allowed_changes(options.allowed_changes);
-  // To find the other ranks takes time, but hardly any work.
+  // To find the other ranks takes time, but hardly any work. Until it is known how many share the
+  // host's cores, each takes one.
+  if (runtime::under_mpi()) runtime::compute_with(1);
   std::future<std::unique_ptr<runtime::Communicator>> others =
       std::async(std::launch::async, runtime::make_communicator);
   runtime::TrainingData data(config);
   runtime::TrainingModel model(config, data.store, resolve_model(model_options(config)));
+  stages.end("inputs");
   const auto [communicator, device] = join_ranks(config, others.get());
+  stages.end("ranks");
   const runtime::RunFolder folder =
       runtime::open_run_folder(config, options.out, options.resume, *communicator);
+  stages.end("checkpoint");
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);
   runtime::RunMonitor monitor(folder.path, config, device, *communicator,
@@ -270,10 +292,12 @@ ExitCode run(const TrainOptions& options) {
 
   runtime::Trainer trainer = make_trainer(run);
   trainer.watch_untrained(run.model.untrained());
+  stages.end("trainer");
   const std::vector<metrics::RunChange> changes = resume(run, options.allowed_changes, trainer);
   runtime::require_same_start(config, folder, data.store, trainer.flat(), *communicator);
   announce(run, trainer);
-  monitor.begin(config, data, trainer.steps_done());
+  stages.end("state");
+  monitor.begin(config, data, trainer.steps_done(), stages.take());
   for (const metrics::RunChange& change : changes) monitor.note(change);
   const bool written =
       watch_bits(run, [&] { return take_steps(run, trainer, monitor, stop, since_start); });

@@ -22,6 +22,7 @@ Json to_json(const AccountEntry& entry) {
                {"ranks", entry.ranks},
                {"hosts", entry.hosts},
                {"account", to_json(entry.account)}};
+  for (const auto& [stage, seconds] : entry.startup) line["startup"][stage] = seconds;
   if (entry.ended) line["complete"] = entry.complete;
   return line;
 }

@@ -2,6 +2,9 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "metrics/run_account.h"
 
@@ -12,6 +15,9 @@ struct AccountEntry {
   double time = 0;     ///< seconds since 1970
   RunAccount account;  ///< up to then
   int ranks = 0, hosts = 0;
+  /// Seconds of its stages up to then, if it started: "program", from the process's start on,
+  /// "inputs" (store and model), …
+  std::vector<std::pair<std::string, double>> startup;
   bool ended = false;     ///< else it started
   bool complete = false;  ///< it ended with the run's last step
 };

@@ -3,12 +3,14 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <sched.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 namespace kessoku::runtime {
@@ -52,6 +54,20 @@ int use_cores(int wanted, int ranks_here) {
 void compute_with(int threads) {
   at::set_num_threads(threads);
   at::globalContext().setFlushDenormal(true);
+}
+
+double process_age() {
+  // proc(5): the 22nd field is the start in clock ticks since boot; the 2nd may hold spaces.
+  std::ifstream file("/proc/self/stat");
+  std::string text;
+  std::getline(file, text);
+  std::istringstream fields(text.substr(text.rfind(')') + 1));
+  std::string word;
+  for (int field = 3; field <= 22 && fields >> word; ++field) continue;
+  timespec now{};
+  if (!fields || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0;
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9 -
+         std::stod(word) / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
 uint64_t peak_memory() { return told_bytes("/proc/self/status", "VmHWM:"); }

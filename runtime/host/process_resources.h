@@ -18,6 +18,9 @@ int use_cores(int wanted, int ranks_here);
 /// words that no caption holds decay into them, and slow it down.
 void compute_with(int threads);
 
+/// Seconds since this process was started; to a hundredth.
+double process_age();
+
 /// The most that was in memory of this process, in bytes, since it began or `restart_peak_memory`.
 uint64_t peak_memory();
 void restart_peak_memory();

@@ -190,7 +190,8 @@ void RunMonitor::watch_machine(at::Device device) {
   });
 }
 
-void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64_t first_step) {
+void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64_t first_step,
+                       std::vector<std::pair<std::string, double>> startup) {
   progress_.emplace("train", "steps", config.train.steps, first_step, !first_);
   if (exporter_)
     exporter_->begin(first_ ? plan_of(run_, config, data, first_step, ranks_) : metrics::RunPlan{});
@@ -199,8 +200,11 @@ void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64
   account_ = before.account;
   account_.start(began_, before.complete);
   log_ = std::make_unique<metrics::RunLog>(run_ / "log.jsonl", first_step);
-  metrics::append_to_account_book(
-      run_, {.time = began_, .account = account_, .ranks = ranks_, .hosts = hosts_});
+  metrics::append_to_account_book(run_, {.time = began_,
+                                         .account = account_,
+                                         .ranks = ranks_,
+                                         .hosts = hosts_,
+                                         .startup = std::move(startup)});
   if (exporter_) exporter_->observe(account_);
 }
 

@@ -41,8 +41,9 @@ class RunMonitor {
   RunMonitor& operator=(const RunMonitor&) = delete;
   ~RunMonitor();
 
-  /// Before the first step, which follows on `first_step`.
-  void begin(const RunConfig& config, const TrainingData& data, uint64_t first_step);
+  /// Before the first step, which follows on `first_step`; `startup` as in AccountEntry.
+  void begin(const RunConfig& config, const TrainingData& data, uint64_t first_step,
+             std::vector<std::pair<std::string, double>> startup = {});
   /// Shows how full its queue is.
   void watch(const data::Loader& loader);
   /// Time spent between steps (checkpoints, samples): counted with the next step.
