@@ -13,12 +13,6 @@
 
 namespace kessoku::runtime {
 
-std::string host_name() {
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
-}
-
 int use_cores(int wanted, int ranks_here) {
   const int fallback = static_cast<int>(std::thread::hardware_concurrency());
   cpu_set_t bound, allowed;
@@ -39,15 +33,6 @@ int use_cores(int wanted, int ranks_here) {
 void compute_with(int threads) {
   at::set_num_threads(threads);
   at::globalContext().setFlushDenormal(true);
-}
-
-uint64_t peak_memory() {
-  std::ifstream file("/proc/self/status");
-  for (std::string word; file >> word;) {
-    uint64_t kilobytes = 0;
-    if (word == "VmHWM:" && file >> kilobytes) return kilobytes * 1024;
-  }
-  return 0;
 }
 
 void restart_peak_memory() { std::ofstream("/proc/self/clear_refs") << 5; }  // proc(5)
