@@ -1,11 +1,13 @@
-"""What a person and other programs see of a run: the terminal.
+"""What a person and other programs see of a run: the terminal, JSON lines.
 
     watching_test.py KESSOKU WORK_FOLDER [TESTS...]
 """
+import json
 import os
 import pty
 import re
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import DEADLINE, ENVIRONMENT, WORK, command, kessoku, make_inputs, run_tests
+from harness import DEADLINE, ENVIRONMENT, WORK, command, kessoku, log_of, make_inputs, run_tests
 
 
 def setUpModule():
@@ -80,6 +82,43 @@ class Terminal(unittest.TestCase):
         said = train("odd", "--set", "train.global_batch=7", ranks=2, expect=64).stderr
         for rank in (0, 1):
             self.assertIn(f"kessoku (rank {rank} on {socket.gethostname()}): train.global_batch = 7", said)
+
+
+class Json(unittest.TestCase):
+    def lines_of(self, text):
+        lines = [json.loads(line) for line in text.splitlines()]
+        for line in lines:
+            self.assertLessEqual({"time", "level", "host", "message"}, line.keys())
+            self.assertEqual(line["host"], socket.gethostname())
+        return lines
+
+    def test_all_that_two_ranks_say_are_objects(self):
+        lines = self.lines_of(train("json", "--log-format", "json", ranks=2).stderr)
+        last = [line for line in lines if line.get("task") == "train"][-1]
+        record = log_of(WORK / "json")[-1]
+        self.assertEqual((last["step"], last["total"], last["rank"]), (6, 6, 0))
+        self.assertEqual(last["lr"], record["lr"])
+        self.assertGreater(last["memory_bytes"], 1e6)
+        self.assertTrue(any("limited by" in line["message"] for line in lines))
+
+    def test_errors_are_objects_of_their_level(self):
+        said = train("json-odd", "--log-format", "json", "--set", "train.global_batch=7", ranks=2, expect=64).stderr
+        errors = self.lines_of("\n".join(line for line in said.splitlines() if line.startswith("{")))  # mpirun has a word, too
+        self.assertEqual({(line["level"], line["rank"]) for line in errors if "global_batch" in line["message"]}, {("error", 0), ("error", 1)})
+
+    def test_launch_hands_the_format_on_to_the_ranks(self):
+        done = kessoku("launch", "-n", 2, RUN_FILE, "--out", WORK / "json-launch", "--log-format", "json")
+        lines = self.lines_of(done.stderr)
+        self.assertTrue(lines[0]["message"].startswith("launch: "))
+        self.assertTrue(any(line.get("step") == 6 for line in lines))
+
+    def test_prepare_speaks_it_too(self):
+        shutil.copy(WORK / "data/a/0.png", WORK / "data/a/broken.png")
+        (WORK / "data/a/broken.png").write_bytes((WORK / "data/a/0.png").read_bytes()[:60])
+        done = kessoku("prepare", WORK / "data", "--out", WORK / "json-store", "--model", MODEL, "--resolution", 64, "--log-format", "json")
+        lines = self.lines_of(done.stderr)
+        self.assertTrue(any(line.get("unit") == "images" and line["done"] > 0 for line in lines), lines)
+        (WORK / "data/a/broken.png").unlink()
 
 
 if __name__ == "__main__":
