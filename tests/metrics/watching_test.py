@@ -1,4 +1,4 @@
-"""What a person and other programs see of a run: the terminal, JSON lines.
+"""What a person and other programs see of a run: the terminal, JSON lines, and `kessoku top`.
 
     watching_test.py KESSOKU WORK_FOLDER [TESTS...]
 """
@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,8 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import DEADLINE, ENVIRONMENT, WORK, command, kessoku, log_of, make_inputs, run_tests
+from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kessoku, last_step, log_of, make_inputs, run_tests,
+                     start, wait_for)
 
 
 def setUpModule():
@@ -28,8 +30,18 @@ def train(name, *arguments, **how):
     return kessoku("train", RUN_FILE, "--out", WORK / name, *arguments, **how)
 
 
-def on_terminal(words, columns=120):
-    """What a command writes to a terminal on its stdout and stderr."""
+def kill_after(test, run, *arguments):
+    """A run that goes on without end, killed some steps after a checkpoint; the last step that it took."""
+    process = start(command("train", RUN_FILE, "--out", run, *ENDLESS, "--set", "checkpoint.every_steps=10", *arguments), WORK / f"{run.name}.err")
+    test.addCleanup(process.kill)
+    wait_for(lambda: (run / "checkpoints/latest").exists() and last_step(run) % 10 in (4, 5, 6), "a step after a checkpoint")
+    process.kill()
+    process.wait()
+    return last_step(run)
+
+
+def on_terminal(words, columns=120, until=None):
+    """What a command writes to a terminal on its stdout and stderr; it is interrupted when `until` is in it."""
     master, terminal = pty.openpty()
     os.set_blocking(master, False)
     subprocess.run(["stty", "cols", str(columns)], stdin=terminal, check=True)
@@ -43,6 +55,9 @@ def on_terminal(words, columns=120):
             except OSError:  # the other side is closed
                 break
             said += piece.decode(errors="replace")
+        if until and until(said):
+            process.send_signal(signal.SIGINT)
+            break
     process.wait(DEADLINE)
     os.close(master)
     return said, process.returncode
@@ -119,6 +134,46 @@ class Json(unittest.TestCase):
         lines = self.lines_of(done.stderr)
         self.assertTrue(any(line.get("unit") == "images" and line["done"] > 0 for line in lines), lines)
         (WORK / "data/a/broken.png").unlink()
+
+
+class Top(unittest.TestCase):
+    def top(self, run):
+        return kessoku("top", run, "--once").stdout
+
+    def test_it_follows_a_run_from_its_folder(self):
+        run = WORK / "top"
+        process = start(command("train", RUN_FILE, "--out", run, *ENDLESS, ranks=2), WORK / "top.err")
+        self.addCleanup(process.kill)
+        wait_for(lambda: last_step(run) > 12, "12 steps")
+        said = self.top(run)
+        step = int(re.match(r"test: training, step (\d+) of 1000000, 0\.0 %, .* left\n", said)[1])
+        self.assertGreaterEqual(step, 12)
+        for line in (r"  loss +\d\.\d+ in the mean of the last \d+ steps; gradient norm", r"  pace +\S+ s a step, \S+ samples/s; last step",
+                     r"  time +\d+ s: .*\d+ % compute", r"  checkpoint +step \d+, \d+ s ago; \d kept", r"  ranks +2 ranks"):
+            self.assertRegex(said, line)
+        screen, _ = on_terminal([PROGRAM, "top", run], until=lambda said: said.count("\x1b[H") >= 3)
+        frames = [int(step) for step in re.findall(r"training, step (\d+)", screen)]
+        self.assertGreater(frames[-1], frames[0])
+        process.send_signal(signal.SIGUSR1)
+        self.assertEqual(process.wait(DEADLINE), 75)
+        self.assertRegex(self.top(run), r"^test: stopped \d+ s ago, step \d+")
+
+    def test_it_knows_a_run_that_ended_one_that_was_killed_and_none(self):
+        train("top-done", "--set", "train.steps=2")
+        self.assertRegex(self.top(WORK / "top-done"), r"^test: complete \d+ s ago, step 2 of 2, 100\.0 %\n")
+        run = WORK / "top-killed"
+        kill_after(self, run)
+        records = [json.dumps(record | {"time": record["time"] - 3600}) for record in log_of(run)]
+        (run / "log.jsonl").write_text("\n".join(records) + "\n")
+        book = [json.loads(line) for line in (run / "account.jsonl").read_text().splitlines()]
+        for entry in book:
+            for place in (entry, entry["account"]):
+                for key in ("time", "began", "until"):
+                    if key in place:
+                        place[key] -= 3600
+        (run / "account.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in book))
+        self.assertRegex(self.top(run), r"^test: no step for 1 h 0 min, step \d+")
+        self.assertIn("holds no run", kessoku("top", WORK / "data", "--once", expect=64).stderr)
 
 
 if __name__ == "__main__":
