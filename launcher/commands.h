@@ -20,6 +20,7 @@ ExitCode run(const SampleOptions& options);
 void run(const ForwardOptions& options);
 void run(const ConvertOptions& options);
 void run(const TokensOptions& options);
+void run(const TopOptions& options);
 void run(const ReportOptions& options);
 
 }  // namespace kessoku::launcher

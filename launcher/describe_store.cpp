@@ -65,14 +65,6 @@ std::string summarize(const StoredCategory& category) {
   return fmt::format("{}", fmt::join(notes, ", "));
 }
 
-std::string format_bytes(uint64_t bytes) {
-  const char* units[] = {"bytes", "kB", "MB", "GB", "TB"};
-  auto value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 1000 && unit + 1 < std::size(units); ++unit) value /= 1000;
-  return fmt::format("{:.{}f} {}", value, unit > 0 && value < 100 ? 1 : 0, units[unit]);
-}
-
 }  // namespace
 
 StoreContents describe_store(const std::filesystem::path& path) {
@@ -166,7 +158,8 @@ void print_store_format(const std::filesystem::path& path) {
   for (const data::Kind kind : manifest.kept) kept.push_back(to_string(kind));
   fmt::print("  format {}, {} of resolution {}, dialect {}, {} in {} shard{}\n", manifest.version,
              fmt::join(kept, ", "), manifest.resolution, to_string(manifest.dialect),
-             format_bytes(bytes), manifest.shards.size(), manifest.shards.size() == 1 ? "" : "s");
+             metrics::format_bytes(bytes), manifest.shards.size(),
+             manifest.shards.size() == 1 ? "" : "s");
 }
 
 void verify_store(const std::filesystem::path& path, int threads, bool as_json) {
@@ -194,7 +187,7 @@ void verify_store(const std::filesystem::path& path, int threads, bool as_json) 
   }
   if (!as_json)
     fmt::print("{}: sound, {} examples, {} read\n", path.string(), found.examples,
-               format_bytes(found.bytes));
+               metrics::format_bytes(found.bytes));
 }
 
 }  // namespace kessoku::launcher

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "base/error.h"
+#include "base/process/process.h"
 #include "launcher/model_folder.h"
 #include "launcher/quantity.h"
 #include "runtime/host/device.h"
@@ -94,7 +95,7 @@ class Stage {
 
  private:
   runtime::AllocationTracker memory_;  ///< first, to know of all tensors
-  uint64_t program_ = runtime::peak_memory();
+  uint64_t program_ = process_memory().peak;
   const runtime::TrainingData& data_;
   runtime::TrainingModel model_;
   runtime::MemoryInputs inputs_;

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/process/stderr_line.h"
 #include "launcher/commands.h"
 #include "launcher/describe_store.h"
 #include "launcher/model_folder.h"
@@ -171,7 +172,7 @@ data::PrepareSummary prepare_or_list(const data::PrepareOptions& options) {
     return data::prepare_store(options);
   } catch (const data::BadImages& bad) {
     for (const data::Skipped& entry : bad.images()) {
-      if (options.rank == 0) fmt::print(stderr, "  {}: {}\n", entry.source, entry.reason);
+      if (options.rank == 0) write_line(fmt::format("  {}: {}", entry.source, entry.reason));
     }
     throw;
   }

@@ -77,7 +77,7 @@ std::vector<GeneratedImage> draw_images(const model::StableDiffusion& model,
   std::map<size_t, GeneratedImage> made;
   uint64_t done = 0;
   const auto show = [&] {
-    progress.update(done, fmt::format("{} of {} images", made.size(), images.size()));
+    progress.update(done, {{.text = fmt::format("{} of {} images", made.size(), images.size())}});
   };
   const auto on_step = [&](int64_t, int64_t) {
     if (stop.requested()) throw Stopped{};

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/process/stderr_line.h"
 #include "launcher/commands.h"
 #include "launcher/model_folder.h"
 #include "metrics/wall_clock.h"
@@ -238,7 +239,8 @@ auto watch_bits(const Run& run, const Work& work) {
   } catch (const runtime::WrongBits& error) {
     if (run.first()) {
       runtime::record_difference(run.folder.path, error);
-      fmt::print(stderr, "{}; {}\n", error.what(), runtime::fall_back_to_verified(run.folder.path));
+      write_line(
+          fmt::format("{}; {}", error.what(), runtime::fall_back_to_verified(run.folder.path)));
     }
     runtime::remove_memory_checkpoints(run.memory());
     run.communicator.barrier();  // mpirun ends all ranks when one has ended
@@ -255,8 +257,8 @@ ExitCode conclude(const Run& run, uint64_t step, bool written) {
   }
   if (step >= run.config.train.steps) return ExitCode::kDone;
   if (run.first()) {
-    fmt::print(stderr, "stopped at step {} of {}, with a checkpoint; the same command resumes\n",
-               step, run.config.train.steps);
+    write_line(fmt::format("stopped at step {} of {}, with a checkpoint; the same command resumes",
+                           step, run.config.train.steps));
   }
   return ExitCode::kStopped;
 }

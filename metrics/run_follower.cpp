@@ -10,6 +10,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kRecent = 100;
+
 /// 0 where there is none.
 uint64_t size_of(const fs::path& file) {
   std::error_code absent;
@@ -30,6 +32,7 @@ void RunFollower::read_entry() {
   book_size_ = size_of(account_book_of(run_));
   entry_ = last_account_entry(run_).value_or(AccountEntry{});
   log_offset_ = 0;
+  recent_.clear();
 }
 
 void RunFollower::read_log() {
@@ -42,6 +45,8 @@ void RunFollower::read_log() {
     } catch (const DataError&) {
       continue;  // it is being shortened
     }
+    recent_.push_back(*last_);
+    if (recent_.size() > kRecent) recent_.pop_front();
     if (!entry_.ended && last_->time > entry_.time) entry_.account.add(*last_);
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <deque>
 #include <filesystem>
 #include <optional>
 
@@ -21,6 +22,8 @@ class RunFollower {
   /// The newest one, whose account is `account`.
   const AccountEntry& entry() const { return entry_; }
   const std::optional<StepRecord>& last() const { return last_; }
+  /// At most the last 100, the newest at the end.
+  const std::deque<StepRecord>& recent() const { return recent_; }
 
  private:
   void read_entry();
@@ -29,6 +32,7 @@ class RunFollower {
   std::filesystem::path run_;
   AccountEntry entry_;
   std::optional<StepRecord> last_;
+  std::deque<StepRecord> recent_;
   uint64_t book_size_ = 0, log_offset_ = 0;
 };
 

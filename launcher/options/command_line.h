@@ -14,14 +14,16 @@
 #include "launcher/options/report_options.h"
 #include "launcher/options/sample_options.h"
 #include "launcher/options/tokens_options.h"
+#include "launcher/options/top_options.h"
 #include "launcher/options/train_options.h"
 
 namespace kessoku::launcher {
 
 /// What one subcommand is asked for; --help lists them in this order.
-using Command = std::variant<InitOptions, PrepareArguments, InspectArguments, KeysArguments,
-                             PlanArguments, TrainOptions, runtime::SupervisorOptions, SampleOptions,
-                             ForwardOptions, ConvertOptions, TokensOptions, ReportOptions>;
+using Command =
+    std::variant<InitOptions, PrepareArguments, InspectArguments, KeysArguments, PlanArguments,
+                 TrainOptions, runtime::SupervisorOptions, SampleOptions, ForwardOptions,
+                 ConvertOptions, TokensOptions, TopOptions, ReportOptions>;
 
 /// The command, or nothing where all is said already: --help and --version are printed, and what is
 /// wrong with the command line. Then `exit_code` is what the process is to end with.

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "data/dataset/dialect_table.h"
+#include "launcher/options/run_options.h"
 
 namespace kessoku::launcher {
 
@@ -67,6 +68,7 @@ CLI::App* declare(CLI::App& app, PrepareArguments& options) {
                     "Let the store lose images: all, if it was made with other settings, and those "
                     "that cannot be used any more");
   command->add_flag("--json", options.json, "Print the summary as JSON");
+  add_log_format(*command);
   command->footer(
       "Under mpirun the work is shared among the ranks. Interrupted work resumes where it "
       "stopped.\n"

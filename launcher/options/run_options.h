@@ -2,7 +2,22 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/process/stderr_line.h"
+
 namespace kessoku::launcher {
+
+/// --log-format, which counts as soon as it is read.
+inline void add_log_format(CLI::App& command) {
+  command
+      .add_option_function<std::string>(
+          "--log-format",
+          [](const std::string& format) {
+            set_log_format(format == "json" ? LogFormat::kJson : LogFormat::kText);
+          },
+          "what is written to stderr: text, or json, an object a line for collectors")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->default_str("text");
+}
 
 /// An option that may be repeated, one value each time.
 inline void add_repeated(CLI::App& command, const char* name, std::vector<std::string>& values,
@@ -27,6 +42,7 @@ void add_run_options(CLI::App& command, Options& options) {
       ->capture_default_str();
   add_repeated(command, "--allow-change", options.allowed_changes,
                "allow this key to change on resume; may be repeated");
+  add_log_format(command);
 }
 
 }  // namespace kessoku::launcher

@@ -2,28 +2,14 @@
 
 #include <chrono>
 #include <cmath>
-#include <fstream>
-#include <string_view>
 
+#include "base/process/process.h"
 #include "base/version.h"
 #include "metrics/exporter/account_series.h"
 #include "metrics/exporter/run_series.h"
 #include "metrics/rank_pace.h"
 
 namespace kessoku::metrics {
-
-namespace {
-
-/// Bytes of a line "NAME: 123 kB" of /proc/self/status.
-double status_bytes(std::string_view name) {
-  std::ifstream lines("/proc/self/status");
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(name)) return std::stod(line.substr(name.size())) * 1024;
-  }
-  return 0;
-}
-
-}  // namespace
 
 struct RankExporter::Impl {
   explicit Impl(const RankLabels& rank_labels) : labels(rank_labels) {
@@ -38,8 +24,9 @@ struct RankExporter::Impl {
     enter("starting");
     last_step.SetToCurrentTime();
     registry->before_scrape([&resident = memory("resident"), &peak = memory("peak")] {
-      resident.Set(status_bytes("VmRSS:"));
-      peak.Set(status_bytes("VmHWM:"));
+      const ProcessMemory memory = process_memory();
+      resident.Set(static_cast<double>(memory.resident));
+      peak.Set(static_cast<double>(memory.peak));
     });
   }
 

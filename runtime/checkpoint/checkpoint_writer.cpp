@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/output_file.h"
+#include "base/process/stderr_line.h"
 #include "model/stable_diffusion/model_writer.h"
 #include "model/weights/safetensors.h"
 #include "runtime/checkpoint/latest_link.h"
@@ -338,10 +339,9 @@ std::string CheckpointWriter::set_aside_diverged(uint64_t step) const {
 
 void CheckpointWriter::report(const std::exception& error) const {
   const std::vector<fs::path> before = list_checkpoints(run_);
-  fmt::print(
-      stderr, "kessoku (rank {}): the checkpoint of step {} is dropped: {}; {}\n",
-      communicator_.rank(), snapshot_.step(), error.what(),
-      before.empty() ? "there is none yet" : fmt::format("{} stays", before.front().string()));
+  write_error(fmt::format(
+      "the checkpoint of step {} is dropped: {}; {}", snapshot_.step(), error.what(),
+      before.empty() ? "there is none yet" : fmt::format("{} stays", before.front().string())));
 }
 
 }  // namespace kessoku::runtime

@@ -13,26 +13,23 @@
 #include <sstream>
 #include <thread>
 
+#include "base/process/process.h"
+
 namespace kessoku::runtime {
 
 namespace {
 
-/// Bytes of a line "NAME: 123 kB" in a file of /proc; 0 where it does not tell.
-uint64_t told_bytes(const char* file, std::string_view name) {
-  std::ifstream lines(file);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(name)) return std::stoull(line.substr(name.size())) * 1024;
+/// Memory of this host that programs may still take, in bytes; 0 where Linux does not tell.
+uint64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string word; file >> word;) {
+    uint64_t kilobytes = 0;
+    if (word == "MemAvailable:" && file >> kilobytes) return kilobytes * 1024;
   }
   return 0;
 }
 
 }  // namespace
-
-std::string host_name() {
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
-}
 
 int use_cores(int wanted, int ranks_here) {
   const int fallback = static_cast<int>(std::thread::hardware_concurrency());
@@ -70,12 +67,10 @@ double process_age() {
          std::stod(word) / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
-uint64_t peak_memory() { return told_bytes("/proc/self/status", "VmHWM:"); }
-
 bool fits_memory(uint64_t bytes, int processes) {
-  const uint64_t available = told_bytes("/proc/meminfo", "MemAvailable:");
-  const uint64_t peak = peak_memory(), now = told_bytes("/proc/self/status", "VmRSS:");
-  const uint64_t again = peak > now ? peak - now : 0;
+  const uint64_t available = available_memory();
+  const ProcessMemory own = process_memory();
+  const uint64_t again = own.peak > own.resident ? own.peak - own.resident : 0;
   return available == 0 || bytes * 5 / 4 + again < available / static_cast<uint64_t>(processes);
 }
 

@@ -1,12 +1,6 @@
 #pragma once
 
-#include <cstdint>
-#include <string>
-
 namespace kessoku::runtime {
-
-/// This host's name, as others know it.
-std::string host_name();
 
 /// Threads for this process: `wanted`, or this rank's share of the host's cores (those that its job
 /// or container may use) if that is 0.
@@ -21,8 +15,7 @@ void compute_with(int threads);
 /// Seconds since this process was started; to a hundredth.
 double process_age();
 
-/// The most that was in memory of this process, in bytes, since it began or `restart_peak_memory`.
-uint64_t peak_memory();
+/// The peak of `process_memory` is counted from now on.
 void restart_peak_memory();
 
 /// Whether this process, of `processes` alike on the host, may take so many bytes more, and then

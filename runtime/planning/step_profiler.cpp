@@ -6,6 +6,7 @@
 #include <chrono>
 #include <deque>
 
+#include "base/process/process.h"
 #include "runtime/host/process_resources.h"
 
 namespace kessoku::runtime {
@@ -193,7 +194,7 @@ StepProfile profile_steps(const RunConfig& config, int ranks, const model::Param
       break;
   }
   profile.costs = medians(steps);
-  profile.program_bytes = static_cast<int64_t>(peak_memory()) - most;
+  profile.program_bytes = static_cast<int64_t>(process_memory().peak) - most;
   profile.batch_bytes = timed.batch_bytes();
   return profile;
 }

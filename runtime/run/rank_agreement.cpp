@@ -6,7 +6,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "runtime/host/process_resources.h"
+#include "base/process/process.h"
 
 namespace kessoku::runtime {
 

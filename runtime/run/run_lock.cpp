@@ -11,8 +11,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/process/process.h"
+#include "base/process/stderr_line.h"
 #include "base/system_error.h"
-#include "runtime/host/process_resources.h"
 
 namespace kessoku::runtime {
 
@@ -60,8 +61,8 @@ RunLock::RunLock(const std::filesystem::path& run)
                       run.string(), holder));
     }
     if (!told) {
-      fmt::print(stderr, "{}: {} trains in this folder; waits up to {} s for its end\n",
-                 run.string(), holder, patience.count());
+      write_line(fmt::format("{}: {} trains in this folder; waits up to {} s for its end",
+                             run.string(), holder, patience.count()));
     }
     std::this_thread::sleep_for(20ms);
   }

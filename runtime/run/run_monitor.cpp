@@ -5,13 +5,16 @@
 #include <torch/headeronly/version.h>
 
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/file.h"
+#include "base/log.h"
+#include "base/process/process.h"
+#include "base/process/stderr_line.h"
 #include "metrics/wall_clock.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
-#include "runtime/host/process_resources.h"
 #include "runtime/verification/wrong_bits.h"
 
 namespace kessoku::runtime {
@@ -46,6 +49,18 @@ std::vector<double> losses_before(const fs::path& run, uint64_t last) {
   }
   if (losses.size() > kSteps) losses.erase(losses.begin(), losses.end() - kSteps);
   return losses;
+}
+
+/// Bytes of a GPU; 0 where nothing has used it yet.
+struct DeviceMemory {
+  int64_t allocated = 0, reserved = 0;
+};
+
+DeviceMemory memory_of(at::Device device) {
+  auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
+  if (allocator == nullptr || !allocator->initialized()) return {};
+  const c10::CachingDeviceAllocator::DeviceStats stats = allocator->getDeviceStats(device.index());
+  return {stats.allocated_bytes[0].current, stats.reserved_bytes[0].current};
 }
 
 metrics::RunPlan plan_of(const fs::path& run, const RunConfig& config, const TrainingData& data,
@@ -103,10 +118,11 @@ RunMonitor::RunMonitor(const fs::path& run, const RunConfig& config, at::Device 
     : run_(run),
       began_(began),
       collectives_(communicator.log()),
+      device_(device),
       ranks_(communicator.size()),
+      host_of_rank_(communicator.all_gather_text(host_name())),
       first_(communicator.rank() == 0) {
-  const std::vector<std::string> names = communicator.all_gather_text(host_name());
-  hosts_ = static_cast<int>(std::set(names.begin(), names.end()).size());
+  hosts_ = static_cast<int>(std::set(host_of_rank_.begin(), host_of_rank_.end()).size());
   if (config.metrics.port < 0) return;
   const int64_t port =
       config.metrics.port == 0 ? 0 : config.metrics.port + communicator.local_rank();
@@ -118,7 +134,7 @@ RunMonitor::RunMonitor(const fs::path& run, const RunConfig& config, at::Device 
                                                         .host = host_name(),
                                                         .device = device.str(),
                                                         .torch = TORCH_VERSION});
-  watch_machine(device);
+  watch_machine();
   if (first_) {
     exporter_->registry()
         .gauge("kessoku_run_verification_differences",
@@ -148,7 +164,7 @@ void RunMonitor::write_targets(const RunConfig& config, Communicator& communicat
   write_file_atomically(targets_file_, targets.dump(1) + "\n");
 }
 
-void RunMonitor::watch_machine(at::Device device) {
+void RunMonitor::watch_machine() {
   metrics::SeriesRegistry& series = exporter_->registry();
   if (first_) {
     series.before_scrape(
@@ -175,19 +191,16 @@ void RunMonitor::watch_machine(at::Device device) {
                    static_cast<double>(bytes));
         }
       });
-  if (device.is_cpu()) return;
-  auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
-  if (allocator == nullptr) return;
+  if (device_.is_cpu()) return;
   const auto memory = [&](const char* kind) -> prometheus::Gauge& {
     return series.gauge("kessoku_memory_bytes", "Memory of the rank's process", {{"kind", kind}});
   };
-  series.before_scrape([allocator, index = device.index(), &allocated = memory("gpu_allocated"),
-                        &reserved = memory("gpu_reserved")] {
-    if (!allocator->initialized()) return;
-    const c10::CachingDeviceAllocator::DeviceStats stats = allocator->getDeviceStats(index);
-    allocated.Set(static_cast<double>(stats.allocated_bytes[0].current));
-    reserved.Set(static_cast<double>(stats.reserved_bytes[0].current));
-  });
+  series.before_scrape(
+      [device = device_, &allocated = memory("gpu_allocated"), &reserved = memory("gpu_reserved")] {
+        const DeviceMemory now = memory_of(device);
+        allocated.Set(static_cast<double>(now.allocated));
+        reserved.Set(static_cast<double>(now.reserved));
+      });
 }
 
 void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64_t first_step,
@@ -199,6 +212,7 @@ void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64
   const metrics::AccountEntry before = metrics::read_account(run_);
   account_ = before.account;
   account_.start(began_, before.complete);
+  account_at_start_ = account_;
   log_ = std::make_unique<metrics::RunLog>(run_ / "log.jsonl", first_step);
   metrics::append_to_account_book(run_, {.time = began_,
                                          .account = account_,
@@ -237,8 +251,8 @@ void RunMonitor::note(const metrics::RunChange& change) {
   if (!log_) return;
   changes_.push_back(change);
   const std::string what = metrics::concerned(change);
-  fmt::print(stderr, "changed      {} was {}, is {}{}{}\n", change.key, change.before, change.after,
-             what.empty() ? "" : ": ", what);
+  write_line(fmt::format("changed      {} was {}, is {}{}{}", change.key, change.before,
+                         change.after, what.empty() ? "" : ": ", what));
 }
 
 void RunMonitor::record(metrics::StepRecord record) {
@@ -252,11 +266,41 @@ void RunMonitor::record(metrics::StepRecord record) {
     exporter_->observe(account_);
   }
   if (log_) log_->append(record);
-  const double keep = records_++ == 0 ? 0 : 0.95;
-  smooth_loss_ = keep * smooth_loss_ + (1 - keep) * record.loss;
-  smooth_rate_ = keep * smooth_rate_ + (1 - keep) * record.samples_per_second;
-  progress_->update(record.step,
-                    fmt::format("loss {:.4f}, {:.0f} samples/s", smooth_loss_, smooth_rate_));
+  if (first_) show_progress(record);
+}
+
+void RunMonitor::show_progress(const metrics::StepRecord& record) {
+  ++records_;
+  if (std::isfinite(record.loss)) loss_.add(record.loss);
+  samples_per_second_.add(record.samples_per_second);
+  data_seconds_.add(record.phase_seconds[static_cast<size_t>(metrics::Phase::kData)]);
+  step_seconds_.add(record.seconds);
+  pace_.add(record.rank_seconds);
+  const double wait = data_seconds_.value() / step_seconds_.value();
+  const double productive = metrics::goodput(account_);
+  const uint64_t memory = device_.is_cpu() ? process_memory().resident
+                                           : static_cast<uint64_t>(memory_of(device_).allocated);
+  std::vector<metrics::ProgressFigure> figures = {
+      {"step", static_cast<double>(record.step), ""},
+      {"loss", loss_.value(), fmt::format("loss {:.4f}", loss_.value())},
+      {"lr", record.lr, ""},
+      {"grad_norm", record.grad_norm, ""},
+      {"data_wait", wait, fmt::format("data wait {:.0f} %", 100 * wait)},
+      {"memory_bytes", static_cast<double>(memory), metrics::format_bytes(memory)},
+      {"goodput", productive,
+       productive < 0.995 ? fmt::format("goodput {:.0f} %", 100 * productive) : ""},
+      {"samples_per_second", samples_per_second_.value(),
+       fmt::format("{:.0f} samples/s", samples_per_second_.value())}};
+  progress_->update(record.step, std::move(figures));
+}
+
+std::optional<metrics::SlowRank> RunMonitor::slowest_rank() const {
+  std::optional<metrics::SlowRank> slowest;
+  for (size_t rank = 0; rank < host_of_rank_.size(); ++rank) {
+    const double slowness = pace_.against_others(rank);
+    if (!slowest || slowness > slowest->slowness) slowest = {rank, host_of_rank_[rank], slowness};
+  }
+  return slowest;
 }
 
 void RunMonitor::record(const metrics::CheckpointRecord& record) {
@@ -270,6 +314,8 @@ void RunMonitor::begin_end() {
 void RunMonitor::end(bool complete) {
   if (!first_) return;
   account_.end(metrics::seconds_since_1970(), metrics::Cause::kCheckpoint);
+  progress_.reset();
+  write_line(metrics::summarize(account_at_start_, account_, records_, slowest_rank()));
   if (exporter_) exporter_->observe(account_);
   metrics::append_to_account_book(run_, {.time = metrics::seconds_since_1970(),
                                          .account = account_,

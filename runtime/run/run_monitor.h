@@ -10,8 +10,11 @@
 #include "metrics/account_book.h"
 #include "metrics/exporter/launch_exporter.h"
 #include "metrics/exporter/rank_exporter.h"
+#include "metrics/moving_average.h"
 #include "metrics/progress.h"
+#include "metrics/rank_pace.h"
 #include "metrics/run_log.h"
+#include "metrics/terminal/account_summary.h"
 #include "runtime/communication/communicator.h"
 #include "runtime/run/training_data.h"
 
@@ -54,26 +57,32 @@ class RunMonitor {
   void note(const metrics::RunChange& change);
   /// No more steps follow: the last checkpoint is waited for.
   void begin_end();
-  /// The last checkpoint is there. `complete`: the run has all its steps.
+  /// The last checkpoint is there: tells on stderr what the time went to. `complete`: the run has
+  /// all its steps.
   void end(bool complete);
 
  private:
   void write_targets(const RunConfig& config, Communicator& communicator);
-  void watch_machine(at::Device device);
+  void watch_machine();
+  void show_progress(const metrics::StepRecord& record);
+  std::optional<metrics::SlowRank> slowest_rank() const;
 
   std::filesystem::path run_;
   double began_;
   std::filesystem::path targets_file_;  ///< only on rank 0
   std::shared_ptr<CollectiveLog> collectives_;
+  at::Device device_;
   int ranks_, hosts_ = 1;
+  std::vector<std::string> host_of_rank_;
   std::unique_ptr<metrics::RankExporter> exporter_;
   std::unique_ptr<metrics::RunLog> log_;
-  metrics::RunAccount account_;  ///< only on rank 0
+  metrics::RunAccount account_, account_at_start_;  ///< only on rank 0
   bool first_;
   std::optional<metrics::Progress> progress_;
   std::array<double, metrics::kPhases> between_{};
   std::vector<metrics::RunChange> changes_;
-  double smooth_loss_ = 0, smooth_rate_ = 0;
+  metrics::MovingAverage loss_{20}, samples_per_second_{20}, data_seconds_{20}, step_seconds_{20};
+  metrics::RankPace pace_;
   uint64_t records_ = 0;
 };
 

@@ -1,8 +1,7 @@
 #include "runtime/run/run_summary.h"
 
-#include <cstdio>
-
 #include "base/log.h"
+#include "base/process/stderr_line.h"
 #include "runtime/config/config_writer.h"
 #include "runtime/run/caption_lengths.h"
 #include "runtime/training/reproducibility.h"
@@ -38,7 +37,8 @@ void print_run_summary(const RunConfig& config, const RunFolder& folder, const T
         "resuming     at step {} from {}{}\n", trainer.steps_done(), folder.resume_from->string(),
         trainer.steps_done() >= config.train.steps ? ": training is already complete" : "");
   }
-  std::fputs(text.c_str(), stderr);
+  text.pop_back();
+  write_line(text);
   for (const std::string& warning : data.warnings(config)) write_warning(warning);
   if (!config.trains("vae")) {
     const std::string cut =

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/process/stderr_line.h"
 #include "metrics/exporter/launch_exporter.h"
 #include "runtime/checkpoint/memory_checkpoint.h"
 #include "runtime/checkpoint/resume_changes.h"
@@ -36,7 +37,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-void say(const std::string& text) { fmt::print(stderr, "launch: {}\n", text); }
+void say(const std::string& text) { write_line("launch: " + text); }
 
 /// SIGINT, SIGTERM and SIGUSR1, which this process only takes when it asks for them.
 class StopRequests {
@@ -256,6 +257,7 @@ class Supervisor {
     command.insert(command.end(), options_.mpi_options.begin(), options_.mpi_options.end());
     add({options_.program, "train", options_.run_file, "--out", run_.string(), "--resume",
          first_start_ ? options_.resume : "memory"});
+    if (log_format() == LogFormat::kJson) add({"--log-format", "json"});
     for (const std::string& setting : options_.overrides) add({"--set", setting});
     for (const std::string& key : options_.allowed_changes) add({"--allow-change", key});
     return command;

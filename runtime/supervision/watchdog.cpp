@@ -9,7 +9,8 @@
 #include "base/exit_code.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "runtime/host/process_resources.h"
+#include "base/process/process.h"
+#include "base/process/stderr_line.h"
 
 namespace kessoku::runtime {
 
@@ -152,15 +153,14 @@ void Watchdog::expire(double seconds) const {
     write_file_atomically(file_of(folder_, communicator_.rank()),
                           describe(communicator_).dump(1) + "\n");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "kessoku (rank {}): {}\n", communicator_.rank(), error.what());
+    write_error(error.what());
   }
   // The others' clocks run out within a few ticks too.
   std::this_thread::sleep_for(std::chrono::duration<double>(std::min(3.0, timeout_)));
-  fmt::print(stderr,
-             "kessoku (rank {}): an exchange has taken over {:.0f} s "
-             "(communication.timeout_seconds):{} the last operations are in {}\n",
-             communicator_.rank(), seconds, name_those_behind(folder_, communicator_.size()),
-             folder_.string());
+  write_error(
+      fmt::format("an exchange has taken over {:.0f} s (communication.timeout_seconds):{} the last "
+                  "operations are in {}",
+                  seconds, name_those_behind(folder_, communicator_.size()), folder_.string()));
   std::_Exit(static_cast<int>(ExitCode::kWatchdog));
 }
 

@@ -4,7 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/log.h"
-#include "runtime/host/process_resources.h"
+#include "base/process/process.h"
 #include "runtime/verification/block_digests.h"
 #include "runtime/verification/wrong_bits.h"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 PROGRAM, WORK = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).absolute()
 CORE = PROGRAM.parent / "kessoku-core"
-COMMANDS = "init prepare inspect keys plan train launch sample forward convert tokens report".split()
+COMMANDS = "init prepare inspect keys plan train launch sample forward convert tokens top report".split()
 
 
 def run(*command):

@@ -1,0 +1,67 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "launcher/commands.h"
+#include "metrics/report_data.h"
+#include "metrics/report_settings.h"
+#include "metrics/terminal/run_view.h"
+#include "metrics/wall_clock.h"
+#include "runtime/checkpoint/checkpoint_folder.h"
+#include "runtime/run/run_monitor.h"
+
+namespace kessoku::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+metrics::RunSurroundings surroundings_of(const fs::path& run) {
+  metrics::ReportData data;
+  data.name = fs::weakly_canonical(run).filename().string();
+  if (fs::exists(run / "config.toml")) metrics::read_settings(read_file(run / "config.toml"), data);
+  const metrics::NewestCheckpoint newest = runtime::newest_checkpoint(run);
+  return {.name = data.name,
+          .planned_steps = data.planned_steps,
+          .checkpoints = runtime::list_checkpoints(run).size(),
+          .checkpoint_step = newest.step,
+          .checkpoint_time = newest.time};
+}
+
+/// From the top left corner on, over what was there.
+std::string redrawn(const std::string& text) {
+  std::string screen = "\x1b[H";
+  for (const char c : text) screen += c == '\n' ? "\x1b[K\n" : std::string(1, c);
+  return screen + "\x1b[J";
+}
+
+}  // namespace
+
+void run(const TopOptions& options) {
+  const fs::path run = options.run;
+  if (!fs::exists(run / "config.toml") && !fs::exists(run / "log.jsonl")) {
+    throw UsageError(
+        fmt::format("top: {}: holds no run (neither config.toml nor log.jsonl); name a folder that "
+                    "`kessoku train` wrote",
+                    run.string()));
+  }
+  metrics::RunFollower follower(run);
+  const bool once = options.once || ::isatty(STDOUT_FILENO) == 0;
+  if (!once) fmt::print("\x1b[2J");
+  while (true) {
+    follower.poll();
+    const std::string text =
+        metrics::describe_run(follower, surroundings_of(run), metrics::seconds_since_1970());
+    fmt::print("{}", once ? text : redrawn(text));
+    std::fflush(stdout);
+    if (once) return;
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+}
+
+}  // namespace kessoku::launcher
