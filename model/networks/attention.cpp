@@ -5,10 +5,14 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
+#include "model/networks/narrow_attention.h"
+
 namespace kessoku::model {
 
 at::Tensor multi_head_attention(const at::Tensor& query, const at::Tensor& key,
                                 const at::Tensor& value, int64_t heads, bool causal) {
+  if (!causal && suits_narrow_attention(query, heads))
+    return narrow_attention(query, key, value, heads);
   const auto split = [&](const at::Tensor& x) {  // (B, T, C) → (B, heads, T, C / heads)
     return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
   };

@@ -104,6 +104,10 @@ FlopCounter::~FlopCounter() { at::removeCallback(callback_); }
 
 int64_t FlopCounter::count() const { return counted; }
 
+void FlopCounter::add(int64_t operations) {
+  if (inside == 0) counted += operations;
+}
+
 FlopCounter::Pause::Pause() { ++inside; }
 FlopCounter::Pause::~Pause() { --inside; }
 

@@ -17,6 +17,8 @@ class FlopCounter {
   ~FlopCounter();
 
   int64_t count() const;
+  /// For what is not done by LibTorch's operators: counts as one of them would.
+  static void add(int64_t operations);
 
   /// While it lives the thread's operations are not counted: they repeat others.
   class Pause {

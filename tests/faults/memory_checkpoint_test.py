@@ -5,6 +5,7 @@ are written.
 
 KESSOKU_TEST_SEED repeats a run of it.
 """
+import json
 import os
 import random
 import re
@@ -102,6 +103,10 @@ class MemoryCheckpoints(unittest.TestCase):
         self.assertTrue(all(source.startswith(str(MEMORY)) for step, source in resumed), resumed)
         self.assertEqual(self.copies(), [], "the memory is freed")
         self.require_equal(run)
+        starts = [entry for entry in map(json.loads, (run / "account.jsonl").read_text().splitlines()) if entry["event"] == "start"]
+        for entry in starts:
+            self.assertEqual(list(entry["startup"]), ["program", "inputs", "ranks", "checkpoint", "trainer", "state"])
+            self.assertTrue(all(0 <= seconds < DEADLINE for seconds in entry["startup"].values()), entry["startup"])
 
     def test_another_launch_on_other_ranks_if_asked_to(self):
         run, process = self.launch("other", *ENDLESS)
