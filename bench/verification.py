@@ -31,7 +31,7 @@ def cost(build, rounds):
     measured = json.loads(subprocess.run([build / "bench/verification_bench", str(PARAMETERS), str(os.cpu_count()), str(rounds)],
                                          check=True, capture_output=True, text=True).stdout)
     seconds = statistics.median(measured["seconds"])
-    step = statistics.median(json.loads((ROOT / "bench/results/full_size_step.json").read_text())["kessoku"]["step_seconds"])
+    step = json.loads((ROOT / "bench/results/full_size_step.json").read_text())["measures"]["fp32"]["ours"]["median"]
     return {"bytes": measured["bytes"], "threads": os.cpu_count(), "seconds": measured["seconds"], "median_seconds": seconds,
             "gb_per_second": measured["bytes"] / seconds / 1e9, "step_seconds": step, "every_steps": EVERY_STEPS,
             "share_of_weights": seconds / (EVERY_STEPS * step), "share_of_all_digests": DIGESTS * seconds / (EVERY_STEPS * step)}
