@@ -38,6 +38,14 @@ def make_model(size: str, folder: Path) -> None:
         requires_safety_checker=False, tokenizer=CLIPTokenizer.from_pretrained(ROOT / "models/clip-tokenizer")).save_pretrained(folder)
 
 
+def make_sd15(folder: Path, program: Path = PROGRAM) -> Path:
+    """A model of Stable Diffusion 1.5's size; one that is there is used again."""
+    if not (folder / "model_index.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        run(program, "init", "--preset", "sd15", folder, "--tokenizer", ROOT / "models/clip-tokenizer", "--seed", 7)
+    return folder
+
+
 def make_images(folder: Path, count: int, side: int) -> None:
     """Smooth images with captions."""
     import numpy as np

@@ -21,9 +21,9 @@ import time
 from pathlib import Path
 
 import machine
+from bench_models import make_images, make_sd15
 from turns import side_by_side
 
-ROOT = Path(__file__).resolve().parents[1]
 LIMIT_GB, LR = 20, 1e-5
 TOLERANCES = {"fp32": (1e-4, 1e-3), "bf16": (2e-2, 5e-2)}  # of losses, of gradient norms
 PARAMETERS = 859_520_964 + 123_060_480
@@ -67,26 +67,12 @@ def run(*command) -> tuple[float, float]:
     return time.perf_counter() - start, peak_gb(usage)
 
 
-def make_images(folder: Path) -> None:
-    import numpy as np
-    from PIL import Image
-
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(1)
-    for i in range(2):
-        coarse = Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8))
-        coarse.resize((512, 512), Image.BICUBIC).save(folder / f"a colorful pattern, number {i}.png")
-
-
 def make_inputs(kessoku: Path, work: Path) -> tuple[Path, Path]:
-    model, store = work / "model", work / "store"
-    if not (model / "model_index.json").exists():
-        shutil.rmtree(model, ignore_errors=True)
-        run(kessoku, "init", "--preset", "sd15", model, "--tokenizer", ROOT / "models/clip-tokenizer", "--seed", 7)
+    model, store = make_sd15(work / "model", kessoku), work / "store"
     if not (store / "store.json").exists():
         shutil.rmtree(store, ignore_errors=True)
         shutil.rmtree(work / "pictures", ignore_errors=True)
-        make_images(work / "pictures")
+        make_images(work / "pictures", 2, 512)
         run(kessoku, "prepare", work / "pictures", "--out", store, "--model", model, "--resolution", 512)
     return model, store
 

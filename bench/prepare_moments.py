@@ -8,8 +8,7 @@ Weights are random. Both read the model and write the moments (fp16) of all imag
 import json
 import shutil
 
-from bench_models import DOWNSCALE
-from sampling import make_inputs
+from bench_models import DOWNSCALE, make_sd15
 from turns import PEERS, PROGRAM, arguments, python, require, run, run_for_json, side_by_side, take_turns, write
 
 SIDE, THREADS = 512, 2
@@ -37,7 +36,7 @@ def largest_difference(store, theirs):
 def main():
     options = arguments(__doc__, 3, lambda parser: parser.add_argument("--count", type=int, default=6))
     work = options.work
-    model = make_inputs(work)
+    model = make_sd15(work / "model")
     photos, store, moments = work / "photos", work / "photos-store", work / "moments.safetensors"
     shutil.rmtree(photos, ignore_errors=True)
     run(*python(PEERS / "photos.py", photos, "--count", options.count, "--size", f"{SIDE}x{SIDE}"))

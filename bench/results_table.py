@@ -26,8 +26,11 @@ turns' ratios, with the lowest and the highest. Compare ratios; seconds hold for
 MEASURED_ON = """
 ## Measured on
 
-| comparison | cores, instruction sets | versions | both compute the same |
-|---|---|---|---|
+`busy` is how many cores other programs used meanwhile, in the mean: more than a tenth makes figures
+rough.
+
+| comparison | cores, instruction sets | busy | versions | both compute the same |
+|---|---|---|---|---|
 """
 
 
@@ -138,7 +141,8 @@ def origin(name: str, result: dict) -> str:
     versions = ", ".join(f"{package} {version}" for package, version in result.get("versions", {}).items()) or "not recorded"
     cores = result.get("cores", "")
     sets = ", ".join(result.get("instruction_sets", [])) or "not recorded"
-    return f"| `{name}` | {cores}{': ' if cores else ''}{sets} | {versions} | {result.get('checked', 'not recorded')} |\n"
+    busy = result.get("cores_used_by_others", "not recorded")
+    return f"| `{name}` | {cores}{': ' if cores else ''}{sets} | {busy} | {versions} | {result.get('checked', 'not recorded')} |\n"
 
 
 def page(folder: Path = FOLDER / "results") -> str:

@@ -13,7 +13,8 @@ import statistics
 import subprocess
 import time
 
-from turns import ENVIRONMENT, PEERS, PROGRAM, ROOT, arguments, python, require, run, run_for_json, side_by_side, take_turns, write
+from bench_models import make_sd15
+from turns import ENVIRONMENT, PEERS, PROGRAM, arguments, python, require, run_for_json, side_by_side, take_turns, write
 
 PROMPT = "a cat"
 
@@ -22,13 +23,9 @@ def make_inputs(work):
     import torch
     from safetensors.torch import save_file
 
-    model = work / "model"
-    if not (model / "model_index.json").exists():
-        shutil.rmtree(model, ignore_errors=True)
-        run(PROGRAM, "init", "--preset", "sd15", model, "--tokenizer", ROOT / "models/clip-tokenizer", "--seed", 7)
     torch.manual_seed(0)
     save_file({"latents": torch.randn(1, 4, 64, 64)}, work / "latents.safetensors")
-    return model
+    return make_sd15(work / "model")
 
 
 def sample(work, model, precision, steps, threads):

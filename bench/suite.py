@@ -35,7 +35,7 @@ COMPARISONS = {
     "sampling": Comparison("sampling.py {work}/sd15", 10),
     "vae_decode": Comparison("vae_decode.py {work}", 8),
     "prepare_moments": Comparison("prepare_moments.py {work}/sd15", 5),
-    "ingest": Comparison("ingest.py build/kessoku", 2),
+    "ingest": Comparison("ingest.py build/kessoku --memory 400", 2),
     "loader": Comparison("loader.py", 3),
     "sampler": Comparison("sampler.py", 5),
     "checkpoint": Comparison("checkpoint.py build/bench/checkpoint_bench build/kessoku {work}/checkpoint", 4),
