@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import machine
-from turns import side_by_side
+from turns import side_by_side, undisturbed
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -94,8 +94,8 @@ def main():
     for _ in range(options.repeat):
         for ranks in (1, 2):
             mpirun = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", ranks] if ranks > 1 else []
-            rounds[ranks] += run(*mpirun, *bench)
-        peers += run(sys.executable, ROOT / "bench/peers/checkpoint_torch.py", parameters, work)
+            rounds[ranks] += undisturbed(lambda: run(*mpirun, *bench))
+        peers += undisturbed(lambda: run(sys.executable, ROOT / "bench/peers/checkpoint_torch.py", parameters, work))
     shutil.rmtree(work / "run")
     two = rounds[2]
     rate = [[r["bytes"] / r[key] / 1e6 for r in two] for key in ("write_s", "raw_write_s")]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import machine
 from bench_models import make_images, make_sd15
-from turns import side_by_side
+from turns import side_by_side, undisturbed
 
 LR = 1e-5
 TOLERANCES = {"fp32": (1e-4, 1e-3), "bf16": (2e-2, 5e-2)}  # of losses, of gradient norms
@@ -192,9 +192,9 @@ def main() -> int:
     for precision in precisions:
         pairs = []
         for _ in range(options.rounds):
-            ours = train(options.kessoku.resolve(), work, precision, *sizes)
-            run(sys.executable, __file__, options.kessoku, work, "--part", "replay", "--precision", precision, "--steps", options.steps,
-                "--threads", options.threads)
+            ours = undisturbed(lambda: train(options.kessoku.resolve(), work, precision, *sizes))
+            undisturbed(lambda: run(sys.executable, __file__, options.kessoku, work, "--part", "replay", "--precision", precision,
+                                    "--steps", options.steps, "--threads", options.threads))
             pairs.append((ours, json.loads((work / "replay.json").read_text())))
             show(precision, *pairs[-1])
             report["failed"] += [f"{precision}: {what}" for what in check(*pairs[-1], precision, options.steps)]

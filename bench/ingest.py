@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import machine
-from turns import side_by_side
+from turns import side_by_side, undisturbed
 
 PEERS = Path(__file__).resolve().parent / "peers"
 
@@ -76,8 +76,8 @@ def main():
         count = sum(1 for _ in images.iterdir())
         rounds = []
         for _ in range(a.rounds):
-            rate, _ = ours(a.program, images, work / "store", a.cores)
-            rounds.append((rate, theirs(images, a.cores)))
+            rounds.append((undisturbed(lambda: ours(a.program, images, work / "store", a.cores))[0],
+                           undisturbed(lambda: theirs(images, a.cores))))
             print(f"kessoku {rounds[-1][0]:.1f} images/s, Pillow {rounds[-1][1]:.1f}, ratio {rounds[-1][0] / rounds[-1][1]:.2f}",
                   flush=True)
         result = dict(**machine.describe(), used_cores=a.cores, rounds=a.rounds, checked=f"both read all of {count} images",

@@ -17,7 +17,7 @@ def describe() -> dict:
     flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
     return {"processor": platform.processor() or platform.machine(),
             "instruction_sets": [flag for flag in flags if flag.startswith(("avx512f", "avx512_bf16", "amx", "avx2"))],
-            "cores": os.cpu_count(), "cores_used_by_others": cores_used_by_others(), "versions": versions()}
+            "cores": os.cpu_count(), "cores_used_by_others": OTHERS.cores(), "versions": versions()}
 
 
 @functools.cache
@@ -34,10 +34,16 @@ def versions() -> dict:
     return found
 
 
-def cores_used_by_others() -> float:
-    """Cores that were busy since this module was imported, but not with this process and those that it has waited for."""
-    wall, busy, own = (now - then for now, then in zip(processor_seconds(), BEGUN, strict=True))
-    return round(max(0.0, busy - own) / wall, 2)
+class Others:
+    """How much other programs use the processors from now on."""
+
+    def __init__(self):
+        self.begun = processor_seconds()
+
+    def cores(self) -> float:
+        """Cores that were busy, but not with this process and those that it has waited for."""
+        wall, busy, own = (now - then for now, then in zip(processor_seconds(), self.begun, strict=True))
+        return round(max(0.0, busy - own) / wall, 2)
 
 
 def processor_seconds() -> tuple[float, float, float]:
@@ -48,4 +54,4 @@ def processor_seconds() -> tuple[float, float, float]:
             sum(one.ru_utime + one.ru_stime for one in usage))
 
 
-BEGUN = processor_seconds()
+OTHERS = Others()

@@ -17,17 +17,18 @@ INTRODUCTION = """# Benchmarks
 [their results](results); `scripts/bench.sh --list` lists them. No figure is entered by hand.
 
 Each comparison first checks that both programs compute the same. Then they take turns, never both
-at once, so that whatever else the machine does meets both. Figures are medians of the turns. The
-ratio says how many times better Kessoku is (above 1: faster, or less memory): the median of the
-turns' ratios, with the lowest and the highest. Compare ratios; seconds hold for one machine.
+at once, so that whatever else the machine does meets both; a turn that other programs disturb is
+repeated, within limits. Figures are medians of the turns. The ratio says how many times better
+Kessoku is (above 1: faster, or less memory): the median of the turns' ratios, with the lowest and
+the highest. Compare ratios; seconds hold for one machine.
 
 "Not reached" means that the median misses the goal, "not measured" that there is no result yet.
 """
 MEASURED_ON = """
 ## Measured on
 
-`busy` is how many cores other programs used meanwhile, in the mean: more than a tenth makes figures
-rough.
+"Busy" is how many cores other programs used from the comparison's begin to its end, in the mean,
+repeated turns included: where it is more than some tenths, figures are rough.
 
 | comparison | cores, instruction sets | busy | versions | both compute the same |
 |---|---|---|---|---|
