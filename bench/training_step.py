@@ -102,7 +102,7 @@ def main():
     seconds, flops = measure(work, model, options.precision, options.rounds, options.steps)
     faster = min((name for name in seconds if name.startswith("diffusers")), key=lambda name: statistics.median(seconds[name]))
     measures = {"step": side_by_side(seconds["kessoku"], seconds[faster], "s"), "core": single(seconds["core"], "GFLOP/s"),
-                "share_of_products": single([100 * flops / 1e9 / s / rate for s, rate in zip(seconds["kessoku"], seconds["core"], strict=True)], "%")}
+                "share_of_products": single([flops / 1e9 / s / rate for s, rate in zip(seconds["kessoku"], seconds["core"], strict=True)], "")}
     if options.precision == "bf16":
         measures["of_fp32"] = side_by_side(seconds["kessoku"], seconds["kessoku fp32"], "s")
         measures["of_autocast"] = side_by_side(seconds["kessoku"], seconds["diffusers bf16"], "s")
