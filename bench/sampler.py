@@ -26,8 +26,8 @@ def compare(n, rounds):
     """Rows of one size, ours first; measures beside torch's weighted sampler, which is ready when all is drawn."""
     ours, theirs = [], []
     for _ in range(rounds):
-        ours.append(undisturbed(lambda: run(ROOT / "build/bench/sampler_bench", n)))
-        theirs.append(undisturbed(lambda: run(sys.executable, ROOT / "bench/peers/sampler_torch.py", n))["rows"])
+        ours.append(undisturbed(lambda: run(ROOT / "build/bench/sampler_bench", n), threads=1))
+        theirs.append(undisturbed(lambda: run(sys.executable, ROOT / "bench/peers/sampler_torch.py", n), threads=1)["rows"])
     each = [r["start_seconds"] + n / r["draws_per_second"] for r in ours]
     seconds = statistics.median(each)
     rows = [dict(examples=n, sampler="kessoku", seconds=round(seconds, 4),
@@ -57,7 +57,7 @@ def main():
             result["rows"].append(row)
             print(f"{row['examples']:>11}  {row['sampler']:<30}{row['seconds']:>10.4f}{row['mb']:>9.1f}{row['times_ours']:>12.2f}")
     if a.large > 0:
-        result["large"] = undisturbed(lambda: run(ROOT / "build/bench/sampler_bench", a.large))
+        result["large"] = undisturbed(lambda: run(ROOT / "build/bench/sampler_bench", a.large), threads=1)
         result["measures"][f"{a.large} ready"] = single([result["large"]["start_seconds"]], "s")
         print(json.dumps(result["large"], indent=1))
     if a.out:

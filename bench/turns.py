@@ -44,13 +44,13 @@ def torchrun(ranks: int) -> list:
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks]
 
 
-def undisturbed(work):
-    """What `work` returns. It is repeated where other programs used much of the machine meanwhile; after some repetitions it is taken as
-    it is, and the result's cores_used_by_others tells."""
+def undisturbed(work, threads: int = os.cpu_count()):
+    """What `work` on so many threads returns. It is repeated where other programs used much of those cores meanwhile; after some
+    repetitions it is taken as it is, and the result's cores_used_by_others tells."""
     for attempt in range(ATTEMPTS):
         others = machine.Others()
         result = work()
-        if others.cores() <= DISTURBED or attempt == ATTEMPTS - 1:
+        if others.cores() <= os.cpu_count() - threads + DISTURBED or attempt == ATTEMPTS - 1:
             return result
         print(f"other programs used {others.cores()} cores meanwhile; {result} does not count", file=sys.stderr, flush=True)
 
