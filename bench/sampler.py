@@ -47,8 +47,7 @@ def main():
     p.add_argument("--large", type=int, default=1000000000)
     p.add_argument("--out", type=pathlib.Path)
     a = p.parse_args()
-    result = machine.describe() | dict(benchmark="sampler", threads=1, rounds=a.rounds, rows=[], measures={},
-                                       checked="as many draws from as many weighted examples")
+    result = dict(benchmark="sampler", threads=1, rounds=a.rounds, rows=[], measures={}, checked="as many draws from as many weighted examples")
     print(f"{'examples':>11}  {'sampler':<30}{'seconds':>10}{'MB':>9}{'times ours':>12}")
     for n in a.n:
         rows, measures = compare(n, a.rounds)
@@ -61,7 +60,7 @@ def main():
         result["measures"][f"{a.large} ready"] = single([result["large"]["start_seconds"]], "s")
         print(json.dumps(result["large"], indent=1))
     if a.out:
-        a.out.write_text(json.dumps(result, indent=1) + "\n")
+        a.out.write_text(json.dumps(machine.describe() | result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

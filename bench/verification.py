@@ -56,13 +56,13 @@ def main():
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/verification.json")
     options = parser.parse_args()
-    result = {**machine.describe(), "cost": cost(options.build.resolve(), options.rounds), "clean_steps": options.clean_steps, "faults": []}
+    result = {"cost": cost(options.build.resolve(), options.rounds), "clean_steps": options.clean_steps, "faults": []}
     sound = True
     for ranks in options.ranks:
         passed, table = faults(options.build.resolve(), ranks, options.trials, options.clean_steps)
         sound &= passed
         result["faults"] += table
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    options.out.write_text(json.dumps({**machine.describe(), **result}, indent=1) + "\n")
     print(json.dumps(result["cost"], indent=1))
     sys.exit(0 if sound else 1)
 
