@@ -1,7 +1,7 @@
 """What checkpoints cost: how long training stands still for one, and how fast it is written, beside the plain copy and the plain write of
 as many bytes, and beside torch.save and safetensors.
 
-    checkpoint.py CHECKPOINT_BENCH KESSOKU WORK_FOLDER [--peer checkpoint_torch.py] [--repeat 3] [--out RESULT.json]
+    checkpoint.py CHECKPOINT_BENCH KESSOKU WORK_FOLDER [--repeat 3] [--out RESULT.json]
 
 Trains nothing: a UNet of Stable Diffusion's shape and 128 channels (138 million parameters, 1.7 GB of training state) is loaded on 1
 and on 2 ranks and written, again and again, in turns with the peer (which writes as much state, from one process, while its caller
@@ -10,17 +10,18 @@ waits). WORK_FOLDER lies on the disk that is meant and needs 6 GB.
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import machine
+from turns import side_by_side, undisturbed
+
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 CHANNELS = (128, 256, 512, 512)
-SD15_PARAMETERS = 859_520_964  # the peer's scale 1
 RUN_FILE = """
 [model]
 path = "{work}/model"
@@ -55,7 +56,7 @@ def make_inputs(kessoku, work):
                                     in_channels=latents, out_channels=latents)
         unet.save_pretrained(work / "model/unet")
         (work / "pictures").mkdir()
-        Image.new("RGB", (64, 64)).save(work / "images/black.png")
+        Image.new("RGB", (64, 64)).save(work / "pictures/black.png")
         run(kessoku, "prepare", work / "pictures", "--out", work / "store", "--model", work / "model", "--resolution", 64)
     (work / "run.toml").write_text(RUN_FILE.format(work=work))
     size = (work / "model/unet/diffusion_pytorch_model.safetensors").stat().st_size
@@ -78,7 +79,6 @@ def main():
     parser.add_argument("bench", type=Path)
     parser.add_argument("kessoku", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--peer", type=Path, default=ROOT.parent / "shared/peers/checkpoint_torch.py")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only-inputs", action="store_true", help="make what is read, and stop")
     parser.add_argument("--out", type=Path)
@@ -94,13 +94,16 @@ def main():
     for _ in range(options.repeat):
         for ranks in (1, 2):
             mpirun = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", ranks] if ranks > 1 else []
-            rounds[ranks] += run(*mpirun, *bench)
-        if options.peer.exists():
-            peers += run(sys.executable, options.peer, parameters / SD15_PARAMETERS, "--directory", work, "--repeat", 1)
+            rounds[ranks] += undisturbed(lambda: run(*mpirun, *bench))
+        peers += undisturbed(lambda: run(sys.executable, ROOT / "bench/peers/checkpoint_torch.py", parameters, work))
     shutil.rmtree(work / "run")
-    result = {"benchmark": "checkpoint", "machine": f"{os.cpu_count()} cores, {platform.machine()}", "parameters": parameters,
+    two = rounds[2]
+    rate = [[r["bytes"] / r[key] / 1e6 for r in two] for key in ("write_s", "raw_write_s")]
+    result = {**machine.describe(), "benchmark": "checkpoint", "parameters": parameters, "checked": "the same number of bytes",
+              "measures": {"stall": side_by_side([r["stall_s"] for r in two], [r["copy_s"] for r in two], "s"),
+                           "write": side_by_side(*rate, "MB/s", less_is_better=False)},
               "kessoku": {f"{ranks} ranks": summary(of_ranks) for ranks, of_ranks in rounds.items()}}
-    for way in ("torch.save", "safetensors", "raw write") if peers else ():
+    for way in ("torch.save", "safetensors", "raw write"):
         result[way] = {"mb": round(peers[0]["bytes"] / 1e6), "stall_s": statistics.median(p[way]["call_s"] for p in peers),
                        "write_mb_per_s": round(statistics.median(p[way]["mb_per_s"] for p in peers))}
     print(json.dumps(result, indent=1))

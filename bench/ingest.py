@@ -1,9 +1,9 @@
-"""From a folder of images to a store, beside what Python trainers do to every image: ingest_pil.py, which decodes, turns,
+"""From a folder of images to a store, beside what Python trainers do to every image: peers/ingest_pil.py, which decodes, turns,
 crops and resizes with Pillow in a pool of processes, and keeps nothing.
 
-    ingest.py PROGRAM PEER [--images DIR] [--count 500] [--cores 2] [--rounds 5] [--memory 2000] [--out RESULT.json]
+    ingest.py PROGRAM [--images DIR] [--count 500] [--cores 2] [--rounds 5] [--memory 2000] [--out RESULT.json]
 
-PEER is the path of ingest_pil.py; without --images, make_data.py beside it makes photo-like JPEGs of 1280x720. The two take
+Without --images, peers/photos.py makes photo-like JPEGs of 1280x720. That both read all of them is checked. The two take
 turns, so that what else the machine does meets both. Ours counts scan, decoding, and the store on disk (images of the 512 px
 buckets, no VAE); the peer one pass over images that are in the page cache; both without the start of their processes. Also the peak
 memory of `kessoku prepare` for --memory images and ten times as many (the same files under more names).
@@ -11,13 +11,17 @@ memory of `kessoku prepare` for --memory images and ten times as many (the same 
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import machine
+from turns import side_by_side, undisturbed
+
+PEERS = Path(__file__).resolve().parent / "peers"
 
 
 def ours(program, images, store, cores):
@@ -30,13 +34,17 @@ def ours(program, images, store, cores):
     if status != 0:
         raise SystemExit(f"kessoku prepare failed with {status}")
     summary = json.loads(output)
+    if summary["skipped"]:
+        raise SystemExit(f"kessoku prepare skipped {len(summary['skipped'])} images")
     return summary["examples"] / summary["seconds"], usage.ru_maxrss / 1024
 
 
-def theirs(peer, images, cores):
-    done = subprocess.run([sys.executable, peer, images, "--processes", str(cores), "--passes", "1"], capture_output=True,
-                          text=True, check=True)
-    return json.loads(done.stdout)["images_per_s"]
+def theirs(images, cores):
+    done = subprocess.run([sys.executable, PEERS / "ingest_pil.py", images, "--processes", str(cores)], capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    if result["failures"]:
+        raise SystemExit(f"Pillow cannot read {result['failures']} images")
+    return result["images_per_s"]
 
 
 def grow(images, folder, count):
@@ -52,7 +60,6 @@ def grow(images, folder, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path)
-    parser.add_argument("peer", type=Path)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--cores", type=int, default=os.cpu_count())
@@ -65,15 +72,16 @@ def main():
         images = a.images
         if images is None:
             images = work / "pictures"
-            subprocess.run([sys.executable, a.peer.parent / "make_data.py", "photos", images, "--count", str(a.count)],
-                           stdout=subprocess.DEVNULL, check=True)
+            subprocess.run([sys.executable, PEERS / "photos.py", images, "--count", str(a.count)], check=True)
+        count = sum(1 for _ in images.iterdir())
         rounds = []
         for _ in range(a.rounds):
-            rate, _ = ours(a.program, images, work / "store", a.cores)
-            rounds.append((rate, theirs(a.peer, images, a.cores)))
+            rounds.append((undisturbed(lambda: ours(a.program, images, work / "store", a.cores))[0],
+                           undisturbed(lambda: theirs(images, a.cores))))
             print(f"kessoku {rounds[-1][0]:.1f} images/s, Pillow {rounds[-1][1]:.1f}, ratio {rounds[-1][0] / rounds[-1][1]:.2f}",
                   flush=True)
-        result = dict(machine=f"{os.cpu_count()} cores, {platform.machine()}", cores=a.cores, rounds=a.rounds,
+        result = dict(**machine.describe(), used_cores=a.cores, rounds=a.rounds, checked=f"both read all of {count} images",
+                      measures={"images": side_by_side(*zip(*rounds), "images/s", less_is_better=False)},
                       kessoku=round(statistics.median(r[0] for r in rounds), 1),
                       pillow=round(statistics.median(r[1] for r in rounds), 1),
                       ratio=round(statistics.median(r[0] / r[1] for r in rounds), 2))

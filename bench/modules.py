@@ -123,16 +123,22 @@ class DiffusersProcess:
         self.process.wait()
 
 
+def turns(ours: Kessoku, theirs: DiffusersProcess, name: str, repeat: int) -> dict:
+    """Seconds of each pass by both."""
+    seconds = {"kessoku": [], "diffusers": []}
+    pair = {"kessoku": lambda: float(ours.ask(name)), "diffusers": lambda: float(theirs.ask({"pass": name}))}
+    for turn in range(repeat + 1):  # the first warms up
+        for who in (("kessoku", "diffusers"), ("diffusers", "kessoku"))[turn % 2]:
+            value = pair[who]()
+            if turn > 0:
+                seconds[who].append(value)
+    return seconds
+
+
 def measure(ours: Kessoku, theirs: DiffusersProcess, passes: list[str], repeat: int) -> dict:
     result = {}
     for name in passes:
-        seconds = {"kessoku": [], "diffusers": []}
-        for turn in range(repeat + 1):  # the first warms up
-            pair = {"kessoku": lambda: float(ours.ask(name)), "diffusers": lambda: float(theirs.ask({"pass": name}))}
-            for who in (("kessoku", "diffusers"), ("diffusers", "kessoku"))[turn % 2]:
-                value = pair[who]()
-                if turn > 0:
-                    seconds[who].append(value)
+        seconds = turns(ours, theirs, name, repeat)
         ratio = statistics.median(a / b for a, b in zip(seconds["kessoku"], seconds["diffusers"], strict=True))
         result[name] = {who: statistics.median(values) for who, values in seconds.items()} | {"ratio": ratio}
     return result

@@ -15,12 +15,8 @@ import subprocess
 from pathlib import Path
 
 import machine
-import numpy as np
-from diffusers import UNet2DConditionModel
-from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel
+from bench_models import make_inputs
 
-ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 CASES = {"as many micro-batches as ranks": {"ranks": 2, "global_batch": 8}, "four micro-batches on one rank": {"ranks": 1, "global_batch": 16}}
 
@@ -29,33 +25,14 @@ def run(*command):
     subprocess.run([str(word) for word in command], check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def make_inputs(program, work):
-    if (work / "store/store.json").exists():
-        return
-    shutil.rmtree(work, ignore_errors=True)
-    (work / "data").mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for i in range(16):
-        Image.fromarray(generator.integers(0, 255, (128, 128, 3), np.uint8)).resize((256, 256)).save(work / f"data/{i}.png")
-        (work / f"data/{i}.txt").write_text(f"image {i}")
-    model = work / "model"
-    run(program, "init", "--preset", "tiny", model, "--tokenizer", ROOT / "models/clip-tokenizer")
-    vae = json.loads((model / "vae/config.json").read_text())
-    resolution, channels = 32 * 2 ** (len(vae["block_out_channels"]) - 1), vae["latent_channels"]
-    run(program, "prepare", work / "data", "--out", work / "store", "--model", model, "--resolution", resolution)
-    CLIPTextModel(CLIPTextConfig(
-        vocab_size=49408, hidden_size=256, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=4,
-        max_position_embeddings=77, bos_token_id=49406, eos_token_id=49407, pad_token_id=49407)).save_pretrained(model / "text_encoder")
-    UNet2DConditionModel(
-        sample_size=32, in_channels=channels, out_channels=channels, layers_per_block=2, block_out_channels=(64, 128, 256, 256),
-        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-        cross_attention_dim=256, attention_head_dim=8).save_pretrained(model / "unet")
+def write_run_file(work):
+    model, store = make_inputs("small", work)
     (work / "run.toml").write_text(f'''
 name = "same-bits"
 [model]
 path = "{model}"
 [data]
-store = "{work / "store"}"
+store = "{store}"
 [train]
 micro_batch = 4
 threads = 1
@@ -84,7 +61,8 @@ def main():
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    make_inputs(a.after, a.work)
+    a.work = a.work.resolve()
+    write_run_file(a.work)
     seconds = {name: {"before": [], "after": []} for name in CASES}
     for _ in range(a.rounds):
         for name, case in CASES.items():

@@ -1,10 +1,10 @@
-"""The Markdown pages of the project, README first, and their fenced blocks."""
+"""The Markdown pages for users, README first, and their fenced blocks."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench/RESULTS.md"]
 
 
 def name_of(page):
