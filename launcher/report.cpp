@@ -1,4 +1,4 @@
-#include "metrics/report.h"
+#include "metrics/report/report.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 namespace kessoku::launcher {
 
 void run(const ReportOptions& options) {
-  fmt::print("{}\n", metrics::write_report(options.run).string());
+  fmt::print("{}\n", metrics::write_report({options.runs.begin(), options.runs.end()}).string());
 }
 
 }  // namespace kessoku::launcher

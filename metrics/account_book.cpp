@@ -57,6 +57,14 @@ void append_to_account_book(const fs::path& run, const AccountEntry& entry) {
   if (!file) log_warning("{}: cannot be written", account_book_of(run).string());
 }
 
+std::vector<AccountEntry> read_account_book(const fs::path& run) {
+  std::vector<AccountEntry> entries;
+  std::ifstream file(account_book_of(run));
+  for (std::string line; std::getline(file, line);)
+    if (const auto entry = parse(line)) entries.push_back(*entry);
+  return entries;
+}
+
 std::optional<AccountEntry> last_account_entry(const fs::path& run) {
   if (!fs::exists(account_book_of(run))) return std::nullopt;
   const std::string text = read_file(account_book_of(run));

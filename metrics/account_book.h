@@ -29,6 +29,9 @@ std::filesystem::path account_book_of(const std::filesystem::path& run);
 /// What cannot be written costs the account a process's time: a warning, no error.
 void append_to_account_book(const std::filesystem::path& run, const AccountEntry& entry);
 
+/// All entries, the oldest first, without damaged lines.
+std::vector<AccountEntry> read_account_book(const std::filesystem::path& run);
+
 /// The newest entry, if there is one; a damaged line counts as none, and the ones before it do.
 std::optional<AccountEntry> last_account_entry(const std::filesystem::path& run);
 

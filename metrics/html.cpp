@@ -56,6 +56,10 @@ std::string html_table(const std::vector<TableColumn>& columns,
   return out + "</tbody></table></div>\n";
 }
 
+std::string section(const std::string& title, const std::string& content) {
+  return fmt::format("<section>\n<h2>{}</h2>\n{}</section>\n", title, content);
+}
+
 std::string base64(std::string_view bytes) {
   constexpr std::string_view kDigits =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -20,6 +20,9 @@ struct TableColumn {
 std::string html_table(const std::vector<TableColumn>& columns,
                        const std::vector<std::vector<std::string>>& rows);
 
+/// A part of a page. `title` and `content` are HTML.
+std::string section(const std::string& title, const std::string& content);
+
 /// Base64 as in RFC 4648, with padding.
 std::string base64(std::string_view bytes);
 

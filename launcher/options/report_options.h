@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -10,7 +11,7 @@ namespace kessoku::launcher {
 
 /// What `kessoku report` is asked for.
 struct ReportOptions {
-  std::string run;  ///< folder
+  std::vector<std::string> runs;  ///< folders
 };
 
 /// Adds `kessoku report` with its options and help to `app`.

@@ -1,4 +1,4 @@
-#include "metrics/report.h"
+#include "metrics/report/report.h"
 
 #include <gmock/gmock.h>
 
@@ -10,8 +10,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "metrics/account_book.h"
 #include "metrics/html.h"
-#include "metrics/report_curves.h"
+#include "metrics/report/report_curves.h"
 #include "metrics/run_log.h"
 #include "tests/temporary_folder.h"
 
@@ -51,6 +52,7 @@ class HtmlReport : public ::testing::Test {
       record.samples_per_second = 16;
       record.phase_seconds.fill(0.03);
       record.category_draws = {{category, 1}, {"screenshots", 3}};
+      record.time = 1000 + static_cast<double>(step);
       log.append(record);
     }
   }
@@ -58,19 +60,20 @@ class HtmlReport : public ::testing::Test {
     write("samples/" + folder + "/grid.png", "\x89PNG\r\n\x1a\n" + folder);
     if (!prompts.empty()) write("samples/" + folder + "/prompts.txt", prompts);
   }
-  std::string page() const { return read_file(write_report(run_)); }
+  std::string page() const { return read_file(write_report({run_})); }
 
   struct Browsed {
     std::string dom, console;
   };
   /// The page's elements after its scripts ran, and what they said.
-  Browsed browse() const {
+  Browsed browse() const { return browse({run_}); }
+  Browsed browse(const std::vector<std::filesystem::path>& runs) const {
     const std::filesystem::path said = folder_.path() / "console";
     const std::string command = fmt::format(
         "HOME={0} chromium --headless --no-sandbox --disable-gpu --user-data-dir={0}/profile "
         "--enable-logging=stderr "
         "--virtual-time-budget=5000 --dump-dom file://{1} 2>{2}",
-        folder_.path().string(), write_report(run_).string(), said.string());
+        folder_.path().string(), write_report(runs).string(), said.string());
     std::FILE* browser = ::popen(command.c_str(), "r");
     Browsed out;
     char piece[4096];
@@ -172,6 +175,54 @@ TEST_F(HtmlReport, WhatChangedDuringTheRunIsListed) {
                             HasSubstr("1,630 captions of 27,173 images")));
 }
 
+TEST_F(HtmlReport, RestartsAndChangesAreMarkedOnTheCurves) {
+  write_config();
+  write_log(30);
+  for (const double time : {999.0, 1010.5, 1010.7, 1020.5}) {  // the second never took a step
+    append_to_account_book(run_, {.time = time});
+  }
+  {
+    RunLog log(run_ / "log.jsonl", 30);
+    StepRecord record{.step = 31};
+    record.changes = {{.key = "optimizer.lr", .before = "1e-4", .after = "5e-5"}};
+    log.append(record);
+  }
+  const Browsed browsed = browse();
+  EXPECT_EQ(browsed.console, "");
+  EXPECT_THAT(browsed.dom, AllOf(HasSubstr("step 11: restarted"), HasSubstr("step 21: restarted"),
+                                 HasSubstr("step 31: optimizer.lr changed"),
+                                 HasSubstr("data-marks=\"11 21 31\"")));
+}
+
+TEST_F(HtmlReport, SeveralRunsStandSideBySide) {
+  write("config.toml", "name = 'slow'\n[optimizer]\nlr = 6e-4\n[train]\nsteps = 10\n");
+  write_log(10);
+  write_grid("step-00000010", "");
+  const std::filesystem::path slow = run_;
+  run_ = folder_.path() / "other";
+  write("config.toml", "name = 'fast <b>'\n[optimizer]\nlr = 1e-3\n[train]\nsteps = 10\n");
+  write_log(20, "</script><b>");
+  const Browsed browsed = browse({slow, run_});
+  EXPECT_EQ(browsed.console, "");
+  EXPECT_EQ(write_report({slow, run_}), slow / "comparison.html");
+  EXPECT_THAT(browsed.dom, AllOf(HasSubstr("<h1>slow, fast &lt;b&gt;</h1>"),
+                                 HasSubstr(">optimizer.lr</th><td class=\"\">0.0006</td>"
+                                           "<td class=\"\">0.001</td>"),
+                                 Not(HasSubstr(">train.steps</th>")), HasSubstr("slow: Step 10")));
+  const std::regex drawn(R"re(<canvas id="loss"[^>]*style="[^"]*height: [1-9])re");
+  EXPECT_TRUE(std::regex_search(browsed.dom, drawn));
+}
+
+TEST_F(HtmlReport, RunsOfOneNameAreToldApartByTheirFolders) {
+  write_config();
+  const std::filesystem::path first = run_;
+  run_ = folder_.path() / "other";
+  write_config();
+  EXPECT_THAT(
+      read_file(write_report({first, run_})),
+      HasSubstr(fmt::format("<h1>demo ({}), demo ({})</h1>", first.string(), run_.string())));
+}
+
 TEST_F(HtmlReport, MeasuresStandWithTheirUnitAndTarget) {
   write_config();
   write("measures.json",
@@ -220,7 +271,7 @@ TEST_F(HtmlReport, StepsThatWereNotFiniteAreTold) {
 }
 
 TEST_F(HtmlReport, AFolderWithoutARunIsAUsageError) {
-  EXPECT_THROW(write_report(folder_.path()), UsageError);
+  EXPECT_THROW(write_report({folder_.path()}), UsageError);
 }
 
 TEST_F(HtmlReport, ADamagedFileIsNamed) {

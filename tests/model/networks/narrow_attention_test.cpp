@@ -33,8 +33,7 @@ std::vector<at::Tensor> expected(const std::vector<at::Tensor>& inputs, const at
   std::vector<at::Tensor> leaves, split;
   for (const at::Tensor& input : inputs) {
     leaves.push_back(input.to(at::kDouble).set_requires_grad(true));
-    split.push_back(
-        leaves.back().view({input.size(0), input.size(1), heads, -1}).transpose(1, 2));
+    split.push_back(leaves.back().view({input.size(0), input.size(1), heads, -1}).transpose(1, 2));
   }
   const at::Tensor out = at::scaled_dot_product_attention(split[0], split[1], split[2])
                              .transpose(1, 2)
@@ -129,8 +128,8 @@ TEST(NarrowAttention, IsWhatNarrowHeadsUse) {
   EXPECT_TRUE(suits_narrow_attention(query, 2));
   EXPECT_FALSE(suits_narrow_attention(query, 1));
   EXPECT_TRUE(suits_narrow_attention(query.to(at::kBFloat16), 1));
-  EXPECT_TRUE(multi_head_attention(query, key, value, 2)
-                  .equal(narrow_attention(query, key, value, 2)));
+  EXPECT_TRUE(
+      multi_head_attention(query, key, value, 2).equal(narrow_attention(query, key, value, 2)));
 }
 
 }  // namespace

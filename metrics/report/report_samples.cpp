@@ -1,4 +1,4 @@
-#include "metrics/report_samples.h"
+#include "metrics/report/report_samples.h"
 
 #include <charconv>
 

@@ -1,8 +1,10 @@
-#include "metrics/report_curves.h"
+#include "metrics/report/report_curves.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace kessoku::metrics {
@@ -132,14 +134,32 @@ double smoothed_loss(const std::vector<StepRecord>& records) {
   return loss.y.empty() ? std::numeric_limits<double>::quiet_NaN() : loss.y.back();
 }
 
-std::string curves_json(const std::vector<StepRecord>& records) {
+namespace {
+
+Json run_curves(const ReportData& run) {
+  const std::vector<StepRecord>& records = run.records;
   Json numbers = Json::object();
   for (const StepNumber& number : kStepNumbers) numbers[number.key] = number_curve(records, number);
-  const Json curves = {
-      {"numbers", std::move(numbers)},
-      {"validation_loss", to_json(decimate(validation_curve(records), kMostPoints))},
-      {"phases", phases(records)}};
-  return curves.dump();  // numbers and our own names only: nothing in it can end a <script>
+  Json marks = Json::array();
+  for (const RunMark& mark : run.marks)
+    marks.push_back({{"step", mark.step}, {"change", mark.change}});
+  return {{"name", run.name},
+          {"numbers", std::move(numbers)},
+          {"validation_loss", to_json(decimate(validation_curve(records), kMostPoints))},
+          {"phases", phases(records)},
+          {"marks", std::move(marks)}};
+}
+
+}  // namespace
+
+std::string curves_json(const std::vector<ReportData>& runs) {
+  Json all = Json::array();
+  for (const ReportData& run : runs) all.push_back(run_curves(run));
+  const std::string text = all.dump(-1, ' ', false, Json::error_handler_t::replace);
+  // Names of folders and runs may hold "</script>".
+  std::string safe;
+  for (const char c : text) safe += c == '<' ? "\\u003c" : std::string(1, c);
+  return safe;
 }
 
 }  // namespace kessoku::metrics

@@ -1,10 +1,10 @@
 #pragma once
 
-#include "metrics/report_data.h"
+#include "metrics/report/report_data.h"
 
 namespace kessoku::metrics {
 
-/// Takes the run's name, its planned steps and its main settings out of the text of config.toml.
+/// Takes the run's name, its planned steps and its settings out of the text of config.toml.
 void read_settings(std::string config, ReportData& data);
 
 }  // namespace kessoku::metrics

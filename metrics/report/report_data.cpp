@@ -1,4 +1,4 @@
-#include "metrics/report_data.h"
+#include "metrics/report/report_data.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,8 +8,10 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "metrics/html.h"
-#include "metrics/report_samples.h"
-#include "metrics/report_settings.h"
+#include "metrics/progress.h"
+#include "metrics/report/report_marks.h"
+#include "metrics/report/report_samples.h"
+#include "metrics/report/report_settings.h"
 #include "metrics/run_log.h"
 
 namespace kessoku::metrics {
@@ -146,11 +148,35 @@ ReportData read_report_data(const fs::path& run) {
   data.name = fs::weakly_canonical(run).filename().string();
   if (fs::exists(config)) read_settings(read_file(config), data);
   if (fs::exists(log)) data.records = read_run_log(log);
+  data.marks = marks_of(run, data.records);
   read_mixture(run / "mixture.json", data);
   read_measures(run / "measures.json", data);
   read_samples(run / "samples", data);
   warn_of_bad_steps(data);
   return data;
+}
+
+std::string steps_of(const ReportData& data) {
+  const uint64_t step = data.records.back().step;
+  return grouped(step) + (data.planned_steps > step ? " of " + grouped(data.planned_steps) : "");
+}
+
+double median_rate(const std::vector<StepRecord>& records) {
+  std::vector<double> rates;
+  for (const StepRecord& record : records) {
+    if (std::isfinite(record.samples_per_second)) rates.push_back(record.samples_per_second);
+  }
+  if (rates.empty()) return NAN;
+  const auto middle = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2);
+  std::nth_element(rates.begin(), middle, rates.end());
+  return *middle;
+}
+
+std::string time_in_steps(const std::vector<StepRecord>& records) {
+  double seconds = 0;
+  for (const StepRecord& record : records)
+    if (std::isfinite(record.seconds)) seconds += record.seconds;
+  return format_duration(seconds);
 }
 
 }  // namespace kessoku::metrics

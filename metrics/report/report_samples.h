@@ -1,6 +1,6 @@
 #pragma once
 
-#include "metrics/report_data.h"
+#include "metrics/report/report_data.h"
 
 namespace kessoku::metrics {
 

@@ -1,12 +1,12 @@
-#include "metrics/report_page.h"
+#include "metrics/report/report_page.h"
 
-#include <cmath>
+#include <algorithm>
 
 #include "base/version.h"
 #include "metrics/html.h"
-#include "metrics/progress.h"
-#include "metrics/report_assets.h"
-#include "metrics/report_curves.h"
+#include "metrics/report/report_assets.h"
+#include "metrics/report/report_comparison.h"
+#include "metrics/report/report_curves.h"
 
 namespace kessoku::metrics {
 
@@ -29,35 +29,13 @@ std::string folded(const std::string& summary, const std::string& content, bool 
                      content);
 }
 
-std::string section(const char* title, const std::string& content) {
-  return fmt::format("<section>\n<h2>{}</h2>\n{}</section>\n", title, content);
-}
-
-double median_rate(const std::vector<StepRecord>& records) {
-  std::vector<double> rates;
-  for (const StepRecord& record : records) {
-    if (std::isfinite(record.samples_per_second)) rates.push_back(record.samples_per_second);
-  }
-  if (rates.empty()) return NAN;
-  const auto middle = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2);
-  std::nth_element(rates.begin(), middle, rates.end());
-  return *middle;
-}
-
 std::string facts(const ReportData& data) {
-  const StepRecord& last = data.records.back();
-  double seconds = 0;
-  for (const StepRecord& record : data.records) {
-    if (std::isfinite(record.seconds)) seconds += record.seconds;
-  }
-  std::string steps = grouped(last.step);
-  if (data.planned_steps > last.step) steps += " of " + grouped(data.planned_steps);
   const std::pair<const char*, std::string> all[] = {
-      {"Steps", steps},
-      {"Draws", grouped(last.draws)},
+      {"Steps", steps_of(data)},
+      {"Draws", grouped(data.records.back().draws)},
       {"Loss, smoothed", short_number(smoothed_loss(data.records))},
       {"Samples a second, median", short_number(median_rate(data.records))},
-      {"Time in steps", format_duration(seconds)}};
+      {"Time in steps", time_in_steps(data.records)}};
   std::string out = "<dl class=\"facts\">\n";
   for (const auto& [label, value] : all) {
     out += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", label, value);
@@ -103,13 +81,29 @@ std::string plot(const char* id, const char* title, const char* note, const char
       classes, title, note, id, title);
 }
 
-std::string curves(const ReportData& data) {
-  if (data.records.empty()) return "";
+std::string mark_list(const std::vector<ReportData>& runs) {
+  std::string items;
+  for (const ReportData& run : runs) {
+    for (const RunMark& mark : run.marks) {
+      items += fmt::format(R"(<li class="{}">step {}{}: {}</li>)", mark.change ? "change" : "",
+                           grouped(mark.step), runs.size() > 1 ? ", " + escape_html(run.name) : "",
+                           escape_html(mark.text));
+    }
+  }
+  return items.empty() ? "" : "<ul class=\"marks\">" + items + "</ul>\n";
+}
+
+/// Of several runs what each step took is no fair comparison in one picture.
+std::string curves(const std::vector<ReportData>& runs) {
+  const auto any = [&](const auto& has) { return std::ranges::any_of(runs, has); };
+  if (!any([](const ReportData& run) { return !run.records.empty(); })) return "";
   std::string plots;
   for (const StepNumber& number : kStepNumbers)
     plots += plot(number.key, number.title, number.note, plots.empty() ? "wide" : "");
-  plots += plot("phases", "Time of a step by phase", "seconds, on rank 0");
-  return section("Curves", "<div class=\"plots\">\n" + plots + "</div>\n");
+  if (runs.size() == 1) {
+    plots += plot("phases", "Time of a step by phase", "seconds, on rank 0");
+  }
+  return section("Curves", mark_list(runs) + "<div class=\"plots\">\n" + plots + "</div>\n");
 }
 
 std::string sub_folders(const std::vector<MixtureRow>& folders) {
@@ -223,22 +217,44 @@ std::string settings(const ReportData& data) {
                  out + folded("config.toml", "<pre>" + escape_html(data.config) + "</pre>"));
 }
 
+std::string title_of(const std::vector<ReportData>& runs) {
+  std::string title;
+  for (const ReportData& run : runs) title += (title.empty() ? "" : ", ") + run.name;
+  return title;
+}
+
+std::string one_run(const ReportData& data, const std::string& plots) {
+  return header(data) + "<main>\n" + figures(data) + plots + changes(data) + mixture(data) +
+         images(data) + settings(data);
+}
+
+std::string several_runs(const std::vector<ReportData>& runs, const std::string& plots) {
+  std::string out = fmt::format("<header>\n<h1>{}</h1>\n", escape_html(title_of(runs)));
+  for (const ReportData& run : runs) {
+    for (const std::string& warning : run.warnings) {
+      out += fmt::format("<p class=\"warning\" role=\"note\">{}: {}</p>\n", escape_html(run.name),
+                         escape_html(warning));
+    }
+  }
+  return out + "</header>\n<main>\n" + plots + comparison(runs) + newest_images(runs);
+}
+
 }  // namespace
 
-std::string report_page(const ReportData& data) {
+std::string report_page(const std::vector<ReportData>& runs) {
   std::string out = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<title>{} – Kessoku</title>\n<style>\n{}</style>\n</head>\n<body>\n",
-      kContentPolicy, escape_html(data.name), kReportStyle);
-  out += header(data) + "<main>\n" + figures(data) + curves(data) + changes(data) + mixture(data) +
-         images(data) + settings(data);
+      kContentPolicy, escape_html(title_of(runs)), kReportStyle);
+  const std::string plots = curves(runs);
+  out += runs.size() == 1 ? one_run(runs[0], plots) : several_runs(runs, plots);
   out += fmt::format(
       "</main>\n<footer><p>{}, version {}.</p></footer>\n"
       "<script type=\"application/json\" id=\"curves\">{}</script>\n"
       "<script>{}</script>\n<script>{}</script>\n</body>\n</html>\n",
-      kReportMark, version(), curves_json(data.records), kChartScript, kReportScript);
+      kReportMark, version(), curves_json(runs), kChartScript, kReportScript);
   return out;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -37,13 +38,22 @@ struct Table {
   std::vector<std::vector<std::string>> rows;
 };
 
+/// A step from which something is different.
+struct RunMark {
+  uint64_t step;
+  std::string text;
+  bool change;  ///< of settings or data; else a restart
+};
+
 /// What a run folder tells.
 struct ReportData {
   std::string name;
   std::string config;                                         ///< text of config.toml
   std::vector<std::pair<std::string, std::string>> settings;  ///< the most asked for, in order
+  std::map<std::string, std::string> all_settings;            ///< by full key
   uint64_t planned_steps = 0;                                 ///< 0 = not known
   std::vector<StepRecord> records;
+  std::vector<RunMark> marks;
   std::vector<MixtureRow> top_folders, sub_folders;
   std::vector<SampleGrid> grids;  ///< newest first
   size_t grids_found = 0;         ///< of which `grids` are some
@@ -52,8 +62,16 @@ struct ReportData {
   std::vector<std::string> warnings;  ///< what a person should know of the run or its files
 };
 
-/// Reads config.toml, log.jsonl, mixture.json, measures.json and samples/ as far as they are there.
-/// Throws UsageError if the folder holds no run, DataError naming the file if one is damaged.
+/// Reads config.toml, log.jsonl, account.jsonl, mixture.json, measures.json and samples/
+/// as far as they are there. Throws UsageError if the folder holds no run, DataError naming the
+/// file if one is damaged.
 ReportData read_report_data(const std::filesystem::path& run);
+
+/// "1,200 of 48,000"; there must be records.
+std::string steps_of(const ReportData& data);
+/// Median of the samples a second; NaN if there are none.
+double median_rate(const std::vector<StepRecord>& records);
+/// "3 h 10 min"
+std::string time_in_steps(const std::vector<StepRecord>& records);
 
 }  // namespace kessoku::metrics

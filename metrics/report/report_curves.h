@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "metrics/step_record.h"
+#include "metrics/report/report_data.h"
 
 namespace kessoku::metrics {
 
@@ -20,11 +20,12 @@ Curve decimate(const Curve& curve, size_t most);
 /// over.
 Curve smooth(const Curve& curve, double window);
 
-/// All curves of the page as one JSON object, safe inside a <script> element: `{"numbers": {"loss":
+/// The curves of each run as JSON, safe inside a <script> element: `[{"name": …, "numbers":
+/// {"loss":
 /// {"label": …, "from_zero": …, "raw": {x, y}, "smooth": {x, y}}, …}, "validation_loss": {x, y},
-/// "phases": {"x": […], "data": […], …, "other": […]}}`, with `numbers` from kStepNumbers. No curve
-/// has more than 2,000 points.
-std::string curves_json(const std::vector<StepRecord>& records);
+/// "phases": {"x": […], "data": […], …, "other": […]}, "marks": [{"step": …, "change": …}]}, …]`,
+/// with `numbers` from kStepNumbers. No curve has more than 2,000 points.
+std::string curves_json(const std::vector<ReportData>& runs);
 
 /// The last value of the smoothed loss, as the page's curve shows it; NaN without records.
 double smoothed_loss(const std::vector<StepRecord>& records);

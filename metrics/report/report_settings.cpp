@@ -1,4 +1,4 @@
-#include "metrics/report_settings.h"
+#include "metrics/report/report_settings.h"
 
 #include <toml++/toml.h>
 
@@ -42,6 +42,19 @@ std::string to_text(toml::node_view<const toml::node> value) {
   return out.str();
 }
 
+/// All values by their full keys, "section.key".
+void flatten(const toml::table& table, const std::string& prefix,
+             std::map<std::string, std::string>& values) {
+  for (const auto& [key, node] : table) {
+    const std::string name = prefix + std::string(key.str());
+    if (const toml::table* inner = node.as_table()) {
+      flatten(*inner, name + ".", values);
+    } else {
+      values[name] = to_text(toml::node_view<const toml::node>(node));
+    }
+  }
+}
+
 }  // namespace
 
 void read_settings(std::string config, ReportData& data) {
@@ -52,6 +65,7 @@ void read_settings(std::string config, ReportData& data) {
       data.name = *name;
     data.planned_steps = static_cast<uint64_t>(
         std::max<int64_t>(0, settings.at_path("train.steps").value_or<int64_t>(0)));
+    flatten(settings, "", data.all_settings);
     for (const Setting& setting : kMainSettings) {
       const auto value = settings.at_path(setting.key);
       // A negative rate of the text encoder means that it has the common one.

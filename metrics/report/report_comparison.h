@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "metrics/report/report_data.h"
+
+namespace kessoku::metrics {
+
+/// Tables that set several runs side by side: how far each came, and the settings that differ.
+/// HTML.
+std::string comparison(const std::vector<ReportData>& runs);
+
+/// The newest images of each run.
+std::string newest_images(const std::vector<ReportData>& runs);
+
+}  // namespace kessoku::metrics
