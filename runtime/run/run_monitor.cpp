@@ -214,6 +214,10 @@ void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64
   account_.start(began_, before.complete);
   account_at_start_ = account_;
   log_ = std::make_unique<metrics::RunLog>(run_ / "log.jsonl", first_step);
+  if (config.metrics.tensorboard) {
+    tensorboard_ = std::make_unique<metrics::TensorboardLog>(
+        run_ / "tensorboard", metrics::seconds_since_1970(), first_step);
+  }
   metrics::append_to_account_book(run_, {.time = began_,
                                          .account = account_,
                                          .ranks = ranks_,
@@ -266,6 +270,7 @@ void RunMonitor::record(metrics::StepRecord record) {
     exporter_->observe(account_);
   }
   if (log_) log_->append(record);
+  if (tensorboard_) tensorboard_->append(record);
   if (first_) show_progress(record);
 }
 

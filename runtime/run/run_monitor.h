@@ -14,6 +14,7 @@
 #include "metrics/progress.h"
 #include "metrics/rank_pace.h"
 #include "metrics/run_log.h"
+#include "metrics/tensorboard/tensorboard_log.h"
 #include "metrics/terminal/account_summary.h"
 #include "runtime/communication/communicator.h"
 #include "runtime/run/training_data.h"
@@ -76,6 +77,7 @@ class RunMonitor {
   std::vector<std::string> host_of_rank_;
   std::unique_ptr<metrics::RankExporter> exporter_;
   std::unique_ptr<metrics::RunLog> log_;
+  std::unique_ptr<metrics::TensorboardLog> tensorboard_;
   metrics::RunAccount account_, account_at_start_;  ///< only on rank 0
   bool first_;
   std::optional<metrics::Progress> progress_;

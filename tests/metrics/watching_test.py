@@ -1,4 +1,4 @@
-"""What a person and other programs see of a run: the terminal, JSON lines, and `kessoku top`.
+"""What a person and other programs see of a run: the terminal, JSON lines, `kessoku top`, and TensorBoard.
 
     watching_test.py KESSOKU WORK_FOLDER [TESTS...]
 """
@@ -17,8 +17,10 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
+import numpy as np
 from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kessoku, last_step, log_of, make_inputs, run_tests,
                      start, wait_for)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
 def setUpModule():
@@ -174,6 +176,48 @@ class Top(unittest.TestCase):
         (run / "account.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in book))
         self.assertRegex(self.top(run), r"^test: no step for 1 h 0 min, step \d+")
         self.assertIn("holds no run", kessoku("top", WORK / "data", "--once", expect=64).stderr)
+
+
+class TensorBoard(unittest.TestCase):
+    def scalars(self, run):
+        events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+        events.Reload()
+        return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}, events
+
+    def require_log(self, run):
+        """Each step of the log is there, once, as it stands there."""
+        scalars, events = self.scalars(run)
+        records = log_of(run)
+        self.assertEqual([event.step for event in events.Scalars("train/loss")], [record["step"] for record in records])
+        for record in records:
+            for key in ("loss", "grad_norm", "lr", "samples_per_second"):
+                self.assertEqual(scalars[f"train/{key}"][record["step"]], np.float32(record[key]))
+            self.assertEqual(scalars["seconds/forward"][record["step"]], np.float32(record["phases"]["forward"]))
+        return scalars
+
+    def test_it_shows_what_the_log_has(self):
+        train("board", "--set", "metrics.tensorboard=true", "--set", "validation.fraction=0.2", ranks=2)
+        scalars = self.require_log(WORK / "board")
+        self.assertEqual(list(scalars["validation/loss"]), [6])
+
+    def test_steps_that_are_repeated_after_a_kill_replace_those_before(self):
+        run, on = WORK / "board-killed", ("--set", "metrics.tensorboard=true")
+        reached = kill_after(self, run, *on)
+        newest = int((run / "checkpoints/latest").readlink().name[5:])
+        self.assertGreater(reached, newest)
+        steps = reached + 3
+        train(run.name, *on, "--set", f"train.steps={steps}")
+        self.assertEqual(len(list((run / "tensorboard").iterdir())), 2)
+        self.require_log(run)
+        self.assertEqual(last_step(run), steps)
+
+    def test_a_run_that_does_more_once_and_less_then_has_no_steps_beyond_its_end(self):
+        """--resume of an older checkpoint: the steps after it are gone."""
+        run, on = WORK / "board-back", ("--set", "metrics.tensorboard=true")
+        train(run.name, *on)
+        train(run.name, *on, "--resume", run / "checkpoints/step-00000003", "--set", "train.steps=4")
+        self.require_log(run)
+        self.assertEqual(last_step(run), 4)
 
 
 if __name__ == "__main__":
