@@ -25,7 +25,7 @@ constexpr Wording kWordings[] = {
     {"samples", "raise sample.every_steps, or make fewer"},
     {"validation", "raise validation.every_steps"},
     {"verification", "raise verify.every_steps"},
-    {"repeated steps", "raise the number of checkpoints"},
+    {"repeated steps", "checkpoint more often"},
     {"other", ""},
     {"down", ""}};
 static_assert(std::size(kWordings) == kCauses);
