@@ -162,11 +162,7 @@ void CheckpointWriter::begin(Trainer& trainer) {
   reserve(trainer);
   if (reserving_.valid()) reserving_.get();
   // A copy that does not fit would be the end of the run: then the training waits instead.
-  at::Tensor fits = at::zeros({1}, at::kLong);
-  *fits.data_ptr<int64_t>() = snapshot_.has_room() ? 1 : 0;
-  communicator_.all_reduce(fits)->wait();
-  const bool background = *fits.data_ptr<int64_t>() == communicator_.size();
-
+  const bool background = communicator_.agrees(snapshot_.has_room());
   if (background) {
     snapshot_.take(trainer);
   } else {

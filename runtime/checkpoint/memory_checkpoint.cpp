@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -16,6 +17,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/output_file.h"
+#include "base/system_error.h"
 #include "model/weights/safetensors.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
 #include "runtime/checkpoint/manifest.h"
@@ -145,8 +147,9 @@ std::optional<std::pair<uint64_t, Places>> newest_whole(const std::vector<Holdin
   return std::nullopt;
 }
 
-/// Sends a file from rank `root` to all; `keep`: this rank writes it. Collective.
-void send_file(const fs::path& path, int root, bool keep, Communicator& communicator) {
+/// Sends a file from rank `root` to all; with `target` this rank writes it. Throws when all of it
+/// was sent, if it could not be written. Collective.
+void send_file(const fs::path& path, int root, bool target, Communicator& communicator) {
   constexpr uint64_t kChunk = uint64_t{64} << 20;
   std::optional<MappedFile> source;
   if (communicator.rank() == root) source.emplace(path);
@@ -154,32 +157,50 @@ void send_file(const fs::path& path, int root, bool keep, Communicator& communic
   if (source) *length.data_ptr<int64_t>() = static_cast<int64_t>(source->bytes().size());
   communicator.broadcast(length, root)->wait();
   const auto size = static_cast<uint64_t>(*length.data_ptr<int64_t>());
-  std::optional<OutputFile> target;
-  if (keep) {
+  std::optional<OutputFile> out;
+  std::exception_ptr failure;
+  const auto attempt = [&](const auto& work) {
+    if (!target || failure) return;
+    try {
+      work();
+    } catch (const std::exception&) {  // the others go on sending
+      failure = std::current_exception();
+    }
+  };
+  attempt([&] {
     fs::create_directories(path.parent_path());
-    target.emplace(path);
-  }
+    out.emplace(path);
+  });
   for (uint64_t begin = 0; begin < size; begin += kChunk) {
     const uint64_t bytes = std::min(kChunk, size - begin);
     at::Tensor chunk = at::empty({static_cast<int64_t>(bytes)}, at::kByte);
     if (source) std::memcpy(chunk.data_ptr(), source->bytes().data() + begin, bytes);
     communicator.broadcast(chunk, root)->wait();
-    if (target) target->write({static_cast<const std::byte*>(chunk.const_data_ptr()), bytes});
+    attempt([&] { out->write({static_cast<const std::byte*>(chunk.const_data_ptr()), bytes}); });
   }
-  if (target) target->finish();
+  attempt([&] { out->finish(); });
+  if (failure) std::rethrow_exception(failure);
 }
 
-/// Gives each host the files that it lacks. Collective.
-void complete(const fs::path& checkpoint, const Places& places, Communicator& communicator) {
+/// Gives each host the files that it lacks. Returns what went wrong on this one. Collective.
+std::string complete(const fs::path& checkpoint, const Places& places, Communicator& communicator) {
   const Holding& own = places[static_cast<size_t>(communicator.rank())];
+  std::string problem;
   for (const std::string& file : files_of(ranks_of_whole(places))) {
     const auto has = [&](const Holding& place) { return place.has(file); };
     if (std::ranges::all_of(places, has)) continue;
     const auto root = std::ranges::find_if(places, has) - places.begin();
-    send_file(checkpoint / file, static_cast<int>(root),
-              !has(own) && communicator.local_rank() == 0, communicator);
+    try {
+      send_file(checkpoint / file, static_cast<int>(root),
+                !has(own) && communicator.local_rank() == 0 && problem.empty(), communicator);
+    } catch (const SystemError& error) {  // no room
+      problem = error.what();
+    } catch (const std::system_error& error) {
+      problem = error.what();
+    }
   }
   communicator.barrier();
+  return problem;
 }
 
 /// Makes a checkpoint like others of the files that are there.
@@ -195,19 +216,12 @@ void assemble(const fs::path& checkpoint) {
   verify_checkpoint(checkpoint);
 }
 
-bool on_all_ranks(bool value, Communicator& communicator) {
-  at::Tensor sum = at::zeros({1}, at::kLong);
-  *sum.data_ptr<int64_t>() = value ? 1 : 0;
-  communicator.all_reduce(sum)->wait();
-  return *sum.data_ptr<int64_t>() == communicator.size();
-}
-
 }  // namespace
 
 fs::path memory_folder_of(const RunConfig& config, const fs::path& run) {
   const std::string place = fs::weakly_canonical(run).string();
   return fs::path(config.checkpoint.memory_folder) /
-         fmt::format("kessoku-{}-{}", ::getuid(),
+         fmt::format("kessoku-{}-{}", ::geteuid(),
                      to_hex(checksum(std::as_bytes(std::span(place)))));
 }
 
@@ -227,22 +241,23 @@ std::optional<fs::path> gather_memory_checkpoint(const fs::path& folder, uint64_
     if (speaks) remove_memory_checkpoints(folder);
     return std::nullopt;
   }
-  const fs::path checkpoint = folder / checkpoint_name(found->first);
-  complete(checkpoint, found->second, communicator);
-  std::string problem;
-  if (speaks) {
+  if (speaks) {  // what is older would take the room that the rest of this one needs
     std::error_code ignored;
     for (const auto& [other, holding] : look_into(folder)) {
       if (other != found->first) fs::remove_all(folder / checkpoint_name(other), ignored);
     }
+  }
+  const fs::path checkpoint = folder / checkpoint_name(found->first);
+  std::string problem = complete(checkpoint, found->second, communicator);
+  if (speaks && problem.empty()) {
     try {
       assemble(checkpoint);
     } catch (const std::exception& error) {
       problem = error.what();
-      log_warning("{}; a checkpoint on disk is used instead", problem);
     }
   }
-  if (on_all_ranks(problem.empty(), communicator)) return checkpoint;
+  if (!problem.empty()) log_warning("{}; a checkpoint on disk is used instead", problem);
+  if (communicator.agrees(problem.empty())) return checkpoint;
   if (speaks) remove_memory_checkpoints(folder);
   return std::nullopt;
 }
@@ -267,7 +282,7 @@ bool MemoryCheckpoints::is_due() const {
 }
 
 void MemoryCheckpoints::copy(Trainer& trainer) {
-  if (!std::exchange(tried_, true) && !on_all_ranks(fits(trainer), communicator_)) share_ = 0;
+  if (!std::exchange(tried_, true) && !communicator_.agrees(fits(trainer))) share_ = 0;
   if (share_ == 0) return;
   const Clock::time_point start = Clock::now();
   try {

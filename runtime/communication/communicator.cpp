@@ -84,6 +84,13 @@ std::string Communicator::broadcast_text(const std::string& text) {
   return {static_cast<const char*>(words.data_ptr()), static_cast<size_t>(bytes)};
 }
 
+bool Communicator::agrees(bool is_so) {
+  at::Tensor count = at::zeros({1}, at::kLong);
+  *count.data_ptr<int64_t>() = is_so ? 1 : 0;
+  all_reduce(count)->wait();
+  return *count.data_ptr<int64_t>() == size();
+}
+
 std::vector<std::string> Communicator::all_gather_text(const std::string& text) {
   at::Tensor lengths = at::zeros({size()}, at::kLong);
   lengths[rank()].fill_(static_cast<int64_t>(text.size()));

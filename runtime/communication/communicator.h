@@ -51,6 +51,8 @@ class Communicator {
   virtual void barrier() = 0;
   /// Text from rank 0 to all.
   std::string broadcast_text(const std::string& text);
+  /// Whether it is so on all ranks.
+  bool agrees(bool is_so);
   /// Every rank's text, by rank.
   std::vector<std::string> all_gather_text(const std::string& text);
   /// The last operations, for the watchdog.

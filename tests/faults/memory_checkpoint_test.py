@@ -164,6 +164,26 @@ class MemoryCheckpoints(unittest.TestCase):
         self.assertIn("node1: nothing is left\nnode2: nothing is left\n", self.said(run))
         self.require_equal(run)
 
+    def test_a_host_without_room_for_all_parts_resumes_from_disk(self):
+        possible = subprocess.run([EMULATION, "--check"], capture_output=True, text=True)
+        if possible.returncode == 69:
+            self.skipTest(possible.stderr.strip())
+        run = WORK / "small"
+        # Two of a rank's parts take 57 MB, all parts of a copy 114 MB.
+        script = "mount -t tmpfs -o size=100m none /dev/shm\n" + HOSTS.replace("node1,node2 ", "node1,node2,node3,node4 ")
+        words = shlex.join(map(str, [self.run_file, "--out", run, *self.settings, "--set", "checkpoint.memory_folder='/dev/shm'",
+                                     "--set", "checkpoint.every_steps=3"]))
+        process = start([EMULATION, "--hosts", "4", "bash", "-c", script.format(program=PROGRAM, arguments=words, run=run)], WORK / "small.err")
+        self.addCleanup(process.terminate)
+        self.wait_for_step(run, process, 7)
+        wait_for(lambda: (run / "checkpoints/latest").exists(), "a checkpoint")
+        Path(f"{run}.kill").touch()
+        self.assertEqual(process.wait(DEADLINE), 0, self.said(run))
+        self.assertRegex(self.said(run), r"No space left on device; a checkpoint on disk is used instead")
+        [(_, source)] = self.resumed_at(run)
+        self.assertTrue(source.startswith(str(run)), source)
+        self.require_equal(run)
+
     def test_without_room_there_are_none(self):
         run, process = self.launch("no-room", "--set", f"checkpoint.memory_folder='{WORK}/nowhere'", "--set", "train.steps=4")
         self.assertEqual(process.wait(DEADLINE), 0, self.said(run))
