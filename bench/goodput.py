@@ -1,10 +1,11 @@
 """Goodput under failures: `kessoku launch` trains the demo's model while a process of it is killed again and again, and once undisturbed.
 
-    goodput.py KESSOKU WORK_FOLDER [--every 15] [--seconds 1200] [--ranks 2] [--seed 1] [--settings KEY=VALUE…] [--out RESULT.json]
+    goodput.py KESSOKU WORK_FOLDER [--every 15] [--seconds 1200] [--ranks 2] [--hosts 1] [--seed 1] [--settings KEY=VALUE…] [--out RESULT.json]
 
-Needs the demo's inputs (demo/base, demo/store; scripts/demo.sh makes them). Every so many seconds a rank or mpirun, drawn at random (3 : 1),
-is killed with SIGKILL, until the run has all its steps; their number is chosen so that this takes about as long as asked. The undisturbed run
-has no copies in memory. Goodput is what the undisturbed run took for the same steps over what the disturbed one took, both from the start of
+Needs the demo's inputs (demo/base, demo/store; scripts/demo.sh makes them). Every so many seconds a rank, mpirun or, with several hosts
+(scripts/cluster_emulation.sh), a host, drawn at random (3 : 1 : 1), is killed with SIGKILL, until the run has all its steps; their number is
+chosen so that this takes about as long as asked. A host loses what it holds in memory and is there again at once; the first one, where
+`kessoku launch` runs, is spared. The undisturbed run has no copies in memory. Goodput is what the undisturbed run took for the same steps over what the disturbed one took, both from the start of
 `kessoku launch` to its end. Both must end with the same bits: losses of all steps, and all files of the last checkpoint.
 """
 import argparse
@@ -23,6 +24,7 @@ from pathlib import Path
 import machine
 
 ROOT = Path(__file__).resolve().parents[1]
+KINDS = ("rank", "mpirun", "host")
 ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -33,9 +35,14 @@ class Launch:
         shutil.rmtree(run, ignore_errors=True)
         self.run, self.said = run, []
         words = [word for setting in settings for word in ("--set", setting)]
+        where, cluster = ["-n", str(arguments.ranks)], []
+        if arguments.hosts > 1:
+            slots = arguments.ranks // arguments.hosts
+            cluster = [ROOT / "scripts/cluster_emulation.sh", "--hosts", str(arguments.hosts), "bash", "-c",
+                       f'exec "$@" --hosts "${{KESSOKU_CLUSTER_HOSTS//,/:{slots},}}:{slots}" --agent "$KESSOKU_CLUSTER_AGENT"', "bash"]
         self.began = time.time()
         self.process = subprocess.Popen(
-            [arguments.kessoku, "launch", "-n", str(arguments.ranks), ROOT / "configs/demo.toml", "--out", run, "--patience", "5",
+            [*cluster, arguments.kessoku, "launch", *where, ROOT / "configs/demo.toml", "--out", run, "--patience", "5",
              "--set", "metrics.port=-1", "--set", "sample.every_steps=0", *words],
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT, cwd=ROOT)
         self.reader = threading.Thread(target=self.listen)
@@ -46,9 +53,20 @@ class Launch:
             self.said.append((time.time(), line))
 
     def victims(self):
-        """mpirun, and the ranks."""
-        mpirun = children(self.process.pid)
-        return mpirun[:1], [rank for one in mpirun[:1] for rank in children(one) if "train" in command_of(rank)]
+        """What may be killed, as lists of processes by kind: ranks, mpirun, and all that runs on a host but the first."""
+        kinds, hosts = {"rank": [], "mpirun": [], "host": []}, {}
+        for process in descendants(self.process.pid):
+            words = command_of(process).split()
+            name = Path(words[0]).name if words else ""
+            if name == "mpirun":
+                kinds["mpirun"].append([process])
+            elif name == "kessoku" and words[1] == "train":
+                kinds["rank"].append([process])
+            hosts.setdefault(network_of(process), []).append(process)
+        first = {network_of(process) for mpirun in kinds["mpirun"] for process in mpirun}
+        ranks = {network_of(process) for rank in kinds["rank"] for process in rank}
+        kinds["host"] = [hosts[host] for host in ranks - first]
+        return kinds if kinds["rank"] and kinds["mpirun"] else {}
 
     def end(self):
         code = self.process.wait()
@@ -63,6 +81,32 @@ def children(process):
         return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     except OSError:
         return []
+
+
+def descendants(process):
+    found = [process]
+    for one in found:
+        found += children(one)
+    return found[1:]
+
+
+def network_of(process):
+    """Its network namespace: of each host one."""
+    try:
+        return os.readlink(f"/proc/{process}/ns/net")
+    except OSError:
+        return ""
+
+
+def kill(kind, processes):
+    if kind == "host":
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        for process in processes:
+            for copy in Path(f"/proc/{process}/root/dev/shm").glob("kessoku-*"):
+                shutil.rmtree(copy)
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
 
 
 def command_of(process):
@@ -103,12 +147,12 @@ def disturb(arguments, run, settings):
         time.sleep(0.02)
         if time.time() < due:
             continue
-        mpirun, ranks = launch.victims()
-        if not ranks:
+        victims = launch.victims()
+        if not victims or (arguments.hosts > 1 and not victims["host"]):
             continue
-        kind = chance.choices(("rank", "mpirun"), (3, 1))[0]
+        kind = chance.choices(KINDS, (3, 1, 1 if arguments.hosts > 1 else 0))[0]
         try:
-            os.kill(chance.choice(ranks) if kind == "rank" else mpirun[0], signal.SIGKILL)
+            kill(kind, chance.choice(victims[kind]))
         except ProcessLookupError:
             continue
         kills.append({"what": kind, "time": time.time()})
@@ -116,15 +160,15 @@ def disturb(arguments, run, settings):
     took = launch.end()
     log.over = True
     log.join()
-    for kill in kills:
+    for one in kills:
         def after(times):
-            return next((round(moment - kill["time"], 3) for moment in times if moment > kill["time"]), None)
-        kill["noticed"] = after(moment for moment, line in launch.said if line.startswith("launch: ended"))
-        kill["restarted"] = after(moment for moment, line in launch.said if "launch: mpirun" in line)
-        kill["announced"] = after(moment for moment, line in launch.said if line.startswith("name = "))
-        kill["next_step"] = after(log.times)
-        del kill["time"]
-    return took, [kill for kill in kills if kill["next_step"] is not None]
+            return next((round(moment - one["time"], 3) for moment in times if moment > one["time"]), None)
+        one["noticed"] = after(moment for moment, line in launch.said if line.startswith("launch: ended"))
+        one["restarted"] = after(moment for moment, line in launch.said if "launch: mpirun" in line)
+        one["announced"] = after(moment for moment, line in launch.said if line.startswith("name = "))
+        one["next_step"] = after(log.times)
+        del one["time"]
+    return took, [one for one in kills if one["next_step"] is not None]
 
 
 def digest_of(run):
@@ -142,6 +186,7 @@ def main():
     p.add_argument("--every", type=float, default=15)
     p.add_argument("--seconds", type=float, default=1200)
     p.add_argument("--ranks", type=int, default=2)
+    p.add_argument("--hosts", type=int, default=1)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--settings", nargs="*", default=["checkpoint.memory_share=0.04"])
     p.add_argument("--out", type=Path)
@@ -159,15 +204,16 @@ def main():
     runs = {name: records_of(a.work / name) for name in ("disturbed", "undisturbed")}
     account = json.loads((a.work / "disturbed/account.jsonl").read_text().splitlines()[-1])["account"]
     result = {
-        "machine": machine.describe(), "every_seconds": a.every, "ranks": a.ranks, "seed": a.seed, "settings": a.settings, "steps": steps,
-        "kills": len(kills), "kills_by_kind": {kind: sum(kill["what"] == kind for kill in kills) for kind in ("rank", "mpirun")},
+        "machine": machine.describe(), "every_seconds": a.every, "ranks": a.ranks, "hosts": a.hosts, "seed": a.seed, "settings": a.settings, "steps": steps,
+        "kills": len(kills), "kills_by_kind": {kind: sum(one["what"] == kind for one in kills) for kind in KINDS},
         "seconds": {"disturbed": round(took, 1), "undisturbed": round(undisturbed, 1)},
         "goodput": round(undisturbed / took, 4),
         "step_seconds": {name: round(statistics.median(record["seconds"] for record in records), 4) for name, records in runs.items()},
         "seconds_from_kill": {
-            point: {"median": round(statistics.median(kill[point] for kill in kills if kill[point] is not None), 3),
-                    "longest": max(kill[point] for kill in kills if kill[point] is not None)}
-            for point in ("noticed", "restarted", "announced", "next_step")},
+            kind: {point: {"median": round(statistics.median(times), 3), "longest": max(times)}
+                   for point in ("noticed", "restarted", "announced", "next_step")
+                   if (times := [one[point] for one in kills if one["what"] == kind and one[point] is not None])}
+            for kind in KINDS if any(one["what"] == kind for one in kills)},
         "redone_steps": account["redone"], "account_seconds": {cause: round(value, 1) for cause, value in account["seconds"].items()},
         "equal_losses": [r["loss"] for r in runs["disturbed"]] == [r["loss"] for r in runs["undisturbed"]],
         "equal_checkpoints": digest_of(a.work / "disturbed") == digest_of(a.work / "undisturbed"),

@@ -1,7 +1,8 @@
 #include "runtime/checkpoint/memory_checkpoint.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/output_file.h"
+#include "base/process/process.h"
 #include "base/system_error.h"
 #include "model/weights/safetensors.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
@@ -37,12 +39,14 @@ std::string part_name(int rank, int ranks) {
   return fmt::format("part-{:05}-of-{:05}.json", rank, ranks);
 }
 
+std::string shard_name(int rank, int ranks) { return "state/" + state_shard_name(rank, ranks); }
+
 /// The files of a checkpoint of `ranks` ranks, relative to its folder.
 std::vector<std::string> files_of(int ranks) {
   std::vector<std::string> files{kManifest};
   for (int rank = 0; rank < ranks; ++rank) {
     files.push_back(part_name(rank, ranks));
-    files.push_back("state/" + state_shard_name(rank, ranks));
+    files.push_back(shard_name(rank, ranks));
   }
   return files;
 }
@@ -67,7 +71,7 @@ Holding look_at(const fs::path& checkpoint) {
   holding.ranks = manifest.at("world_size").get<int>();
   for (int rank = 0; rank < holding.ranks; ++rank) {
     const std::string part = part_name(rank, holding.ranks);
-    const std::string shard = "state/" + state_shard_name(rank, holding.ranks);
+    const std::string shard = shard_name(rank, holding.ranks);
     if (!holding.has(part)) continue;
     if (fs::exists(checkpoint / shard, gone)) {
       holding.files.insert(shard);
@@ -147,40 +151,114 @@ std::optional<std::pair<uint64_t, Places>> newest_whole(const std::vector<Holdin
   return std::nullopt;
 }
 
+constexpr uint64_t kChunk = uint64_t{64} << 20;
+
+/// The chunk of `bytes` from `begin` on, which may be beyond their end.
+at::Tensor chunk_of(std::span<const std::byte> bytes, uint64_t begin) {
+  begin = std::min<uint64_t>(begin, bytes.size());
+  void* data = const_cast<std::byte*>(bytes.data() + begin);  // only read
+  return at::from_blob(data, {static_cast<int64_t>(std::min(kChunk, bytes.size() - begin))},
+                       at::kByte);
+}
+
+at::Tensor number(uint64_t value) {
+  return at::scalar_tensor(static_cast<int64_t>(value), at::kLong);
+}
+
+/// A file that comes in chunks. The others go on sending if it cannot be written: what went wrong
+/// is kept until its end.
+class ReceivedFile {
+ public:
+  explicit ReceivedFile(fs::path path) : path_(std::move(path)) {
+    attempt([&] {
+      fs::create_directories(path_.parent_path());
+      out_.emplace(path_);
+    });
+  }
+  void write(const at::Tensor& chunk) {
+    attempt([&] {
+      out_->write({static_cast<const std::byte*>(chunk.const_data_ptr()), chunk.nbytes()});
+    });
+    size_ += chunk.nbytes();
+  }
+  void finish() {
+    attempt([&] {
+      out_->finish();
+      fs::resize_file(path_, size_);  // it may have been longer
+    });
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  template <typename Work>
+  void attempt(const Work& work) {
+    if (failure_) return;
+    try {
+      work();
+    } catch (const std::exception&) {
+      failure_ = std::current_exception();
+    }
+  }
+
+  fs::path path_;
+  uint64_t size_ = 0;
+  std::optional<OutputFile> out_;
+  std::exception_ptr failure_;
+};
+
 /// Sends a file from rank `root` to all; with `target` this rank writes it. Throws when all of it
 /// was sent, if it could not be written. Collective.
 void send_file(const fs::path& path, int root, bool target, Communicator& communicator) {
-  constexpr uint64_t kChunk = uint64_t{64} << 20;
   std::optional<MappedFile> source;
   if (communicator.rank() == root) source.emplace(path);
-  at::Tensor length = at::zeros({1}, at::kLong);
-  if (source) *length.data_ptr<int64_t>() = static_cast<int64_t>(source->bytes().size());
-  communicator.broadcast(length, root)->wait();
-  const auto size = static_cast<uint64_t>(*length.data_ptr<int64_t>());
-  std::optional<OutputFile> out;
-  std::exception_ptr failure;
-  const auto attempt = [&](const auto& work) {
-    if (!target || failure) return;
-    try {
-      work();
-    } catch (const std::exception&) {  // the others go on sending
-      failure = std::current_exception();
-    }
-  };
-  attempt([&] {
-    fs::create_directories(path.parent_path());
-    out.emplace(path);
-  });
-  for (uint64_t begin = 0; begin < size; begin += kChunk) {
-    const uint64_t bytes = std::min(kChunk, size - begin);
-    at::Tensor chunk = at::empty({static_cast<int64_t>(bytes)}, at::kByte);
-    if (source) std::memcpy(chunk.data_ptr(), source->bytes().data() + begin, bytes);
+  at::Tensor size = number(source ? source->bytes().size() : 0);
+  communicator.broadcast(size, root)->wait();
+  std::optional<ReceivedFile> out;
+  if (target) out.emplace(path);
+  const auto bytes = size.item<int64_t>();
+  for (int64_t begin = 0; begin < bytes; begin += static_cast<int64_t>(kChunk)) {
+    at::Tensor chunk = source ? chunk_of(source->bytes(), static_cast<uint64_t>(begin))
+                              : at::empty({std::min<int64_t>(kChunk, bytes - begin)}, at::kByte);
     communicator.broadcast(chunk, root)->wait();
-    attempt([&] { out->write({static_cast<const std::byte*>(chunk.const_data_ptr()), bytes}); });
+    if (out) out->write(chunk);
   }
-  attempt([&] { out->finish(); });
-  if (failure) std::rethrow_exception(failure);
+  if (out) out->finish();
 }
+
+/// Sends the file `sent` to the rank `distance` ranks on and writes what the rank as far back sends
+/// to `received`. Throws when all was sent, if it could not be written. Collective.
+void shift_file(const fs::path& sent, const fs::path& received, int distance,
+                Communicator& communicator) {
+  const MappedFile source(sent);
+  ReceivedFile out(received);
+  const at::Tensor size = number(source.bytes().size());
+  at::Tensor incoming = number(0);
+  communicator.shift(size, incoming, distance)->wait();
+  const auto bytes = incoming.item<int64_t>();
+  const int64_t end = std::max(size.item<int64_t>(), bytes);
+  for (int64_t begin = 0; begin < end; begin += static_cast<int64_t>(kChunk)) {
+    const int64_t left = std::max<int64_t>(0, bytes - begin);
+    at::Tensor chunk = at::empty({std::min<int64_t>(kChunk, left)}, at::kByte);
+    communicator.shift(chunk_of(source.bytes(), static_cast<uint64_t>(begin)), chunk, distance)
+        ->wait();
+    out.write(chunk);
+  }
+  out.finish();
+}
+
+/// How many ranks on, counted around, each rank finds one of another host, by the ranks' hosts; 0
+/// if there is no such number.
+int distance_to_others(const std::vector<std::string>& hosts) {
+  for (size_t distance = 1; distance < hosts.size(); ++distance) {
+    bool all = true;
+    for (size_t rank = 0; rank < hosts.size(); ++rank)
+      all = all && hosts[rank] != hosts[(rank + distance) % hosts.size()];
+    if (all) return static_cast<int>(distance);
+  }
+  return 0;
+}
+
+fs::path checkpoint_of(const fs::path& shard) { return shard.parent_path().parent_path(); }
 
 /// Gives each host the files that it lacks. Returns what went wrong on this one. Collective.
 std::string complete(const fs::path& checkpoint, const Places& places, Communicator& communicator) {
@@ -272,6 +350,7 @@ MemoryCheckpoints::MemoryCheckpoints(const RunConfig& config, fs::path folder,
                                      std::function<json(Trainer&, const Snapshot&)> describe)
     : folder_(std::move(folder)),
       share_(std::getenv(kSupervised) == nullptr ? 0 : config.checkpoint.memory_share),
+      on_peers_(config.checkpoint.memory_on_peers),
       communicator_(communicator),
       describe_(std::move(describe)),
       snapshot_({}, at::kFloat) {}
@@ -282,23 +361,43 @@ bool MemoryCheckpoints::is_due() const {
 }
 
 void MemoryCheckpoints::copy(Trainer& trainer) {
-  if (!std::exchange(tried_, true) && !communicator_.agrees(fits(trainer))) share_ = 0;
+  if (!std::exchange(tried_, true)) begin(trainer);
   if (share_ == 0) return;
   const Clock::time_point start = Clock::now();
-  try {
-    write(trainer);
-  } catch (const std::exception& error) {
-    log_warning("{}: no more checkpoints in memory from this rank", error.what());
-    share_ = 0;
-  }
+  const auto all_can = [&](const auto& work) {
+    bool done = false;
+    try {
+      work();
+      done = true;
+    } catch (const std::exception& error) {
+      log_warning("{}: no more checkpoints in memory", error.what());
+    }
+    return communicator_.agrees(done);
+  };
+  const bool copied =
+      all_can([&] { write(trainer); }) && (distance_ == 0 || all_can([&] { exchange(); }));
+  if (!copied) share_ = 0;
   last_ = Clock::now();
   // The first ones take longer, until the system has given the pages.
   shortest_ = std::min(shortest_, last_ - start);
 }
 
+void MemoryCheckpoints::begin(Trainer& trainer) {
+  const int rank = communicator_.rank(), ranks = communicator_.size();
+  if (on_peers_) distance_ = distance_to_others(communicator_.all_gather_text(host_name()));
+  own_.rank = rank;
+  peers_.rank = (rank + ranks - distance_) % ranks;
+  if (communicator_.agrees(fits(trainer, distance_ > 0))) return;
+  if (distance_ > 0 && communicator_.agrees(fits(trainer, false))) {
+    distance_ = 0;
+  } else {
+    share_ = 0;
+  }
+}
+
 /// Two are there at a time.
-bool MemoryCheckpoints::fits(Trainer& trainer) const {
-  const uint64_t needed = 2 * snapshot_.bytes(trainer);
+bool MemoryCheckpoints::fits(Trainer& trainer, bool on_peers) const {
+  const uint64_t needed = (on_peers ? 4 : 2) * snapshot_.bytes(trainer);
   struct statvfs space {};
   ::mkdir(folder_.c_str(), 0700);  // if it is not there
   const uint64_t free =
@@ -308,25 +407,27 @@ bool MemoryCheckpoints::fits(Trainer& trainer) const {
     return true;
   if (communicator_.local_rank() == 0) {
     log_warning(
-        "no checkpoints in memory: two take {:.2g} GB on this host, and {} has {:.2g} GB free; "
-        "restarts resume from checkpoints on disk (checkpoint.memory_share = 0: none)",
-        static_cast<double>(needed * ranks) / 1e9, folder_.parent_path().string(),
-        static_cast<double>(free) / 1e9);
+        "no checkpoints in memory{}: two take {:.2g} GB on this host, and {} has {:.2g} GB free; "
+        "{} (checkpoint.{})",
+        on_peers ? " of other hosts" : "", static_cast<double>(needed * ranks) / 1e9,
+        folder_.parent_path().string(), static_cast<double>(free) / 1e9,
+        on_peers ? "if a host is lost the run resumes from a checkpoint on disk"
+                 : "restarts resume from checkpoints on disk",
+        on_peers ? "memory_on_peers = false: none" : "memory_share = 0: none");
   }
   return false;
 }
 
 void MemoryCheckpoints::write(Trainer& trainer) {
   snapshot_.borrow(trainer);
-  const int rank = communicator_.rank(), ranks = communicator_.size();
-  const uint64_t step = snapshot_.step();
-  const fs::path checkpoint = folder_ / checkpoint_name(step);
-  const std::string shard = "state/" + state_shard_name(rank, ranks);
+  const int rank = own_.rank, ranks = communicator_.size();
+  const fs::path checkpoint = folder_ / checkpoint_name(snapshot_.step());
+  const std::string shard = shard_name(rank, ranks);
   fs::create_directories(checkpoint / "state");
   if (communicator_.local_rank() == 0)
     write_file_atomically(checkpoint / kManifest, describe_(trainer, snapshot_).dump());
 
-  const fs::path room = make_room(checkpoint / shard);
+  const fs::path room = make_room(own_, checkpoint / shard);
   const model::SafetensorsImage image(snapshot_.state(), shard_metadata(snapshot_.ranges()));
   OutputFile out(room);
   image.write(0, image.size(), [&](std::span<const std::byte> bytes) { out.write(bytes); });
@@ -336,32 +437,48 @@ void MemoryCheckpoints::write(Trainer& trainer) {
   const FilePart part{shard, image.size(), 0, image.size(), to_hex(out.checksum())};
   write_file_atomically(checkpoint / part_name(rank, ranks), runtime::to_json(part).dump());
   snapshot_.release();
-  parts_ = {parts_[1], Part{step, checkpoint / shard}};
 }
 
-/// A file to write beside `shard`. It takes the pages of this rank's older part: when a rank comes
-/// here again, all ranks have written the newer one, for no rank is a step ahead of another.
-fs::path MemoryCheckpoints::make_room(const fs::path& shard) {
+/// Sends what was just written to another host, and keeps what another one sends.
+void MemoryCheckpoints::exchange() {
+  const int ranks = communicator_.size();
+  const fs::path& own = *own_.shards[1];
+  const fs::path checkpoint = checkpoint_of(own);
+  const fs::path shard = checkpoint / shard_name(peers_.rank, ranks);
+  const fs::path part = checkpoint / part_name(peers_.rank, ranks);
+  const fs::path room = make_room(peers_, shard);
+  shift_file(own, room, distance_, communicator_);
+  fs::rename(room, shard);
+  const fs::path unfinished = part.string() + ".tmp";
+  shift_file(checkpoint / part_name(own_.rank, ranks), unfinished, distance_, communicator_);
+  fs::rename(unfinished, part);
+}
+
+/// A file to write beside `shard`. It takes the pages of the older one of `parts`: when a rank
+/// comes here again, all ranks have written the newer one, for no rank is a step ahead of another.
+fs::path MemoryCheckpoints::make_room(Parts& parts, const fs::path& shard) {
   fs::path room = shard.string() + ".tmp";
-  const std::optional<Part>& older = parts_[0];
-  if (communicator_.local_rank() == 0)
-    remove_stale(older ? older->step : parts_[1] ? parts_[1]->step : 0);
+  const std::optional<fs::path> older = parts.shards[0];
+  parts.shards = {parts.shards[1], shard};
+  const std::optional<fs::path>& oldest = older ? older : parts.shards[0];
+  if (communicator_.local_rank() == 0 && oldest) remove_before(checkpoint_of(*oldest));
   if (!older) return room;
-  const fs::path checkpoint = older->shard.parent_path().parent_path();
+  const fs::path checkpoint = checkpoint_of(*older);
   std::error_code ignored;
-  fs::remove(checkpoint / part_name(communicator_.rank(), communicator_.size()), ignored);
-  fs::rename(older->shard, room, ignored);
+  fs::remove(checkpoint / part_name(parts.rank, communicator_.size()), ignored);
+  fs::rename(*older, room, ignored);
   if (communicator_.local_rank() == 0) fs::remove(checkpoint / kManifest, ignored);
   fs::remove(checkpoint / "state", ignored);  // the last rank finds them empty
   fs::remove(checkpoint, ignored);
   return room;
 }
 
-/// What came before `step`: of the process before, for example.
-void MemoryCheckpoints::remove_stale(uint64_t step) const {
+/// Removes what came before: of the process before, for example.
+void MemoryCheckpoints::remove_before(const fs::path& checkpoint) const {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder_, ignored)) {
-    if (checkpoint_step(entry.path()) < step) fs::remove_all(entry.path(), ignored);
+    if (checkpoint_step(entry.path()) < checkpoint_step(checkpoint))
+      fs::remove_all(entry.path(), ignored);
   }
 }
 

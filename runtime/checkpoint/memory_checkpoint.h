@@ -34,7 +34,9 @@ void remove_memory_checkpoints(const std::filesystem::path& folder);
 /// Copies of the training state in a file system in memory (checkpoint.memory_folder), which
 /// outlive the ranks: what a restart resumes from if it is later than the newest checkpoint. Every
 /// rank writes its part of the state, as often as checkpoint.memory_share allows; the copy before
-/// stays. Training waits meanwhile, since there is nothing to do in the background but to copy.
+/// stays. With several hosts each part is also on another one (checkpoint.memory_on_peers), so that
+/// a host may be lost. Training waits meanwhile, since there is nothing to do in the background but
+/// to copy.
 class MemoryCheckpoints {
  public:
   /// `describe` gives the manifest of a snapshot. The references must outlive this.
@@ -50,25 +52,29 @@ class MemoryCheckpoints {
 
  private:
   using Clock = std::chrono::steady_clock;
-  /// What this rank wrote of a checkpoint.
-  struct Part {
-    uint64_t step;
-    std::filesystem::path shard;
+  /// A rank's part of the last checkpoints, as this host keeps it.
+  struct Parts {
+    int rank = 0;
+    std::array<std::optional<std::filesystem::path>, 2> shards;  ///< the older one first
   };
-  bool fits(Trainer& trainer) const;
+  void begin(Trainer& trainer);
+  bool fits(Trainer& trainer, bool on_peers) const;
   void write(Trainer& trainer);
-  std::filesystem::path make_room(const std::filesystem::path& shard);
-  void remove_stale(uint64_t step) const;
+  void exchange();
+  std::filesystem::path make_room(Parts& parts, const std::filesystem::path& shard);
+  void remove_before(const std::filesystem::path& checkpoint) const;
 
   std::filesystem::path folder_;
   double share_;  ///< of the time; 0: no copies
+  bool on_peers_;
   Communicator& communicator_;
   std::function<nlohmann::json(Trainer&, const Snapshot&)> describe_;
   Snapshot snapshot_;
   bool tried_ = false;
   Clock::time_point last_ = Clock::now();              ///< the end of the last copy
   Clock::duration shortest_ = Clock::duration::max();  ///< that a copy took
-  std::array<std::optional<Part>, 2> parts_;           ///< the older one first
+  int distance_ = 0;  ///< in ranks, to whom this rank's parts are sent; 0: to nobody
+  Parts own_, peers_;
 };
 
 }  // namespace kessoku::runtime

@@ -41,6 +41,10 @@ class SoloCommunicator : public Communicator {
     return copy(part, whole);
   }
   std::unique_ptr<Pending> broadcast(at::Tensor&, int) override { return std::make_unique<Done>(); }
+  std::unique_ptr<Pending> shift(const at::Tensor& sent, at::Tensor& received, int) override {
+    received.copy_(sent);
+    return std::make_unique<Done>();
+  }
   void barrier() override {}
 
  private:

@@ -48,6 +48,10 @@ class Communicator {
   virtual std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) = 0;
   /// From rank `root` to all. Any dtype.
   virtual std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) = 0;
+  /// Sends `sent` to the rank `distance` ranks on, counted around, and gets what the rank as far
+  /// back sends, which has as many bytes as `received`. On the host only; any dtype.
+  virtual std::unique_ptr<Pending> shift(const at::Tensor& sent, at::Tensor& received,
+                                         int distance) = 0;
   virtual void barrier() = 0;
   /// Text from rank 0 to all.
   std::string broadcast_text(const std::string& text);

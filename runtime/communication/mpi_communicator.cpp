@@ -180,6 +180,21 @@ class MpiCommunicator : public Communicator {
     });
   }
 
+  std::unique_ptr<Pending> shift(const at::Tensor& sent, at::Tensor& received,
+                                 int distance) override {
+    const MPI_Datatype type = moved_type(sent), received_type = moved_type(received);
+    const int count = count_of(sent), received_count = count_of(received);
+    const int to = (rank() + distance) % size(), from = (rank() + size() - distance) % size();
+    return ask("shift", received, [=](auto& requests) {
+      check(MPI_Irecv(received.data_ptr(), received_count, received_type, from, 0, MPI_COMM_WORLD,
+                      &requests.emplace_back()),
+            "shift");
+      check(MPI_Isend(sent.const_data_ptr(), count, type, to, 0, MPI_COMM_WORLD,
+                      &requests.emplace_back()),
+            "shift");
+    });
+  }
+
   void barrier() override {
     ask("barrier", {}, [](auto& requests) {
       check(MPI_Ibarrier(MPI_COMM_WORLD, &requests.emplace_back()), "barrier");

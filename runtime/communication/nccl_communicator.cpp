@@ -88,6 +88,11 @@ class NcclCommunicator : public Communicator {
     });
   }
 
+  std::unique_ptr<Pending> shift(const at::Tensor& sent, at::Tensor& received,
+                                 int distance) override {
+    return host_->shift(sent, received, distance);
+  }
+
   std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) override {
     if (tensor.is_cpu()) return host_->broadcast(tensor, root);
     return enqueue("broadcast", {tensor}, [&](ncclComm_t comm, cudaStream_t stream) {

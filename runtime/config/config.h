@@ -108,6 +108,7 @@ struct RunConfig {
     bool background = true;
     std::string weights_dtype = "fp16";
     double memory_share = 0.02;
+    bool memory_on_peers = true;
     std::string memory_folder = "/dev/shm";
   } checkpoint;
 

@@ -64,6 +64,10 @@ void declare_checkpoint(std::vector<Key>& keys) {
       .from_to(0, 1)
       .page("checkpoints.md#checkpoints-in-memory")
       .on_resume(OnResume::kFree);
+  key("memory_on_peers", &Checkpoint::memory_on_peers,
+      "whether another host keeps these copies too, so that the loss of a host loses no more than "
+      "that of a rank: as much memory and traffic again")
+      .on_resume(OnResume::kFree);
   key("memory_folder", &Checkpoint::memory_folder,
       "where these copies lie on each host: a file system in memory")
       .on_resume(OnResume::kFree);

@@ -68,6 +68,9 @@ class PretendCommunicator : public Communicator {
   std::unique_ptr<Pending> broadcast(at::Tensor&, int) override {
     return std::make_unique<NothingPending>();
   }
+  std::unique_ptr<Pending> shift(const at::Tensor&, at::Tensor&, int) override {
+    return std::make_unique<NothingPending>();
+  }
   void barrier() override {}
 
   std::vector<Clock::time_point>& sent() { return sent_; }

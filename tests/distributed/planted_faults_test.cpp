@@ -78,6 +78,10 @@ class TappedCommunicator : public Communicator {
   std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) override {
     return communicator->broadcast(tensor, root);
   }
+  std::unique_ptr<Pending> shift(const at::Tensor& sent, at::Tensor& received,
+                                 int distance) override {
+    return communicator->shift(sent, received, distance);
+  }
   void barrier() override { communicator->barrier(); }
 
   using Tap = std::function<void(const at::Tensor&)>;

@@ -23,12 +23,15 @@ from harness import (DEADLINE, ENDLESS, EVERYTHING, PROGRAM, ROOT, WORK, chosen_
 
 STEPS = 40
 EMULATION = ROOT / "scripts/cluster_emulation.sh"
-# Each host has a /dev/shm of its own; a rank on the second one is killed.
+# Each host has a /dev/shm of its own; a rank on the second one is killed, if $LOST is set with what the host has in memory.
 HOSTS = """
 {program} launch --hosts node1,node2 --agent "$KESSOKU_CLUSTER_AGENT" {arguments} &
 launch=$!
 until test -e {run}.kill; do kill -0 $launch 2> /dev/null || exit 99; sleep 0.02; done
-ip netns pids node2 | xargs ps -o pid=,comm= | awk '$2 == "kessoku-core" {{ print $1 }}' | xargs kill -9
+ranks=$(ip netns pids node2 | xargs ps -o pid=,comm= | awk '$2 == "kessoku-core" {{ print $1 }}')
+kill -STOP $ranks
+[ -z "$LOST" ] || $KESSOKU_CLUSTER_AGENT node2 'rm -r /dev/shm/kessoku-*'
+kill -9 $ranks
 wait $launch || exit
 for host in node1 node2; do
   $KESSOKU_CLUSTER_AGENT $host 'ls -d /dev/shm/kessoku-* 2> /dev/null' >&2 || echo "$host: nothing is left" >&2
@@ -162,6 +165,23 @@ class MemoryCheckpoints(unittest.TestCase):
         self.assertGreaterEqual(step, 4)
         self.assertTrue(source.startswith("/dev/shm/kessoku-"), source)
         self.assertIn("node1: nothing is left\nnode2: nothing is left\n", self.said(run))
+        self.require_equal(run)
+
+    def test_a_host_is_lost_with_its_memory(self):
+        possible = subprocess.run([EMULATION, "--check"], capture_output=True, text=True)
+        if possible.returncode == 69:
+            self.skipTest(possible.stderr.strip())
+        run = WORK / "lost"
+        words = shlex.join(map(str, [self.run_file, "--out", run, *self.settings, "--set", "checkpoint.memory_folder='/dev/shm'"]))
+        process = start(["env", "LOST=1", EMULATION, "--hosts", "2", "bash", "-c", HOSTS.format(program=PROGRAM, arguments=words, run=run)],
+                        WORK / "lost.err")
+        self.addCleanup(process.terminate)
+        self.wait_for_step(run, process, 5)
+        Path(f"{run}.kill").touch()
+        self.assertEqual(process.wait(DEADLINE), 0, self.said(run))
+        [(step, source)] = self.resumed_at(run)
+        self.assertGreaterEqual(step, 4)
+        self.assertTrue(source.startswith("/dev/shm/kessoku-"), source)
         self.require_equal(run)
 
     def test_a_host_without_room_for_all_parts_resumes_from_disk(self):
