@@ -1,14 +1,16 @@
 #include "base/random.h"
 
-#include <cmath>
-#include <numbers>
+#include <algorithm>
+#include <array>
+
+#include "base/portable_math.h"
 
 namespace kessoku {
 
 RandomStream::RandomStream(uint64_t seed, Purpose purpose, uint64_t index)
-    : engine_(mix_bits(mix_bits(seed) ^ static_cast<uint64_t>(purpose)), index, 0) {}
+    : engine_(mix_bits(mix_bits(seed) ^ static_cast<uint64_t>(purpose)), index) {}
 
-uint32_t RandomStream::next() { return engine_(); }
+uint32_t RandomStream::next() { return engine_.next(); }
 
 uint64_t RandomStream::next64() {
   const uint64_t high = next();
@@ -26,13 +28,19 @@ uint64_t RandomStream::below(uint64_t bound) {
 double RandomStream::uniform() { return static_cast<double>(next64() >> 11) * 0x1.0p-53; }
 
 void RandomStream::fill_normal(std::span<float> out) {
-  constexpr float kScale = 0x1.0p-24f;
-  for (size_t i = 0; i < out.size(); i += 2) {
-    const float radius_source = static_cast<float>((next() >> 8) + 1) * kScale;  // (0, 1]
-    const float angle = 2 * std::numbers::pi_v<float> * static_cast<float>(next() >> 8) * kScale;
-    const float radius = std::sqrt(-2 * std::log(radius_source));
-    out[i] = radius * std::cos(angle);
-    if (i + 1 < out.size()) out[i + 1] = radius * std::sin(angle);
+  constexpr size_t kMany = 1024;
+  std::array<uint32_t, kMany> words;
+  std::array<float, 2> last;
+  for (size_t done = 0; done < out.size();) {
+    const size_t count = std::min(kMany, out.size() - done), even = count + count % 2;
+    const std::span some = std::span(words).first(even);
+    engine_.fill(some);
+    make_normals(some.first(count - count % 2), out.subspan(done, count - count % 2));
+    if (count % 2 != 0) {
+      make_normals(some.last(2), last);
+      out.back() = last[0];
+    }
+    done += count;
   }
 }
 

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <ATen/core/PhiloxRNGEngine.h>
-
 #include <cstdint>
 #include <span>
+
+#include "base/philox.h"
 
 namespace kessoku {
 
@@ -33,7 +33,7 @@ enum class Purpose : uint32_t {
   kVerification = 21,
 };
 
-/// A counter-based stream (Philox4x32-10, Salmon et al., SC'11) keyed by (seed, purpose, index):
+/// A counter-based stream (Philox) keyed by (seed, purpose, index):
 /// the same numbers on every machine, rank and thread, whatever was drawn elsewhere. Not for
 /// concurrent use.
 class RandomStream {
@@ -47,11 +47,11 @@ class RandomStream {
   uint64_t below(uint64_t bound);
   /// Uniform in [0, 1), a multiple of 2^-53.
   double uniform();
-  /// Unit normals (Box-Muller).
+  /// Unit normals (Box-Muller), with the same bits on every processor.
   void fill_normal(std::span<float> out);
 
  private:
-  at::Philox4_32 engine_;
+  Philox engine_;
 };
 
 /// Mixes 64 bits well (the finalizer of splitmix64).

@@ -1,8 +1,10 @@
 #include "data/loading/batch_maker.h"
 
-#include <cmath>
+#include <algorithm>
+#include <array>
 
 #include "base/error.h"
+#include "base/portable_math.h"
 #include "base/random.h"
 
 namespace kessoku::data {
@@ -41,11 +43,19 @@ std::span<float> place(const at::Tensor& batch, size_t i) {
 // Makes latents of unit normals, in place. Log-variances are clamped as diffusers'
 // DiagonalGaussianDistribution does.
 void sample_moments(const at::Tensor& moments, float scale, std::span<float> normal) {
-  const at::Half* mean = moments.const_data_ptr<at::Half>();
-  const at::Half* log_variance = mean + normal.size();
-  for (size_t i = 0; i < normal.size(); ++i) {
-    const float clamped = std::clamp(static_cast<float>(log_variance[i]), -30.0f, 20.0f);
-    normal[i] = (static_cast<float>(mean[i]) + std::exp(0.5f * clamped) * normal[i]) * scale;
+  constexpr size_t kMany = 1024;
+  const std::span means(moments.const_data_ptr<at::Half>(), normal.size());
+  const std::span log_variances(means.data() + means.size(), means.size());
+  std::array<float, kMany> some_means, some_deviations;
+  for (size_t done = 0; done < normal.size(); done += kMany) {
+    const size_t count = std::min(kMany, normal.size() - done);
+    const std::span mean(some_means.data(), count), deviation(some_deviations.data(), count);
+    widen(means.subspan(done, count), mean);
+    widen(log_variances.subspan(done, count), deviation);
+    for (float& value : deviation) value = 0.5f * std::clamp(value, -30.0f, 20.0f);
+    exponentiate(deviation);
+    float* out = normal.data() + done;
+    for (size_t i = 0; i < count; ++i) out[i] = (mean[i] + deviation[i] * out[i]) * scale;
   }
 }
 
@@ -113,8 +123,8 @@ void BatchMaker::read_rows(Batch& batch) const {
 void BatchMaker::fill_latent(const Draw& draw, const at::Tensor& row, std::span<float> out) const {
   const auto scale = static_cast<float>(store_.manifest().encoder.scaling_factor);
   if (kinds_.front() == Kind::kLatents) {
-    const at::Half* latent = row.const_data_ptr<at::Half>();
-    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(latent[i]) * scale;
+    widen({row.const_data_ptr<at::Half>(), out.size()}, out);
+    for (float& value : out) value *= scale;
     return;
   }
   RandomStream(options_.seed, Purpose::kVaeSample, draw.number).fill_normal(out);

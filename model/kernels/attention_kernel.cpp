@@ -7,15 +7,13 @@
 #include <cstring>
 #include <vector>
 
+#include "base/clones.h"
+
 namespace kessoku::model {
 
 namespace {
 
-// GCC and Clang make whatever the processor has of vectors of any length, and clones of a function
-// for several processors, of which the loader chooses.
-#define KESSOKU_CLONES [[gnu::target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")]]
-#define KESSOKU_INLINE [[gnu::always_inline]] inline
-
+// GCC and Clang make whatever the processor has of vectors of any length.
 constexpr int64_t kLanes = 16;
 constexpr int64_t kRows = 4;  ///< queries at a time, which share what is read of keys and values
 constexpr int64_t kTile = 8;  ///< values of a token at a time

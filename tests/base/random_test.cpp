@@ -1,19 +1,35 @@
 #include "base/random.h"
 
+#include <ATen/core/PhiloxRNGEngine.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 #include <set>
 #include <vector>
+
+#include "base/checksum.h"
 
 namespace kessoku {
 namespace {
 
-TEST(RandomStream, RestsOnPhilox4x32WithTenRounds) {
-  // Known answer of Random123 for key 0 and counter 0.
-  at::Philox4_32 engine(0, 0, 0);
+TEST(Philox, HasTheKnownAnswerOfRandom123) {
+  Philox engine(0, 0);
   for (uint32_t expected : {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u})
-    EXPECT_EQ(engine(), expected);
+    EXPECT_EQ(engine.next(), expected);
+}
+
+TEST(Philox, GivesTheNumbersOfATenHoweverManyAtOnce) {
+  for (const uint64_t seed : {uint64_t{3}, uint64_t{0xfedcba9876543210}}) {
+    Philox engine(seed, ~seed);
+    at::Philox4_32 expected(seed, ~seed, 0);
+    for (const size_t count : {1, 7, 300, 2, 1024, 513, 4, 0, 255, 256}) {
+      std::vector<uint32_t> numbers(count);
+      engine.fill(numbers);
+      for (size_t i = 0; i < count; ++i) ASSERT_EQ(numbers[i], expected()) << count << ": " << i;
+      ASSERT_EQ(engine.next(), expected());
+    }
+  }
 }
 
 TEST(RandomStream, IsAFunctionOfSeedPurposeAndIndex) {
@@ -53,6 +69,29 @@ TEST(RandomStream, UniformStaysBelowOne) {
     sum += value;
   }
   EXPECT_NEAR(sum / 100'000, 0.5, 0.005);
+}
+
+TEST(RandomStream, NormalsAreThoseOfBoxMuller) {
+  std::vector<float> values(1003);
+  RandomStream stream(4, Purpose::kNoise, 2), words(4, Purpose::kNoise, 2);
+  EXPECT_EQ(stream.next(), words.next());  // from any place of the stream on
+  stream.fill_normal(values);
+  for (size_t i = 0; i < values.size(); i += 2) {
+    const double length = ((words.next() >> 8) + 1) * 0x1p-24;
+    const double angle = 2 * std::numbers::pi * (words.next() >> 8) * 0x1p-24;
+    const double radius = std::sqrt(-2 * std::log(length));
+    ASSERT_NEAR(values[i], radius * std::cos(angle), 4e-7 * radius + 1e-7) << i;
+    if (i + 1 < values.size()) {
+      ASSERT_NEAR(values[i + 1], radius * std::sin(angle), 4e-7 * radius + 1e-7) << i;
+    }
+  }
+  EXPECT_EQ(stream.next(), words.next());
+}
+
+TEST(RandomStream, NormalsHaveTheSameBitsOnEveryProcessor) {
+  std::vector<float> values(1 << 20);
+  RandomStream(5, Purpose::kNoise, 6).fill_normal(values);
+  EXPECT_EQ(to_hex(checksum(std::as_bytes(std::span(values)))), "b048377d4d630f98");
 }
 
 TEST(RandomStream, NormalsHaveMeanVarianceAndTailsOfTheNormal) {
