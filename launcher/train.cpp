@@ -15,6 +15,7 @@
 #include "runtime/checkpoint/verified_checkpoints.h"
 #include "runtime/host/device.h"
 #include "runtime/host/process_resources.h"
+#include "runtime/host/step_trace.h"
 #include "runtime/images/sample_prompts.h"
 #include "runtime/run/loader_options.h"
 #include "runtime/run/rank_agreement.h"
@@ -160,7 +161,8 @@ void timed(runtime::RunMonitor& monitor, Phase phase, const std::function<void()
 /// Step after step, until the last one or until a rank is asked to stop: store → sampler → loader →
 /// step → validation, log, checkpoints, previews. True if the last checkpoint was written.
 bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monitor,
-                const runtime::StopSignal& stop, const Stopwatch& since_start) {
+                runtime::StepTrace& trace, const runtime::StopSignal& stop,
+                const Stopwatch& since_start) {
   const RunConfig& config = run.config;
   CheckpointWriter writer(run.folder.path, config, run.identity(), run.data.store,
                           run.model.model(), run.communicator,
@@ -195,8 +197,10 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
     wishes.checkpoint =
         run.first() && longer_than(since_checkpoint, 60 * config.checkpoint.every_minutes);
     wishes.copy = memory.is_due();
+    trace.begin_step();
     metrics::StepRecord record =
         writer.watch(trainer, [&] { return trainer.step(loader, wishes); });
+    trace.end_step();
     const uint64_t step = trainer.steps_done();
     const bool last = step == config.train.steps;
     if (validation.draws() > 0 && !wishes.stop &&
@@ -301,8 +305,10 @@ ExitCode run(const TrainOptions& options) {
   stages.end("state");
   monitor.begin(config, data, trainer.steps_done(), stages.take());
   for (const metrics::RunChange& change : changes) monitor.note(change);
+  runtime::StepTrace trace(folder.path / fmt::format("profile/rank-{}.json", communicator->rank()),
+                           options.profiled_steps, device);
   const bool written =
-      watch_bits(run, [&] { return take_steps(run, trainer, monitor, stop, since_start); });
+      watch_bits(run, [&] { return take_steps(run, trainer, monitor, trace, stop, since_start); });
   if (written) {
     monitor.end(trainer.steps_done() >= config.train.steps);
     runtime::remove_memory_checkpoints(run.memory());

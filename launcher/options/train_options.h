@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct TrainOptions {
   std::string resume = "auto";
   std::vector<std::string> allowed_changes;
   std::vector<std::string> overrides;
+  uint64_t profiled_steps = 0;
 };
 
 /// Adds `kessoku train` with its options and help to `app`.

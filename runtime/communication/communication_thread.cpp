@@ -1,6 +1,7 @@
 #include "runtime/communication/communication_thread.h"
 
 #include <ATen/Context.h>
+#include <ATen/record_function.h>
 #include <c10/util/ParallelGuard.h>
 
 #include <atomic>
@@ -9,6 +10,7 @@
 namespace kessoku::runtime {
 
 struct CommunicationThread::Task {
+  const char* name = "";
   uint64_t number = 0;
   Work work;
   std::atomic<bool> awaited = false;
@@ -74,6 +76,7 @@ CommunicationThread::~CommunicationThread() {
 
 std::unique_ptr<Pending> CommunicationThread::ask(const char* name, int64_t bytes, Work work) {
   auto task = std::make_shared<Task>();
+  task->name = name;
   task->work = std::move(work);
   {
     const std::lock_guard lock(shared_->mutex);
@@ -104,6 +107,7 @@ void CommunicationThread::run(std::shared_ptr<Shared> shared) {
     lock.unlock();
     shared->log->begin(task->number);
     try {
+      RECORD_USER_SCOPE(task->name);
       task->work([&] { return task->awaited.load(std::memory_order_relaxed); });
     } catch (...) {
       task->error = std::current_exception();

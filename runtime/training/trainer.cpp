@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "model/networks/flop_counter.h"
 #include "runtime/host/device.h"
+#include "runtime/host/step_trace.h"
 #include "runtime/training/diverged.h"
 #include "runtime/training/exact_sum.h"
 #include "runtime/training/lr_schedule.h"
@@ -225,14 +226,15 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   std::string problem;
   const uint64_t first = static_cast<uint64_t>(communicator_.rank()) * split_.accumulation;
   for (uint64_t micro = 0; micro < split_.accumulation; ++micro) {
-    const data::Batch read = loader.next();
+    const data::Batch read = traced("data", [&] { return loader.next(); });
     clock.lap(Phase::kData);
     if (!config_.communication.overlap) finish_step();
     const data::Batch batch = on_device(read, device_);
     int64_t& flops = flops_[sizes_of(batch)];
     std::optional<model::FlopCounter> counter;
     if (flops == 0) counter.emplace();
-    const at::Tensor losses = objective_.losses(batch) * batch.loss_scale;
+    const at::Tensor losses =
+        traced("forward", [&] { return objective_.losses(batch) * batch.loss_scale; });
     sums.set_losses((first + micro) * split_.micro, losses);
     counter_.add(batch.draws, sums.categories());
     if (problem.empty()) problem = unplanned(read, micro);
@@ -242,8 +244,10 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     clock.lap(Phase::kForward);
     clock.move(Phase::kForward, Phase::kCommunication, gathers_.take_waited_seconds());
     reducer_.prepare(static_cast<int64_t>(micro), verified);
-    scaled_mean(losses).backward();
-    synchronize(device_);
+    traced("backward", [&] {
+      scaled_mean(losses).backward();
+      synchronize(device_);
+    });
     clock.lap(Phase::kBackward);
     if (counter) flops = counter->count();
     record.flops += static_cast<double>(flops) * communicator_.size();
@@ -254,7 +258,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   }
   audit_.finish_step();
 
-  reducer_.finish();
+  traced("gradients of other ranks", [&] { reducer_.finish(); });
   clock.lap(Phase::kCommunication);
   // Unsharded, every rank holds all gradients; each adds up those of its parts there too.
   sums.set_squares(sum_of_squares(flat_.gradients(), partition_.owned_by(communicator_.rank())));
@@ -294,7 +298,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     optimizer_.begin_step();
     scale_gradients(clip_factor(config_.optimizer.grad_clip, norm) / scaler_.scale());
     if (verified) begin_update_check(size);
-    update(size);
+    traced("optimizer", [&] { update(size); });
     if (verified) end_update_check();
   } else {
     ++left_out_;

@@ -44,6 +44,25 @@ class Train(unittest.TestCase):
             np.testing.assert_allclose([r["loss"] for r in got], [r["loss"] for r in expected], rtol=1e-4)
             np.testing.assert_allclose([r["grad_norm"] for r in got], [r["grad_norm"] for r in expected], rtol=1e-3)
 
+    def test_a_profile_shows_what_each_thread_of_a_rank_does(self):
+        profiled = self.train("profiled", "--set", "train.steps=5", "--profile", 2, ranks=2)
+        plain = self.train("not-profiled", "--set", "train.steps=5", ranks=2)
+        np.testing.assert_array_equal(losses_of(profiled), losses_of(plain))
+        self.assertFalse((plain / "profile").exists())
+        for rank in (0, 1):
+            events = [event for event in json.loads((profiled / f"profile/rank-{rank}.json").read_text())["traceEvents"] if event["ph"] == "X"]
+            threads = {name: {event["tid"] for event in events if event["name"] == name}
+                       for name in ("data", "forward", "backward", "optimizer", "reduce-scatter", "aten::convolution", "aten::convolution_backward")}
+            self.assertEqual(sum(event["name"] == "optimizer" for event in events), 2)
+            self.assertEqual(len(threads["forward"]), 1, threads)
+            self.assertTrue(threads["aten::convolution"] >= threads["forward"], threads)
+            self.assertTrue(threads["aten::convolution_backward"], threads)
+            self.assertTrue(threads["reduce-scatter"].isdisjoint(threads["forward"]) and threads["reduce-scatter"], threads)
+            [forward, *_] = [event for event in events if event["name"] == "forward"]
+            inside = [event for event in events if event["name"] == "aten::convolution"
+                      and forward["ts"] <= event["ts"] <= event["ts"] + event["dur"] <= forward["ts"] + forward["dur"]]
+            self.assertGreater(len(inside), 5)
+
     def test_losses_do_not_depend_on_accumulation_or_on_sharding_the_optimizer(self):
         expected = losses_of(WORK / "one")
         accumulated = self.train("accumulated", "--set", "train.micro_batch=2")
