@@ -47,8 +47,9 @@ void write_checkpoint_manifest(const std::filesystem::path& checkpoint,
                                const nlohmann::json& manifest);
 
 /// Reads every file that the manifest names. Throws DataError naming the first that is missing, or
-/// does not have its size and checksum.
-void verify_checkpoint(const std::filesystem::path& checkpoint);
+/// does not have its size and checksum. Of several `shares` that read at the same time one reads
+/// its part of them.
+void verify_checkpoint(const std::filesystem::path& checkpoint, int share = 0, int shares = 1);
 
 /// A file that is there, whole, as the manifest is to list it.
 FilePart describe_checkpoint_file(const std::filesystem::path& checkpoint,

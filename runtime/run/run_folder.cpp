@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/system_error.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
@@ -16,16 +17,64 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// All ranks read a checkpoint together, since that takes long. Rank 0 chooses which.
+class JointVerification {
+ public:
+  explicit JointVerification(Communicator& communicator) : communicator_(communicator) {}
+
+  /// On rank 0: as verify_checkpoint.
+  void verify(const fs::path& checkpoint) {
+    communicator_.broadcast_text(checkpoint.string());
+    verify_share(checkpoint);
+  }
+  void end() { communicator_.broadcast_text(""); }
+
+  /// On the other ranks: takes part until the end.
+  void take_part() {
+    for (std::string next; !(next = communicator_.broadcast_text("")).empty();) {
+      try {
+        verify_share(next);
+      } catch (const Error&) {  // rank 0 has it, too
+      }
+    }
+  }
+
+ private:
+  void verify_share(const fs::path& checkpoint) {
+    std::string problem;
+    ExitCode code = ExitCode::kDone;
+    try {
+      verify_checkpoint(checkpoint, communicator_.rank(), communicator_.size());
+    } catch (const Error& error) {
+      code = error.exit_code();
+      problem = error.what();
+    } catch (const std::exception& error) {
+      code = ExitCode::kCannotWrite;  // of the file system
+      problem = error.what();
+    }
+    const nlohmann::json own{static_cast<int>(code), problem};
+    const std::string said = own.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    for (const std::string& text : communicator_.all_gather_text(said)) {
+      const nlohmann::json verdict = parse_json(text, "a rank's verdict");
+      const auto worst = static_cast<ExitCode>(verdict.at(0).get<int>());
+      if (worst != ExitCode::kDone) throw Error(worst, verdict.at(1).get<std::string>());
+    }
+  }
+
+  Communicator& communicator_;
+};
+
 /// The newest checkpoint that is whole. Damaged ones are passed over with a warning.
-std::optional<fs::path> newest_whole_checkpoint(const fs::path& run) {
+std::optional<fs::path> newest_whole_checkpoint(const fs::path& run,
+                                                JointVerification& verification) {
   const std::vector<fs::path> all = list_checkpoints(run);
   for (const fs::path& checkpoint : all) {
     try {
-      verify_checkpoint(checkpoint);
+      verification.verify(checkpoint);
       return checkpoint;
-    } catch (const SystemError&) {  // which says nothing about the checkpoint
-      throw;
     } catch (const Error& error) {
+      // Others say nothing about the checkpoint.
+      if (error.exit_code() != ExitCode::kBadData && error.exit_code() != ExitCode::kUsage) throw;
       log_warning("{}; trying the checkpoint before it", error.what());
     }
   }
@@ -35,8 +84,9 @@ std::optional<fs::path> newest_whole_checkpoint(const fs::path& run) {
       checkpoints_of(run).string(), all.size()));
 }
 
-std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& resume) {
-  if (resume == "auto" || resume == "memory") return newest_whole_checkpoint(run);
+std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& resume,
+                                        JointVerification& verification) {
+  if (resume == "auto" || resume == "memory") return newest_whole_checkpoint(run, verification);
   if (resume == "never") {
     if (!fs::exists(run / "log.jsonl")) return std::nullopt;
     throw UsageError(
@@ -45,9 +95,9 @@ std::optional<fs::path> find_checkpoint(const fs::path& run, const std::string& 
   }
   std::optional<fs::path> found;
   if (fs::exists(checkpoints_of(resume))) {
-    found = newest_whole_checkpoint(resume);
+    found = newest_whole_checkpoint(resume, verification);
   } else if (fs::exists(resume)) {
-    verify_checkpoint(resume);
+    verification.verify(resume);
     found = resume;
   }
   if (!found) {
@@ -90,8 +140,12 @@ RunFolder open_run_folder(const RunConfig& config, const std::string& out,
     remove_memory_checkpoints(memory);
   }
   std::string found;
+  JointVerification verification(communicator);
   if (first) {
-    found = find_checkpoint(folder.path, resume).value_or("").string();
+    found = find_checkpoint(folder.path, resume, verification).value_or("").string();
+    verification.end();
+  } else {
+    verification.take_part();
   }
   found = communicator.broadcast_text(found);
   if (!found.empty()) folder.resume_from = found;
