@@ -151,7 +151,7 @@ std::optional<std::pair<uint64_t, Places>> newest_whole(const std::vector<Holdin
   return std::nullopt;
 }
 
-constexpr uint64_t kChunk = uint64_t{64} << 20;
+constexpr uint64_t kChunk = uint64_t{4} << 20;
 
 /// The chunk of `bytes` from `begin` on, which may be beyond their end.
 at::Tensor chunk_of(std::span<const std::byte> bytes, uint64_t begin) {
@@ -236,9 +236,10 @@ void shift_file(const fs::path& sent, const fs::path& received, int distance,
   communicator.shift(size, incoming, distance)->wait();
   const auto bytes = incoming.item<int64_t>();
   const int64_t end = std::max(size.item<int64_t>(), bytes);
+  const at::Tensor room = at::empty({static_cast<int64_t>(kChunk)}, at::kByte);
   for (int64_t begin = 0; begin < end; begin += static_cast<int64_t>(kChunk)) {
     const int64_t left = std::max<int64_t>(0, bytes - begin);
-    at::Tensor chunk = at::empty({std::min<int64_t>(kChunk, left)}, at::kByte);
+    at::Tensor chunk = room.narrow(0, 0, std::min<int64_t>(kChunk, left));
     communicator.shift(chunk_of(source.bytes(), static_cast<uint64_t>(begin)), chunk, distance)
         ->wait();
     out.write(chunk);
