@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/profiler_kineto.h>
 
+#include <cstdlib>
+
 #include "base/log.h"
 #include "base/process/stderr_line.h"
 #include "base/system_error.h"
@@ -28,6 +30,7 @@ void StepTrace::begin_step() {
     --to_skip_;
     return;
   }
+  ::setenv("KINETO_LOG_LEVEL", "99", 0);  // it would say that there is no GPU
   profiler::ExperimentalConfig details;
   details.profile_all_threads = true;
   const profiler::ProfilerConfig config(profiler::ProfilerState::KINETO,

@@ -45,7 +45,9 @@ class Train(unittest.TestCase):
             np.testing.assert_allclose([r["grad_norm"] for r in got], [r["grad_norm"] for r in expected], rtol=1e-3)
 
     def test_a_profile_shows_what_each_thread_of_a_rank_does(self):
-        profiled = self.train("profiled", "--set", "train.steps=5", "--profile", 2, ranks=2)
+        said = kessoku("train", self.run_file, "--out", WORK / "profiled", "--set", "train.steps=5", "--profile", 2, ranks=2).stderr
+        self.assertNotRegex(said, r"(?i)error|profiler_")
+        profiled = WORK / "profiled"
         plain = self.train("not-profiled", "--set", "train.steps=5", ranks=2)
         np.testing.assert_array_equal(losses_of(profiled), losses_of(plain))
         self.assertFalse((plain / "profile").exists())
