@@ -192,6 +192,7 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
                                                    : CheckpointWriter::Due::kNo);
     });
     if (begins) {
+      monitor.keep_ledger();
       monitor.add_seconds(Phase::kCheckpoint, watch.seconds());
       since_checkpoint = {};
     }
@@ -259,7 +260,7 @@ ExitCode run(const TrainOptions& options) {
   const std::vector<metrics::RunChange> changes = resume(run, options.allowed_changes, trainer);
   runtime::require_same_start(config, folder, data.store, trainer.flat(), *communicator);
   announce(run, trainer);
-  monitor.begin(config, data, trainer.steps_done());
+  monitor.begin(config, data, trainer.steps_done(), folder.resume_from);
   for (const metrics::RunChange& change : changes) monitor.note(change);
   const bool written =
       watch_bits(run, [&] { return take_steps(run, trainer, monitor, stop, since_start); });

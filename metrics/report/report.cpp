@@ -31,13 +31,14 @@ void tell_apart(const std::vector<std::filesystem::path>& runs, std::vector<Repo
 }  // namespace
 
 std::filesystem::path write_report(const std::vector<std::filesystem::path>& runs) {
-  const std::filesystem::path path =
+  std::filesystem::path path =
       runs.front() / (runs.size() == 1 ? "report.html" : "comparison.html");
   if (std::filesystem::exists(path) && !is_report(path)) {
     throw UsageError(
         fmt::format("{}: kessoku report did not write this page; move it away", path.string()));
   }
   std::vector<ReportData> data;
+  data.reserve(runs.size());
   for (const std::filesystem::path& run : runs) data.push_back(read_report_data(run));
   tell_apart(runs, data);
   write_file_atomically(path, report_page(data));

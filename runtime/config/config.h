@@ -131,6 +131,8 @@ struct RunConfig {
     int64_t launch_port = 0;
     std::string login_file;
     double peak_tflops = 0;
+    bool tensorboard = false;
+    bool ledger = false;
   } metrics;
 
   struct Audit {

@@ -203,7 +203,8 @@ void RunMonitor::watch_machine() {
       });
 }
 
-void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64_t first_step) {
+void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64_t first_step,
+                       const std::optional<fs::path>& checkpoint) {
   progress_.emplace("train", "steps", config.train.steps, first_step, !first_);
   if (exporter_)
     exporter_->begin(first_ ? plan_of(run_, config, data, first_step, ranks_) : metrics::RunPlan{});
@@ -213,9 +214,44 @@ void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64
   account_.start(began_, before.complete);
   account_at_start_ = account_;
   log_ = std::make_unique<metrics::RunLog>(run_ / "log.jsonl", first_step);
+  if (config.metrics.tensorboard) {
+    tensorboard_ = std::make_unique<metrics::TensorboardLog>(
+        run_ / "tensorboard", metrics::seconds_since_1970(), first_step);
+  }
+  if (config.metrics.ledger) begin_ledger(data, first_step, checkpoint);
   metrics::append_to_account_book(
       run_, {.time = began_, .account = account_, .ranks = ranks_, .hosts = hosts_});
   if (exporter_) exporter_->observe(account_);
+}
+
+void RunMonitor::begin_ledger(const TrainingData& data, uint64_t first_step,
+                              const std::optional<fs::path>& checkpoint) {
+  ledger_.emplace();
+  ledger_->first_step = ledger_->step = first_step;
+  const auto& categories = data.store.manifest().categories;
+  for (size_t i = 0; i < data.store.size(); ++i) {
+    ledger_->images.push_back(
+        {data.store.source(i), categories[data.store.rows()[i].category].path});
+  }
+  if (!checkpoint) return;
+  // RUN/checkpoints/step-NNNNNNNN, of whatever run.
+  const fs::path run = fs::weakly_canonical(*checkpoint).parent_path().parent_path();
+  const fs::path file = metrics::ledger_file(run, first_step);
+  if (fs::exists(file)) return metrics::continue_ledger(*ledger_, metrics::read_ledger(file));
+  log_warning("{} is not there: the ledger begins with step {}", file.string(), first_step + 1);
+}
+
+void RunMonitor::keep_ledger() {
+  if (!ledger_) return;
+  std::vector<uint64_t> steps = {ledger_->step};
+  for (const fs::path& checkpoint : list_checkpoints(run_))
+    steps.push_back(checkpoint_step(checkpoint));
+  try {
+    metrics::write_ledger(metrics::ledger_file(run_, ledger_->step), *ledger_);
+  } catch (const std::exception& error) {
+    log_warning("the ledger cannot be written: {}", error.what());
+  }
+  metrics::remove_other_ledgers(run_, steps);
 }
 
 void RunMonitor::watch(const data::Loader& loader) {
@@ -262,6 +298,8 @@ void RunMonitor::record(metrics::StepRecord record) {
     exporter_->observe(account_);
   }
   if (log_) log_->append(record);
+  if (tensorboard_) tensorboard_->append(record);
+  if (ledger_) ledger_->add(record);
   if (first_) show_progress(record);
 }
 
