@@ -219,6 +219,7 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
     });
     const bool copies = wishes.copy && !wishes.stop && !last;
     if (copies) memory.copy(trainer);
+    if (begins) monitor.keep_ledger();
     if (begins || copies) monitor.add_seconds(Phase::kCheckpoint, watch.seconds());
     if (begins) since_checkpoint = {};
     report_checkpoints();
@@ -299,7 +300,7 @@ ExitCode run(const TrainOptions& options) {
   runtime::require_same_start(config, folder, data.store, trainer.flat(), *communicator);
   announce(run, trainer);
   stages.end("state");
-  monitor.begin(config, data, trainer.steps_done(), stages.take());
+  monitor.begin(config, data, trainer.steps_done(), folder.resume_from, stages.take());
   for (const metrics::RunChange& change : changes) monitor.note(change);
   const bool written =
       watch_bits(run, [&] { return take_steps(run, trainer, monitor, stop, since_start); });

@@ -107,6 +107,8 @@
         line(label.toLowerCase(), raw, faint, { borderWidth: 1 }),
       ], { fromZero });
     }
+    for (const id of ["loss_by_folder", "loss_by_timesteps"])
+      draw(id, Object.entries(run[id]).map(([name, curve], i) => line(name, curve, color(i))));
     const { x, ...phases } = run.phases;
     const shown = Object.keys(phaseColors).filter((phase) => phases[phase].some((seconds) => seconds > 0));
     draw("phases", shown.map((phase) => line(phase, { x, y: phases[phase] }, phaseColors[phase], { fill: true, borderWidth: 0 })),

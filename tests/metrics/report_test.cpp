@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "metrics/account_book.h"
 #include "metrics/html.h"
+#include "metrics/ledger/ledger_file.h"
 #include "metrics/report/report_curves.h"
 #include "metrics/run_log.h"
 #include "tests/temporary_folder.h"
@@ -52,6 +53,8 @@ class HtmlReport : public ::testing::Test {
       record.samples_per_second = 16;
       record.phase_seconds.fill(0.03);
       record.category_draws = {{category, 1}, {"screenshots", 3}};
+      record.category_losses = {{category, 2 * record.loss}, {"screenshots", record.loss}};
+      record.timestep_losses = {record.loss, NAN, record.loss / 2, record.loss / 3};
       record.time = 1000 + static_cast<double>(step);
       log.append(record);
     }
@@ -117,7 +120,8 @@ TEST_F(HtmlReport, ABrowserDrawsAllCurvesWithoutComplaint) {
   write_log(400);
   const Browsed browsed = browse();
   EXPECT_EQ(browsed.console, "");
-  for (const char* id : {"loss", "grad_norm", "lr", "samples_per_second", "phases"}) {
+  for (const char* id : {"loss", "grad_norm", "lr", "samples_per_second", "loss_by_folder",
+                         "loss_by_timesteps", "phases"}) {
     const std::regex drawn(fmt::format(R"re(<canvas id="{}"[^>]*style="[^"]*height: [1-9])re", id));
     EXPECT_TRUE(std::regex_search(browsed.dom, drawn)) << id;
   }
@@ -211,6 +215,20 @@ TEST_F(HtmlReport, SeveralRunsStandSideBySide) {
                                  Not(HasSubstr(">train.steps</th>")), HasSubstr("slow: Step 10")));
   const std::regex drawn(R"re(<canvas id="loss"[^>]*style="[^"]*height: [1-9])re");
   EXPECT_TRUE(std::regex_search(browsed.dom, drawn));
+}
+
+TEST_F(HtmlReport, ALedgersFindingsAreListed) {
+  write_config();
+  write_log(3);
+  Ledger ledger{.step = 3};
+  for (int i = 0; i < 12; ++i) {
+    ledger.images.push_back({fmt::format("fanart/{}<b>.png", i), "fanart"});
+    for (int draw = 0; draw < 10; ++draw)
+      ledger.images.back().bins[3].add((i == 7 ? 3.0 : 1.0) + 0.01 * (draw + i % 3));
+  }
+  LedgerFile(run_, ledger);
+  EXPECT_THAT(page(), AllOf(HasSubstr("Far above their folder"), HasSubstr("Learned worst"),
+                            HasSubstr("fanart/7&lt;b&gt;.png"), HasSubstr("300–399")));
 }
 
 TEST_F(HtmlReport, RunsOfOneNameAreToldApartByTheirFolders) {
