@@ -25,7 +25,8 @@ struct SampleGrid {
   std::string title;
   std::string png;  ///< the file's bytes
   std::vector<std::string> prompts;
-  bool large = false;  ///< deserves the page's whole width
+  bool of_step = false;  ///< not of the end
+  bool large = false;    ///< deserves the page's whole width
 };
 
 /// A measured figure of the result, as text.

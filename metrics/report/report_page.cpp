@@ -203,9 +203,10 @@ std::string images(const ReportData& data) {
   const std::vector<std::string>* listed = nullptr;
   for (const SampleGrid& grid : data.grids) {
     const std::string title = escape_html(grid.title);
-    out += fmt::format(R"(<figure class="{}"><figcaption>{}</figcaption>)"
+    out += fmt::format(R"(<figure class="{}{}"><figcaption>{}</figcaption>)"
                        R"(<img alt="Grid of images, {}" src="data:image/png;base64,{}">)",
-                       grid.large ? "large" : "", title, title, base64(grid.png));
+                       grid.of_step ? "step" : "", grid.large ? " large" : "", title, title,
+                       base64(grid.png));
     if (!grid.prompts.empty() && (listed == nullptr || *listed != grid.prompts)) {
       out += prompt_list(grid);
       listed = &grid.prompts;

@@ -71,12 +71,15 @@ class HtmlReport : public ::testing::Test {
   /// The page's elements after its scripts ran, and what they said.
   Browsed browse() const { return browse({run_}); }
   Browsed browse(const std::vector<std::filesystem::path>& runs) const {
+    return open(write_report(runs));
+  }
+  Browsed open(const std::filesystem::path& page) const {
     const std::filesystem::path said = folder_.path() / "console";
     const std::string command = fmt::format(
         "HOME={0} chromium --headless --no-sandbox --disable-gpu --user-data-dir={0}/profile "
         "--enable-logging=stderr "
         "--virtual-time-budget=5000 --dump-dom file://{1} 2>{2}",
-        folder_.path().string(), write_report(runs).string(), said.string());
+        folder_.path().string(), page.string(), said.string());
     std::FILE* browser = ::popen(command.c_str(), "r");
     Browsed out;
     char piece[4096];
@@ -265,6 +268,37 @@ TEST_F(HtmlReport, GridsComeNewestFirstAndFinalOnesBefore) {
   EXPECT_THAT(places, Each(Not(std::string::npos)));
   EXPECT_TRUE(std::is_sorted(places.begin(), places.end()));
   EXPECT_THAT(html, HasSubstr("is not a PNG file"));
+}
+
+TEST_F(HtmlReport, ASliderShowsOneStepAtATimeWithItsPrompts) {
+  write_config();
+  write_grid("final", "maru at the end\n");
+  write_grid("step-00000010", "maru\n");
+  write_grid("step-00000020", "maru\n");
+  write_grid("step-00000030", "kita\n");
+  const auto shown = [](const std::string& dom) {
+    std::vector<std::string> titles;
+    const std::regex figure(R"re(<figure class="step[^"]*"><figcaption>([^<]*)<)re");
+    for (std::sregex_iterator found(dom.begin(), dom.end(), figure), end; found != end; ++found)
+      titles.push_back((*found)[1]);
+    return titles;
+  };
+  EXPECT_THAT(shown(page()), ElementsAre("Step 30", "Step 20", "Step 10")) << "without scripts";
+  const Browsed newest = browse();
+  EXPECT_EQ(newest.console, "");
+  EXPECT_THAT(shown(newest.dom), ElementsAre("Step 30"));
+  EXPECT_THAT(newest.dom, AllOf(HasSubstr("At the end<"), HasSubstr("aria-valuetext=\"Step 30\"")));
+
+  std::string html = page();
+  html.insert(html.rfind("</body>"),
+              "<script>const slider = document.querySelector('label > input[type=range]');"
+              "slider.value = 0; slider.dispatchEvent(new Event('input'));</script>");
+  write("moved.html", html);
+  const Browsed oldest = open(run_ / "moved.html");
+  EXPECT_EQ(oldest.console, "");
+  EXPECT_THAT(shown(oldest.dom), ElementsAre("Step 10"));
+  EXPECT_THAT(oldest.dom.substr(oldest.dom.find("<figcaption>Step 10")),
+              AllOf(HasSubstr("<li>maru</li>"), Not(HasSubstr("<li>kita</li>"))));
 }
 
 TEST_F(HtmlReport, OfManyGridsSomeAreShownWithTheFirstAndTheLast) {
