@@ -8,6 +8,7 @@
 #include "launcher/commands.h"
 #include "launcher/describe_model.h"
 #include "launcher/describe_store.h"
+#include "metrics/ledger/ledger_findings.h"
 #include "metrics/run_log.h"
 
 namespace kessoku::launcher {
@@ -21,6 +22,7 @@ struct RunContents {
   uint64_t step = 0, draws = 0;
   std::optional<double> loss;  ///< of the last step, if it was finite
   std::vector<std::string> checkpoints;
+  std::optional<metrics::LedgerFindings> ledger;
 };
 
 RunContents describe_run(const fs::path& path) {
@@ -41,14 +43,74 @@ RunContents describe_run(const fs::path& path) {
     }
     std::ranges::sort(run.checkpoints);
   }
+  run.ledger = metrics::findings_of(path);
   return run;
 }
 
+json to_json(const metrics::LedgerFindings& ledger) {
+  const auto images = [](const std::vector<metrics::LearnedImage>& list) {
+    json out = json::array();
+    for (const metrics::LearnedImage& image : list) {
+      out.push_back({{"image", image.source},
+                     {"folder", image.folder},
+                     {"draws", image.losses.count},
+                     {"mean", image.losses.mean()},
+                     {"spread", image.losses.spread()},
+                     {"relative", image.relative},
+                     {"deviation", image.deviation}});
+    }
+    return out;
+  };
+  json folders = json::array();
+  for (const metrics::LearnedFolder& folder : ledger.folders) {
+    json bins = json::array();
+    for (const metrics::LossSum& bin : folder.bins) bins.push_back(bin.mean());
+    folders.push_back({{"folder", folder.folder},
+                       {"images", folder.images},
+                       {"draws", folder.total().count},
+                       {"mean", folder.total().mean()},
+                       {"spread", folder.total().spread()},
+                       {"mean_by_timestep", bins}});
+  }
+  return {{"first_step", ledger.first_step},
+          {"step", ledger.step},
+          {"folders", folders},
+          {"worst", images(ledger.worst)},
+          {"best", images(ledger.best)},
+          {"suspicious", images(ledger.suspicious)}};
+}
+
 json to_json(const RunContents& run) {
-  return {{"step", run.step},
-          {"draws", run.draws},
-          {"loss", run.loss ? json(*run.loss) : json()},
-          {"checkpoints", run.checkpoints}};
+  json out = {{"step", run.step},
+              {"draws", run.draws},
+              {"loss", run.loss ? json(*run.loss) : json()},
+              {"checkpoints", run.checkpoints}};
+  if (run.ledger) out["ledger"] = to_json(*run.ledger);
+  return out;
+}
+
+void print_images(const char* title, const std::vector<metrics::LearnedImage>& images) {
+  if (images.empty()) return;
+  fmt::print("{}\n", title);
+  for (const metrics::LearnedImage& image : images) {
+    fmt::print("  {:5.2f} {:6.1f} {:6}  {}\n", image.relative, image.deviation, image.losses.count,
+               image.source);
+  }
+}
+
+void print_ledger(const metrics::LedgerFindings& ledger) {
+  fmt::print("losses of steps {} to {}\n", ledger.first_step + 1, ledger.step);
+  for (const metrics::LearnedFolder& folder : ledger.folders) {
+    const metrics::LossSum total = folder.total();
+    fmt::print("  {:.4f} ± {:.4f} in {} draws of {} images  {}\n", total.mean(), total.spread(),
+               total.count, folder.images, folder.folder);
+  }
+  if (!ledger.best.empty())
+    fmt::print("loss relative to all at the same timesteps, deviation from the folder, draws:\n");
+  print_images("far above their folder (wrong captions, damaged, or unlike the others)",
+               ledger.suspicious);
+  print_images("learned worst", ledger.worst);
+  print_images("learned best", ledger.best);
 }
 
 void print_run(const RunContents& run) {
@@ -56,6 +118,7 @@ void print_run(const RunContents& run) {
              run.loss ? fmt::format("{:.5f}", *run.loss) : "unknown");
   for (const std::string& checkpoint : run.checkpoints)
     fmt::print("  checkpoints/{}\n", checkpoint);
+  if (run.ledger) print_ledger(*run.ledger);
 }
 
 void print_whole_store(const fs::path& path, const StoreContents& store) {

@@ -223,6 +223,7 @@ bool take_steps(Run& run, runtime::Trainer& trainer, runtime::RunMonitor& monito
     });
     const bool copies = wishes.copy && !wishes.stop && !last;
     if (copies) memory.copy(trainer);
+    if (begins) monitor.keep_ledger();
     if (begins || copies) monitor.add_seconds(Phase::kCheckpoint, watch.seconds());
     if (begins) since_checkpoint = {};
     report_checkpoints();
@@ -303,7 +304,7 @@ ExitCode run(const TrainOptions& options) {
   runtime::require_same_start(config, folder, data.store, trainer.flat(), *communicator);
   announce(run, trainer);
   stages.end("state");
-  monitor.begin(config, data, trainer.steps_done(), stages.take());
+  monitor.begin(config, data, trainer.steps_done(), folder.resume_from, stages.take());
   for (const metrics::RunChange& change : changes) monitor.note(change);
   runtime::StepTrace trace(folder.path / fmt::format("profile/rank-{}.json", communicator->rank()),
                            options.profiled_steps, device);

@@ -1,6 +1,7 @@
 #include "metrics/step_record.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/error.h"
@@ -51,6 +52,17 @@ Json object_at(const Json& object, const char* key) {
 
 const char* to_string(Phase phase) { return kPhaseNames.at(static_cast<size_t>(phase)); }
 
+std::string name_of_timesteps(size_t range) {
+  constexpr size_t kWidth = kTimesteps / kTimestepRanges;
+  return fmt::format("{}-{}", range * kWidth, (range + 1) * kWidth - 1);
+}
+
+std::array<double, kTimestepRanges> StepRecord::no_losses() {
+  std::array<double, kTimestepRanges> none{};
+  none.fill(std::numeric_limits<double>::quiet_NaN());
+  return none;
+}
+
 std::string to_json(const StepRecord& record) {
   Json phases = Json::object();
   for (size_t i = 0; i < kPhases; ++i) phases[kPhaseNames[i]] = record.phase_seconds[i];
@@ -64,6 +76,9 @@ std::string to_json(const StepRecord& record) {
   if (record.rank_seconds.size() > 1) line["rank_seconds"] = record.rank_seconds;
   line["phases"] = std::move(phases);
   line["categories"] = record.category_draws;
+  if (!record.category_losses.empty()) line["category_losses"] = record.category_losses;
+  if (std::ranges::any_of(record.timestep_losses, [](double loss) { return !std::isnan(loss); }))
+    line["timestep_losses"] = record.timestep_losses;
   if (record.validation_loss) line["validation_loss"] = *record.validation_loss;
   if (record.verified) line["verified"] = true;
   if (record.bad_rows > 0) line["bad_rows"] = record.bad_rows;
@@ -101,6 +116,16 @@ StepRecord step_record_from_json(std::string_view line) {
   const Json categories = object_at(object, "categories");
   for (const auto& [name, draws] : categories.items()) {
     record.category_draws[name] = count(categories, name.c_str());
+  }
+  const Json losses = object_at(object, "category_losses");
+  for (const auto& [name, loss] : losses.items())
+    record.category_losses[name] = number(losses, name.c_str());
+  if (object.contains("timestep_losses")) {
+    const Json& list = object["timestep_losses"];
+    if (!list.is_array() || list.size() != kTimestepRanges)
+      throw DataError("\"timestep_losses\" should be a list of 4 numbers");
+    for (size_t i = 0; i < kTimestepRanges; ++i)
+      if (list[i].is_number()) record.timestep_losses[i] = list[i].get<double>();
   }
   return record;
 }

@@ -28,6 +28,19 @@ inline constexpr size_t kPhases = 9;
 /// "data", "forward", …: the names in log.jsonl, labels and the report.
 const char* to_string(Phase phase);
 
+/// One draw of a step.
+struct DrawLoss {
+  uint32_t example = 0;   ///< index into the store's rows
+  int32_t timestep = -1;  ///< -1 where none is drawn (VAE)
+  double loss = 0;
+};
+
+/// Timesteps that a model knows; ranges of them share the loss.
+inline constexpr int kTimesteps = 1000;
+inline constexpr size_t kTimestepRanges = 4;
+/// "0-249", "250-499" …
+std::string name_of_timesteps(size_t range);
+
 /// What is known of one optimizer step; one line of log.jsonl.
 struct StepRecord {
   uint64_t step = 0;              ///< 1 after the first
@@ -42,6 +55,10 @@ struct StepRecord {
   uint64_t bad_rows = 0;          ///< draws whose row was damaged and that other images took
   std::array<double, kPhases> phase_seconds{};     ///< of rank 0
   std::map<std::string, uint64_t> category_draws;  ///< of this step, by top-level folder
+  std::map<std::string, double> category_losses;   ///< their mean losses
+  /// Mean losses of the draws with timesteps 0 to 249, 250 to 499 …; NaN where there are none.
+  std::array<double, kTimestepRanges> timestep_losses = no_losses();
+  std::vector<DrawLoss> draw_losses;  ///< in the order of draws; not in the log
   /// Mean over the examples that are held out, if it was measured after this step.
   std::optional<double> validation_loss;
   double time = 0;                   ///< of its end, seconds since 1970; 0: not known
@@ -49,6 +66,8 @@ struct StepRecord {
   double loss_scale = 1;             ///< that its gradients were computed with
   std::vector<double> rank_seconds;  ///< by rank: of its own work (data, forward, backward)
   std::vector<RunChange> changes;    ///< made since the step before, as the run was resumed
+
+  static std::array<double, kTimestepRanges> no_losses();  ///< NaN each
 };
 
 /// A number of each step, and how it is shown.

@@ -163,7 +163,8 @@ void BatchMaker::fill_numbers(Batch& batch) const {
 
 void BatchMaker::fill_input_ids(Batch& batch) const {
   for (size_t i = 0; i < batch.captions.size(); ++i) {
-    const std::vector<int64_t> ids = options_.encode_caption(batch.captions[i]);
+    const auto [ids, truncated] = options_.encode_caption(batch.captions[i]);
+    batch.truncated += truncated;
     const auto length = static_cast<int64_t>(ids.size());
     if (i == 0)
       batch.input_ids =

@@ -139,6 +139,7 @@ Loader::Impl::Place Loader::Impl::make(Ticket ticket) const {
     const auto& captions = place.batch->captions;
     options.counts->captions += captions.size();
     options.counts->empty += static_cast<uint64_t>(std::ranges::count(captions, ""));
+    options.counts->truncated += place.batch->truncated;
     ++options.counts->ready;
   } catch (...) {
     place.failure = std::current_exception();

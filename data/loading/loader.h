@@ -24,6 +24,7 @@ struct Batch {
   std::vector<Draw> draws;            ///< B of them
   uint32_t replaced = 0;              ///< draws whose row was bad and that went to other examples
   std::vector<std::string> captions;  ///< as drawn: renamed, dropped to "" …
+  uint32_t truncated = 0;             ///< captions that `encode_caption` cut off
   at::Tensor images;  ///< (B, 3, H, W) f32 in −1…1; defined if the store's images are asked for
   at::Tensor masks;   ///< (B, 1, H, W) f32, 1 where an inpainting model repaints; if asked for
   at::Tensor latents;     ///< (B, C, h, w) f32, scaled as the UNet sees them
@@ -34,13 +35,19 @@ struct Batch {
   at::Tensor input_ids;   ///< (B, 77·n) int64, if `encode_caption` is given
 };
 
+/// Token ids of a caption; `truncated`: it has more than these.
+struct EncodedCaption {
+  std::vector<int64_t> ids;
+  bool truncated = false;
+};
+
 /// What a loader has done so far, for other threads to look at.
 struct LoaderCounts {
   std::atomic<uint64_t> capacity = 0;   ///< micro-batches that it reads ahead
   std::atomic<uint64_t> ready = 0;      ///< of them
   std::atomic<uint64_t> captions = 0;   ///< that were read
   std::atomic<uint64_t> empty = 0;      ///< captions, by dropout or in the dataset
-  std::atomic<uint64_t> truncated = 0;  ///< captions, if `encode_caption` counts them
+  std::atomic<uint64_t> truncated = 0;  ///< captions that `encode_caption` cut off
 };
 
 struct LoaderOptions : LoaderSettings {
@@ -62,8 +69,8 @@ struct LoaderOptions : LoaderSettings {
   /// example takes its draw (Sampler::substitutes). Told once a row what is wrong with it, by the
   /// loader's threads.
   std::function<void(const std::string& problem)> on_bad_row;
-  /// Token ids of a caption; called by the loader's threads, must be safe for concurrent use.
-  std::function<std::vector<int64_t>(const std::string&)> encode_caption;
+  /// Called by the loader's threads, must be safe for concurrent use.
+  std::function<EncodedCaption(const std::string&)> encode_caption;
   std::shared_ptr<LoaderCounts> counts = std::make_shared<LoaderCounts>();
 };
 

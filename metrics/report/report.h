@@ -5,7 +5,7 @@
 
 namespace kessoku::metrics {
 
-/// Reads run folders (config.toml, log.jsonl, account.jsonl, mixture.json, samples/,
+/// Reads run folders (config.toml, log.jsonl, account.jsonl, ledger/, mixture.json, samples/,
 /// measures.json where there is one) and writes one page without outside references into the first:
 /// report.html of one run, comparison.html of several side by side. Returns its path. Throws
 /// UsageError if a folder holds no run.

@@ -60,10 +60,47 @@ std::string differing_settings(const std::vector<ReportData>& runs) {
   return section("Settings that differ", html_table(columns_of(runs, ""), rows));
 }
 
+/// Mean losses over the last fifth of each run.
+std::string late_losses(const std::vector<ReportData>& runs) {
+  std::map<std::string, std::vector<double>> by_folder, by_timesteps;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const std::vector<StepRecord>& records = runs[i].records;
+    std::map<std::string, std::pair<double, double>> sums;
+    std::array<std::pair<double, double>, kTimestepRanges> ranges{};
+    const auto add = [](std::pair<double, double>& sum, double loss) {
+      if (std::isfinite(loss)) sum.first += loss, ++sum.second;
+    };
+    for (size_t k = records.size() - records.size() / 5; k < records.size(); ++k) {
+      for (const auto& [name, loss] : records[k].category_losses) add(sums[name], loss);
+      for (size_t r = 0; r < kTimestepRanges; ++r) add(ranges[r], records[k].timestep_losses[r]);
+    }
+    const auto put = [&](std::vector<double>& row, const std::pair<double, double>& sum) {
+      row.resize(runs.size(), NAN);
+      row[i] = sum.first / sum.second;
+    };
+    for (const auto& [name, sum] : sums) put(by_folder[name], sum);
+    for (size_t r = 0; r < kTimestepRanges; ++r)
+      if (ranges[r].second > 0) put(by_timesteps[name_of_timesteps(r)], ranges[r]);
+  }
+  std::string out;
+  for (const auto& [title, rows_of] :
+       {std::pair{"Loss by folder", &by_folder}, std::pair{"Loss by timesteps", &by_timesteps}}) {
+    Rows rows;
+    for (const auto& [name, losses] : *rows_of) {
+      rows.push_back({escape_html(name)});
+      for (const double loss : losses) rows.back().push_back(short_number(loss));
+    }
+    if (rows.empty()) continue;
+    out += section(title, "<p class=\"soft\">Mean over the last fifth of each run.</p>\n" +
+                              html_table(columns_of(runs, "number"), rows));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string comparison(const std::vector<ReportData>& runs) {
-  return section("Runs", facts(runs)) + differing_settings(runs);
+  return section("Runs", facts(runs)) + differing_settings(runs) + late_losses(runs);
 }
 
 std::string newest_images(const std::vector<ReportData>& runs) {

@@ -7,8 +7,8 @@
 
 namespace kessoku::metrics {
 
-/// Tables that set several runs side by side: how far each came, and the settings that differ.
-/// HTML.
+/// Tables that set several runs side by side: how far each came, settings that differ, losses by
+/// folder and by timesteps. HTML.
 std::string comparison(const std::vector<ReportData>& runs);
 
 /// The newest images of each run.

@@ -88,6 +88,48 @@ Json phases(const std::vector<StepRecord>& records) {
   return out;
 }
 
+Json smoothed(const Curve& curve) {
+  return to_json(decimate(smooth(curve, window_of(curve.x.size())), kMostPoints));
+}
+
+/// Of the folders that were drawn most.
+Json losses_by_folder(const std::vector<StepRecord>& records) {
+  constexpr size_t kMostFolders = 8;
+  std::map<std::string, uint64_t> draws;
+  for (const StepRecord& record : records)
+    for (const auto& [name, count] : record.category_draws) draws[name] += count;
+  std::vector<std::pair<uint64_t, std::string>> order;
+  for (const auto& [name, count] : draws) order.emplace_back(count, name);
+  std::ranges::sort(order, std::greater{});
+  order.resize(std::min(order.size(), kMostFolders));
+  Json out = Json::object();
+  for (const auto& [count, name] : order) {
+    Curve curve;
+    for (const StepRecord& record : records) {
+      const auto loss = record.category_losses.find(name);
+      if (loss == record.category_losses.end()) continue;
+      curve.x.push_back(static_cast<double>(record.step));
+      curve.y.push_back(loss->second);
+    }
+    if (!curve.x.empty()) out[name] = smoothed(curve);
+  }
+  return out;
+}
+
+Json losses_by_timesteps(const std::vector<StepRecord>& records) {
+  Json out = Json::object();
+  for (size_t i = 0; i < kTimestepRanges; ++i) {
+    Curve curve;
+    for (const StepRecord& record : records) {
+      if (std::isnan(record.timestep_losses[i])) continue;
+      curve.x.push_back(static_cast<double>(record.step));
+      curve.y.push_back(record.timestep_losses[i]);
+    }
+    if (!curve.x.empty()) out[name_of_timesteps(i)] = smoothed(curve);
+  }
+  return out;
+}
+
 }  // namespace
 
 Curve decimate(const Curve& curve, size_t most) {
@@ -146,6 +188,8 @@ Json run_curves(const ReportData& run) {
   return {{"name", run.name},
           {"numbers", std::move(numbers)},
           {"validation_loss", to_json(decimate(validation_curve(records), kMostPoints))},
+          {"loss_by_folder", losses_by_folder(records)},
+          {"loss_by_timesteps", losses_by_timesteps(records)},
           {"phases", phases(records)},
           {"marks", std::move(marks)}};
 }

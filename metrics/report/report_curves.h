@@ -23,8 +23,9 @@ Curve smooth(const Curve& curve, double window);
 /// The curves of each run as JSON, safe inside a <script> element: `[{"name": …, "numbers":
 /// {"loss":
 /// {"label": …, "from_zero": …, "raw": {x, y}, "smooth": {x, y}}, …}, "validation_loss": {x, y},
-/// "phases": {"x": […], "data": […], …, "other": […]}, "marks": [{"step": …, "change": …}]}, …]`,
-/// with `numbers` from kStepNumbers. No curve has more than 2,000 points.
+/// "loss_by_folder": {"fanart": {x, y}, …}, "loss_by_timesteps": {"0-249": …}, "phases": {"x": […],
+/// "data": […], …, "other": […]}, "marks": [{"step": …, "change": …}]}, …]`, with `numbers` from
+/// kStepNumbers. No curve has more than 2,000 points.
 std::string curves_json(const std::vector<ReportData>& runs);
 
 /// The last value of the smoothed loss, as the page's curve shows it; NaN without records.

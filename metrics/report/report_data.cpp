@@ -149,6 +149,7 @@ ReportData read_report_data(const fs::path& run) {
   if (fs::exists(config)) read_settings(read_file(config), data);
   if (fs::exists(log)) data.records = read_run_log(log);
   data.marks = marks_of(run, data.records);
+  data.ledger = findings_of(run);
   read_mixture(run / "mixture.json", data);
   read_measures(run / "measures.json", data);
   read_samples(run / "samples", data);

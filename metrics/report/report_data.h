@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "metrics/ledger/ledger_findings.h"
 #include "metrics/step_record.h"
 
 namespace kessoku::metrics {
@@ -24,7 +25,8 @@ struct SampleGrid {
   std::string title;
   std::string png;  ///< the file's bytes
   std::vector<std::string> prompts;
-  bool large = false;  ///< deserves the page's whole width
+  bool of_step = false;  ///< not of the end
+  bool large = false;    ///< deserves the page's whole width
 };
 
 /// A measured figure of the result, as text.
@@ -54,6 +56,7 @@ struct ReportData {
   uint64_t planned_steps = 0;                                 ///< 0 = not known
   std::vector<StepRecord> records;
   std::vector<RunMark> marks;
+  std::optional<LedgerFindings> ledger;
   std::vector<MixtureRow> top_folders, sub_folders;
   std::vector<SampleGrid> grids;  ///< newest first
   size_t grids_found = 0;         ///< of which `grids` are some
@@ -62,7 +65,7 @@ struct ReportData {
   std::vector<std::string> warnings;  ///< what a person should know of the run or its files
 };
 
-/// Reads config.toml, log.jsonl, account.jsonl, mixture.json, measures.json and samples/
+/// Reads config.toml, log.jsonl, account.jsonl, ledger/, mixture.json, measures.json and samples/
 /// as far as they are there. Throws UsageError if the folder holds no run, DataError naming the
 /// file if one is damaged.
 ReportData read_report_data(const std::filesystem::path& run);

@@ -7,6 +7,7 @@
 #include "metrics/report/report_assets.h"
 #include "metrics/report/report_comparison.h"
 #include "metrics/report/report_curves.h"
+#include "metrics/report/report_ledger.h"
 
 namespace kessoku::metrics {
 
@@ -100,7 +101,15 @@ std::string curves(const std::vector<ReportData>& runs) {
   std::string plots;
   for (const StepNumber& number : kStepNumbers)
     plots += plot(number.key, number.title, number.note, plots.empty() ? "wide" : "");
+  const auto has_losses = [](const ReportData& run) {
+    return std::ranges::any_of(
+        run.records, [](const StepRecord& record) { return !record.category_losses.empty(); });
+  };
   if (runs.size() == 1) {
+    if (any(has_losses)) {
+      plots += plot("loss_by_folder", "Loss by folder", "smoothed; the folders drawn most");
+      plots += plot("loss_by_timesteps", "Loss by timesteps", "smoothed");
+    }
     plots += plot("phases", "Time of a step by phase", "seconds, on rank 0");
   }
   return section("Curves", mark_list(runs) + "<div class=\"plots\">\n" + plots + "</div>\n");
@@ -194,9 +203,10 @@ std::string images(const ReportData& data) {
   const std::vector<std::string>* listed = nullptr;
   for (const SampleGrid& grid : data.grids) {
     const std::string title = escape_html(grid.title);
-    out += fmt::format(R"(<figure class="{}"><figcaption>{}</figcaption>)"
+    out += fmt::format(R"(<figure class="{}{}"><figcaption>{}</figcaption>)"
                        R"(<img alt="Grid of images, {}" src="data:image/png;base64,{}">)",
-                       grid.large ? "large" : "", title, title, base64(grid.png));
+                       grid.of_step ? "step" : "", grid.large ? " large" : "", title, title,
+                       base64(grid.png));
     if (!grid.prompts.empty() && (listed == nullptr || *listed != grid.prompts)) {
       out += prompt_list(grid);
       listed = &grid.prompts;
@@ -225,7 +235,7 @@ std::string title_of(const std::vector<ReportData>& runs) {
 
 std::string one_run(const ReportData& data, const std::string& plots) {
   return header(data) + "<main>\n" + figures(data) + plots + changes(data) + mixture(data) +
-         images(data) + settings(data);
+         (data.ledger ? ledger_sections(*data.ledger) : "") + images(data) + settings(data);
 }
 
 std::string several_runs(const std::vector<ReportData>& runs, const std::string& plots) {

@@ -107,6 +107,8 @@
         line(label.toLowerCase(), raw, faint, { borderWidth: 1 }),
       ], { fromZero });
     }
+    for (const id of ["loss_by_folder", "loss_by_timesteps"])
+      draw(id, Object.entries(run[id]).map(([name, curve], i) => line(name, curve, color(i))));
     const { x, ...phases } = run.phases;
     const shown = Object.keys(phaseColors).filter((phase) => phases[phase].some((seconds) => seconds > 0));
     draw("phases", shown.map((phase) => line(phase, { x, y: phases[phase] }, phaseColors[phase], { fill: true, borderWidth: 0 })),
@@ -119,6 +121,32 @@
     else drawOne(runs);
   };
 
+  // One grid of a step at a time. Without scripts they stand below each other, the newest first.
+  const slideGrids = () => {
+    const figures = [...document.querySelectorAll("figure.step")].reverse();
+    if (figures.length < 2) return;
+    const prompts = figures.map((figure) => figure.querySelector("details"));
+    for (let i = figures.length - 2; i >= 0; --i) prompts[i] ??= prompts[i + 1];
+    const slider = document.createElement("input");
+    Object.assign(slider, { type: "range", min: 0, max: figures.length - 1, value: figures.length - 1 });
+    const step = document.createElement("output");
+    const label = document.createElement("label");
+    label.className = "slider";
+    label.append("Samples over time", slider, step);
+    const show = () => {
+      const shown = figures[slider.valueAsNumber];
+      for (const figure of figures) figure.hidden = figure !== shown;
+      shown.classList.add("large");
+      if (prompts[slider.valueAsNumber]) shown.append(prompts[slider.valueAsNumber]);
+      step.value = shown.querySelector("figcaption").textContent;
+      slider.setAttribute("aria-valuetext", step.value);
+    };
+    slider.addEventListener("input", show);
+    figures.at(-1).before(label);
+    show();
+  };
+
+  slideGrids();
   if (runs.some((run) => run.numbers.loss.raw.x.length)) {
     Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
     drawAll();

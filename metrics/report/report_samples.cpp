@@ -39,7 +39,7 @@ std::vector<std::string> read_prompts(const fs::path& path) {
   return prompts;
 }
 
-void add_grid(const fs::path& folder, std::string title, bool large, ReportData& data) {
+void add_grid(const fs::path& folder, std::string title, bool of_step, ReportData& data) {
   const fs::path path = folder / "grid.png";
   if (fs::file_size(path) > kMaxPngBytes) {
     data.warnings.push_back(fmt::format("{} is too large to be shown.", path.string()));
@@ -50,8 +50,9 @@ void add_grid(const fs::path& folder, std::string title, bool large, ReportData&
     data.warnings.push_back(fmt::format("{} is not a PNG file.", path.string()));
     return;
   }
-  data.grids.push_back({std::move(title), std::move(png), read_prompts(folder / "prompts.txt")});
-  data.grids.back().large = large || data.grids.size() == 1;
+  const bool large = !of_step || data.grids.empty();
+  data.grids.push_back(
+      {std::move(title), std::move(png), read_prompts(folder / "prompts.txt"), of_step, large});
 }
 
 }  // namespace
@@ -73,12 +74,12 @@ void read_samples(const fs::path& samples, ReportData& data) {
     const std::string kind = folder.filename().string().substr(5);
     const size_t word = kind.find_first_not_of("-_ ");
     add_grid(folder, word == std::string::npos ? "At the end" : "At the end: " + kind.substr(word),
-             true, data);
+             false, data);
   }
   const size_t shown = std::min(steps.size(), kMaxGrids);
   for (size_t i = 0; i < shown; ++i) {
     const size_t at = shown == 1 ? 0 : i * (steps.size() - 1) / (shown - 1);
-    add_grid(steps[at].second, "Step " + grouped(steps[at].first), false, data);
+    add_grid(steps[at].second, "Step " + grouped(steps[at].first), true, data);
   }
 }
 

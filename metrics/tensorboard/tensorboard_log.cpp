@@ -42,6 +42,9 @@ Scalars scalars_of(const StepRecord& record) {
   for (const StepNumber& number : kStepNumbers)
     add(fmt::format("train/{}", number.key), record.*number.value);
   if (record.validation_loss) add("validation/loss", *record.validation_loss);
+  for (const auto& [name, loss] : record.category_losses) add("loss_of_folder/" + name, loss);
+  for (size_t i = 0; i < kTimestepRanges; ++i)
+    add("loss_of_timesteps/" + name_of_timesteps(i), record.timestep_losses[i]);
   for (size_t i = 0; i < kPhases; ++i)
     add(fmt::format("seconds/{}", to_string(static_cast<Phase>(i))), record.phase_seconds[i]);
   return scalars;

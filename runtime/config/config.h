@@ -135,6 +135,7 @@ struct RunConfig {
     std::string login_file;
     double peak_tflops = 0;
     bool tensorboard = false;
+    bool ledger = false;
   } metrics;
 
   struct Audit {

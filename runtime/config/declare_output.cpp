@@ -164,6 +164,10 @@ void declare_output(std::vector<Key>& keys) {
           "whether each step's numbers are written for TensorBoard, too: tensorboard/ in the run "
           "folder")
       .on_resume(OnResume::kFree);
+  metrics("ledger", &Metrics::ledger,
+          "whether the losses of each image are kept, by range of timesteps: ledger/ in the run "
+          "folder, for `report` and `inspect`")
+      .on_resume(OnResume::kFree);
 
   const Section audit(keys, "audit", &RunConfig::audit);
   audit("batches", &RunConfig::Audit::batches,

@@ -26,10 +26,9 @@ data::LoaderOptions loader_options(const RunConfig& config, const model::StableD
       log_warning("{}; other images take its draws", problem);
     };
   }
-  options.encode_caption = [&model, &config, counts = options.counts](const std::string& caption) {
+  options.encode_caption = [&model, &config](const std::string& caption) {
     model::TokenizedText text = model.tokenizer.tokenize(caption, config.data.caption_chunks());
-    if (text.truncated > 0) ++counts->truncated;
-    return std::move(text.ids);
+    return data::EncodedCaption{std::move(text.ids), text.truncated > 0};
   };
   return options;
 }

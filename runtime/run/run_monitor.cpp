@@ -9,10 +9,12 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process/process.h"
 #include "base/process/stderr_line.h"
+#include "base/text_file.h"
 #include "metrics/wall_clock.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
 #include "runtime/verification/wrong_bits.h"
@@ -78,6 +80,26 @@ metrics::RunPlan plan_of(const fs::path& run, const RunConfig& config, const Tra
     plan.text_encoder_lr = own < 0 ? 1 : own / config.optimizer.lr;
   }
   return plan;
+}
+
+/// Takes over what `run` has of the steps up to `ledger.step`, or says why not.
+std::string resume_ledger(const fs::path& run, metrics::Ledger& ledger) {
+  try {
+    const std::optional<metrics::Ledger> earlier = metrics::read_ledger(run, ledger.step);
+    if (!earlier || earlier->step != ledger.step)
+      return fmt::format("{}: lacks step {}", (run / "ledger").string(), ledger.step);
+    ledger.resume(*earlier);
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+void remove_unneeded_ledgers(const fs::path& run) {
+  std::vector<uint64_t> steps;
+  for (const fs::path& checkpoint : list_checkpoints(run))
+    steps.push_back(checkpoint_step(checkpoint));
+  metrics::remove_old_ledgers(run, steps);
 }
 
 }  // namespace
@@ -204,6 +226,7 @@ void RunMonitor::watch_machine() {
 }
 
 void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64_t first_step,
+                       const std::optional<fs::path>& checkpoint,
                        std::vector<std::pair<std::string, double>> startup) {
   progress_.emplace("train", "steps", config.train.steps, first_step, !first_);
   if (exporter_)
@@ -218,12 +241,34 @@ void RunMonitor::begin(const RunConfig& config, const TrainingData& data, uint64
     tensorboard_ = std::make_unique<metrics::TensorboardLog>(
         run_ / "tensorboard", metrics::seconds_since_1970(), first_step);
   }
+  if (config.metrics.ledger) begin_ledger(data, first_step, checkpoint);
   metrics::append_to_account_book(run_, {.time = began_,
                                          .account = account_,
                                          .ranks = ranks_,
                                          .hosts = hosts_,
                                          .startup = std::move(startup)});
   if (exporter_) exporter_->observe(account_);
+}
+
+void RunMonitor::begin_ledger(const TrainingData& data, uint64_t first_step,
+                              const std::optional<fs::path>& checkpoint) {
+  metrics::Ledger ledger{.first_step = first_step, .step = first_step};
+  const auto& categories = data.store.manifest().categories;
+  for (size_t i = 0; i < data.store.size(); ++i) {
+    ledger.images.push_back(
+        {to_utf8(data.store.source(i)), to_utf8(categories[data.store.rows()[i].category].path)});
+  }
+  if (checkpoint) {
+    // RUN/checkpoints/step-NNNNNNNN of another run, or a copy in memory of this one.
+    const fs::path other = fs::weakly_canonical(*checkpoint).parent_path().parent_path();
+    const std::string why = resume_ledger(fs::exists(other / "ledger") ? other : run_, ledger);
+    if (!why.empty()) log_warning("{}: the ledger begins with step {}", why, first_step + 1);
+  }
+  ledger_ = std::make_unique<metrics::LedgerFile>(run_, std::move(ledger));
+}
+
+void RunMonitor::keep_ledger() {
+  if (ledger_) ledger_->begin();
 }
 
 void RunMonitor::watch(const data::Loader& loader) {
@@ -271,6 +316,7 @@ void RunMonitor::record(metrics::StepRecord record) {
   }
   if (log_) log_->append(record);
   if (tensorboard_) tensorboard_->append(record);
+  if (ledger_) ledger_->append(record);
   if (first_) show_progress(record);
 }
 
@@ -310,6 +356,7 @@ std::optional<metrics::SlowRank> RunMonitor::slowest_rank() const {
 
 void RunMonitor::record(const metrics::CheckpointRecord& record) {
   if (exporter_) exporter_->observe(record);
+  if (ledger_) remove_unneeded_ledgers(run_);
 }
 
 void RunMonitor::begin_end() {

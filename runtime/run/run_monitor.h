@@ -10,6 +10,7 @@
 #include "metrics/account_book.h"
 #include "metrics/exporter/launch_exporter.h"
 #include "metrics/exporter/rank_exporter.h"
+#include "metrics/ledger/ledger_file.h"
 #include "metrics/moving_average.h"
 #include "metrics/progress.h"
 #include "metrics/rank_pace.h"
@@ -45,8 +46,10 @@ class RunMonitor {
   RunMonitor& operator=(const RunMonitor&) = delete;
   ~RunMonitor();
 
-  /// Before the first step, which follows on `first_step`; `startup` as in AccountEntry.
+  /// Before the first step, which follows on `first_step`, that of `checkpoint`, if there is one;
+  /// `startup` as in AccountEntry.
   void begin(const RunConfig& config, const TrainingData& data, uint64_t first_step,
+             const std::optional<std::filesystem::path>& checkpoint,
              std::vector<std::pair<std::string, double>> startup = {});
   /// Shows how full its queue is.
   void watch(const data::Loader& loader);
@@ -54,6 +57,8 @@ class RunMonitor {
   void add_seconds(metrics::Phase phase, double seconds);
   void record(metrics::StepRecord record);
   void record(const metrics::CheckpointRecord& record);
+  /// A checkpoint of the last step begins: keeps the ledger as it is now.
+  void keep_ledger();
   /// Tells what was changed on stderr, and records it with the next step. Rank 0 alone does.
   void note(const metrics::RunChange& change);
   /// No more steps follow: the last checkpoint is waited for.
@@ -65,6 +70,8 @@ class RunMonitor {
  private:
   void write_targets(const RunConfig& config, Communicator& communicator);
   void watch_machine();
+  void begin_ledger(const TrainingData& data, uint64_t first_step,
+                    const std::optional<std::filesystem::path>& checkpoint);
   void show_progress(const metrics::StepRecord& record);
   std::optional<metrics::SlowRank> slowest_rank() const;
 
@@ -78,6 +85,7 @@ class RunMonitor {
   std::unique_ptr<metrics::RankExporter> exporter_;
   std::unique_ptr<metrics::RunLog> log_;
   std::unique_ptr<metrics::TensorboardLog> tensorboard_;
+  std::unique_ptr<metrics::LedgerFile> ledger_;
   metrics::RunAccount account_, account_at_start_;  ///< only on rank 0
   bool first_;
   std::optional<metrics::Progress> progress_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/sampling/sampler.h"
+#include "metrics/step_record.h"
 
 namespace kessoku::runtime {
 
@@ -19,6 +20,8 @@ class DrawCounter {
   /// Adds each draw to `counts` (size() of them).
   void add(const std::vector<data::Draw>& draws, int64_t* counts) const;
   std::map<std::string, uint64_t> named(const int64_t* counts) const;
+  /// Sets the mean losses by top-level folder and by range of timesteps from the draws' losses.
+  void average(metrics::StepRecord& record) const;
 
  private:
   std::vector<std::string> names_;

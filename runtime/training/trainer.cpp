@@ -64,7 +64,7 @@ class StepSums {
       : draws_(draws),
         categories_(categories),
         words_(at::zeros(
-            {static_cast<int64_t>(kCounts + ExactSum::kWords + draws + categories) + ranks},
+            {static_cast<int64_t>(kCounts + ExactSum::kWords + 2 * draws + categories) + ranks},
             at::kLong)) {}
 
   int64_t& count(Count which) { return begin()[which]; }
@@ -76,21 +76,34 @@ class StepSums {
         std::span<const int64_t, ExactSum::kWords>(begin() + kCounts, ExactSum::kWords));
   }
   /// `first`: the place of the micro-batch's first draw in the global batch.
-  void set_losses(size_t first, const at::Tensor& losses) {
+  void set_losses(size_t first, const data::Batch& batch, const at::Tensor& losses) {
     const at::Tensor values = losses.detach().to(at::kCPU, at::kDouble).contiguous();
     // Only one rank has a draw: its bits, added to zeros, reach all.
-    std::memcpy(begin() + kCounts + ExactSum::kWords + first, values.const_data_ptr<double>(),
-                values.nbytes());
+    std::memcpy(losses_begin() + first, values.const_data_ptr<double>(), values.nbytes());
+    for (size_t i = 0; i < batch.draws.size(); ++i) {
+      const int64_t timestep =
+          batch.timesteps.defined() ? batch.timesteps.const_data_ptr<int64_t>()[i] : -1;
+      identities()[first + i] = (timestep + 1) << 32 | batch.draws[i].example;
+    }
+  }
+  /// In the order of draws.
+  std::vector<metrics::DrawLoss> draw_losses() {
+    std::vector<metrics::DrawLoss> all;
+    for (size_t i = 0; i < draws_; ++i) {
+      all.push_back({static_cast<uint32_t>(identities()[i]),
+                     static_cast<int32_t>(identities()[i] >> 32) - 1,
+                     std::bit_cast<double>(losses_begin()[i])});
+    }
+    return all;
   }
   /// Summed in the order of draws.
   double loss() {
     double sum = 0;
-    for (size_t i = 0; i < draws_; ++i)
-      sum += std::bit_cast<double>(begin()[kCounts + ExactSum::kWords + i]);
+    for (size_t i = 0; i < draws_; ++i) sum += std::bit_cast<double>(losses_begin()[i]);
     return sum / static_cast<double>(draws_);
   }
   /// One count a category.
-  int64_t* categories() { return begin() + kCounts + ExactSum::kWords + draws_; }
+  int64_t* categories() { return identities() + draws_; }
   /// One number a rank: nanoseconds that its own work took.
   std::span<int64_t> rank_times() {
     return {categories() + categories_, words_.data_ptr<int64_t>() + words_.numel()};
@@ -99,6 +112,9 @@ class StepSums {
 
  private:
   int64_t* begin() { return words_.data_ptr<int64_t>(); }
+  int64_t* losses_begin() { return begin() + kCounts + ExactSum::kWords; }
+  /// One word a draw: its timestep + 1 (0 if it has none) above its example.
+  int64_t* identities() { return losses_begin() + draws_; }
 
   size_t draws_, categories_;
   at::Tensor words_;
@@ -235,7 +251,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     if (flops == 0) counter.emplace();
     const at::Tensor losses =
         traced("forward", [&] { return objective_.losses(batch) * batch.loss_scale; });
-    sums.set_losses((first + micro) * split_.micro, losses);
+    sums.set_losses((first + micro) * split_.micro, read, losses);
     counter_.add(batch.draws, sums.categories());
     if (problem.empty()) problem = unplanned(read, micro);
     sums.count(StepSums::kReplaced) += batch.replaced;
@@ -327,6 +343,8 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   record.verified = verified;
   record.bad_rows = static_cast<uint64_t>(sums.count(StepSums::kReplaced));
   record.category_draws = counter_.named(sums.categories());
+  record.draw_losses = sums.draw_losses();
+  counter_.average(record);
   for (const int64_t time : sums.rank_times())
     record.rank_seconds.push_back(1e-9 * static_cast<double>(time));
   return record;

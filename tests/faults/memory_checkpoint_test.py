@@ -46,7 +46,7 @@ class MemoryCheckpoints(unittest.TestCase):
         cls.chance = random.Random(chosen_seed())
         cls.model, cls.store, cls.run_file = make_inputs()
         cls.settings = set_all(EVERYTHING | {
-            "train.steps": STEPS, "train.micro_batch": 1, "communication.wire": "'fp32'", "optimizer.schedule": "'constant'", "checkpoint.every_steps": 1000, "metrics.port": -1,
+            "train.steps": STEPS, "train.micro_batch": 1, "communication.wire": "'fp32'", "optimizer.schedule": "'constant'", "checkpoint.every_steps": 1000, "metrics.port": -1, "metrics.ledger": "true",
             "checkpoint.memory_share": 1, "checkpoint.memory_folder": f"'{MEMORY}'"})
 
     def setUp(self):
@@ -86,7 +86,11 @@ class MemoryCheckpoints(unittest.TestCase):
         return sorted(path.name for path in MEMORY.glob("kessoku-*/step-*"))
 
     def require_equal(self, run):
-        require_equal(run, WORK / f"undisturbed-{run.name}", [self.run_file, *self.settings])
+        undisturbed = WORK / f"undisturbed-{run.name}"
+        require_equal(run, undisturbed, [self.run_file, *self.settings])
+        ledger, expected = (max((folder / "ledger").iterdir()) for folder in (run, undisturbed))
+        self.assertEqual(ledger.name, expected.name)
+        self.assertEqual(ledger.read_bytes(), expected.read_bytes())
 
     def test_kills_that_come_more_often_than_checkpoints(self):
         run, process = self.launch("often")

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "metrics/account_book.h"
 #include "metrics/html.h"
+#include "metrics/ledger/ledger_file.h"
 #include "metrics/report/report_curves.h"
 #include "metrics/run_log.h"
 #include "tests/temporary_folder.h"
@@ -52,6 +53,8 @@ class HtmlReport : public ::testing::Test {
       record.samples_per_second = 16;
       record.phase_seconds.fill(0.03);
       record.category_draws = {{category, 1}, {"screenshots", 3}};
+      record.category_losses = {{category, 2 * record.loss}, {"screenshots", record.loss}};
+      record.timestep_losses = {record.loss, NAN, record.loss / 2, record.loss / 3};
       record.time = 1000 + static_cast<double>(step);
       log.append(record);
     }
@@ -68,12 +71,15 @@ class HtmlReport : public ::testing::Test {
   /// The page's elements after its scripts ran, and what they said.
   Browsed browse() const { return browse({run_}); }
   Browsed browse(const std::vector<std::filesystem::path>& runs) const {
+    return open(write_report(runs));
+  }
+  Browsed open(const std::filesystem::path& page) const {
     const std::filesystem::path said = folder_.path() / "console";
     const std::string command = fmt::format(
         "HOME={0} chromium --headless --no-sandbox --disable-gpu --user-data-dir={0}/profile "
         "--enable-logging=stderr "
         "--virtual-time-budget=5000 --dump-dom file://{1} 2>{2}",
-        folder_.path().string(), write_report(runs).string(), said.string());
+        folder_.path().string(), page.string(), said.string());
     std::FILE* browser = ::popen(command.c_str(), "r");
     Browsed out;
     char piece[4096];
@@ -117,7 +123,8 @@ TEST_F(HtmlReport, ABrowserDrawsAllCurvesWithoutComplaint) {
   write_log(400);
   const Browsed browsed = browse();
   EXPECT_EQ(browsed.console, "");
-  for (const char* id : {"loss", "grad_norm", "lr", "samples_per_second", "phases"}) {
+  for (const char* id : {"loss", "grad_norm", "lr", "samples_per_second", "loss_by_folder",
+                         "loss_by_timesteps", "phases"}) {
     const std::regex drawn(fmt::format(R"re(<canvas id="{}"[^>]*style="[^"]*height: [1-9])re", id));
     EXPECT_TRUE(std::regex_search(browsed.dom, drawn)) << id;
   }
@@ -213,6 +220,20 @@ TEST_F(HtmlReport, SeveralRunsStandSideBySide) {
   EXPECT_TRUE(std::regex_search(browsed.dom, drawn));
 }
 
+TEST_F(HtmlReport, ALedgersFindingsAreListed) {
+  write_config();
+  write_log(3);
+  Ledger ledger{.step = 3};
+  for (int i = 0; i < 12; ++i) {
+    ledger.images.push_back({fmt::format("fanart/{}<b>.png", i), "fanart"});
+    for (int draw = 0; draw < 10; ++draw)
+      ledger.images.back().bins[3].add((i == 7 ? 3.0 : 1.0) + 0.01 * (draw + i % 3));
+  }
+  LedgerFile(run_, ledger);
+  EXPECT_THAT(page(), AllOf(HasSubstr("Far above their folder"), HasSubstr("Learned worst"),
+                            HasSubstr("fanart/7&lt;b&gt;.png"), HasSubstr("300–399")));
+}
+
 TEST_F(HtmlReport, RunsOfOneNameAreToldApartByTheirFolders) {
   write_config();
   const std::filesystem::path first = run_;
@@ -247,6 +268,37 @@ TEST_F(HtmlReport, GridsComeNewestFirstAndFinalOnesBefore) {
   EXPECT_THAT(places, Each(Not(std::string::npos)));
   EXPECT_TRUE(std::is_sorted(places.begin(), places.end()));
   EXPECT_THAT(html, HasSubstr("is not a PNG file"));
+}
+
+TEST_F(HtmlReport, ASliderShowsOneStepAtATimeWithItsPrompts) {
+  write_config();
+  write_grid("final", "maru at the end\n");
+  write_grid("step-00000010", "maru\n");
+  write_grid("step-00000020", "maru\n");
+  write_grid("step-00000030", "kita\n");
+  const auto shown = [](const std::string& dom) {
+    std::vector<std::string> titles;
+    const std::regex figure(R"re(<figure class="step[^"]*"><figcaption>([^<]*)<)re");
+    for (std::sregex_iterator found(dom.begin(), dom.end(), figure), end; found != end; ++found)
+      titles.push_back((*found)[1]);
+    return titles;
+  };
+  EXPECT_THAT(shown(page()), ElementsAre("Step 30", "Step 20", "Step 10")) << "without scripts";
+  const Browsed newest = browse();
+  EXPECT_EQ(newest.console, "");
+  EXPECT_THAT(shown(newest.dom), ElementsAre("Step 30"));
+  EXPECT_THAT(newest.dom, AllOf(HasSubstr("At the end<"), HasSubstr("aria-valuetext=\"Step 30\"")));
+
+  std::string html = page();
+  html.insert(html.rfind("</body>"),
+              "<script>const slider = document.querySelector('label > input[type=range]');"
+              "slider.value = 0; slider.dispatchEvent(new Event('input'));</script>");
+  write("moved.html", html);
+  const Browsed oldest = open(run_ / "moved.html");
+  EXPECT_EQ(oldest.console, "");
+  EXPECT_THAT(shown(oldest.dom), ElementsAre("Step 10"));
+  EXPECT_THAT(oldest.dom.substr(oldest.dom.find("<figcaption>Step 10")),
+              AllOf(HasSubstr("<li>maru</li>"), Not(HasSubstr("<li>kita</li>"))));
 }
 
 TEST_F(HtmlReport, OfManyGridsSomeAreShownWithTheFirstAndTheLast) {

@@ -22,6 +22,8 @@ StepRecord example() {
   record.seconds = 0.32;
   record.phase_seconds = {0.01, 0.1, 0.15, 0.02, 0.03, 0.005, 0.005, 0.004, 0.003};
   record.category_draws = {{"fanart", 1}, {"screenshots", 3}};
+  record.category_losses = {{"fanart", 0.25}, {"screenshots", 0.125}};
+  record.timestep_losses[2] = 0.5;
   return record;
 }
 
@@ -31,7 +33,8 @@ TEST(StepRecord, HasTheKeysOfTheRunLog) {
     "step": 7, "draws": 28, "loss": 0.125, "grad_norm": 1.5, "lr": 1e-6, "samples_per_second": 12.5, "seconds": 0.32,
     "phases": {"data": 0.01, "forward": 0.1, "backward": 0.15, "communication": 0.02, "optimizer": 0.03,
                "checkpoint": 0.005, "sample": 0.005, "validation": 0.004, "verification": 0.003},
-    "categories": {"fanart": 1, "screenshots": 3}})");
+    "categories": {"fanart": 1, "screenshots": 3},
+    "category_losses": {"fanart": 0.25, "screenshots": 0.125}, "timestep_losses": [null, null, 0.5, null]})");
   EXPECT_EQ(json, expected);
 }
 
@@ -44,6 +47,9 @@ TEST(StepRecord, ComesBackBitForBit) {
   EXPECT_EQ(back.loss, record.loss);
   EXPECT_EQ(back.phase_seconds, record.phase_seconds);
   EXPECT_EQ(back.category_draws, record.category_draws);
+  EXPECT_EQ(back.category_losses, record.category_losses);
+  EXPECT_EQ(back.timestep_losses[2], 0.5);
+  EXPECT_TRUE(std::isnan(back.timestep_losses[0]));
 }
 
 TEST(StepRecord, TellsTheValidationLossOnlyWhereItWasMeasured) {
@@ -103,6 +109,8 @@ TEST(StepRecord, WrongTypesAreRefused) {
        {"", "[]", "7", "{", "{}", R"({"step":-1,"draws":0})", R"({"step":1,"draws":1.5})",
         R"({"step":1,"draws":1,"loss":"low"})", R"({"step":1,"draws":1,"phases":3})",
         R"({"step":1,"draws":1,"categories":{"a":"b"}})",
+        R"({"step":1,"draws":1,"category_losses":[1]})",
+        R"({"step":1,"draws":1,"timestep_losses":[1]})",
         R"({"step":1,"draws":1,"rank_seconds":["a"]})"}) {
     EXPECT_THROW(step_record_from_json(line), DataError) << line;
   }

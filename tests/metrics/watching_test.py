@@ -1,4 +1,4 @@
-"""What a person and other programs see of a run: the terminal, JSON lines, `kessoku top`, and TensorBoard.
+"""What a person and other programs see of a run: the terminal, JSON lines, `kessoku top`, TensorBoard, and the ledger.
 
     watching_test.py KESSOKU WORK_FOLDER [TESTS...]
 """
@@ -14,12 +14,14 @@ import subprocess
 import sys
 import time
 import unittest
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
 import numpy as np
-from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kessoku, last_step, log_of, make_inputs, run_tests,
-                     start, wait_for)
+from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kessoku, last_step, log_of, make_inputs,
+                     require_same_weights, run_tests, start, wait_for)
+from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -192,6 +194,8 @@ class TensorBoard(unittest.TestCase):
         for record in records:
             for key in ("loss", "grad_norm", "lr", "samples_per_second"):
                 self.assertEqual(scalars[f"train/{key}"][record["step"]], np.float32(record[key]))
+            for folder, loss in record["category_losses"].items():
+                self.assertEqual(scalars[f"loss_of_folder/{folder}"][record["step"]], np.float32(loss))
             self.assertEqual(scalars["seconds/forward"][record["step"]], np.float32(record["phases"]["forward"]))
         return scalars
 
@@ -218,6 +222,77 @@ class TensorBoard(unittest.TestCase):
         train(run.name, *on, "--resume", run / "checkpoints/step-00000003", "--set", "train.steps=4")
         self.require_log(run)
         self.assertEqual(last_step(run), 4)
+
+
+class Ledger(unittest.TestCase):
+    ON = ("--set", "metrics.ledger=true")
+
+    def newest(self, run):
+        return max((run / "ledger").iterdir())
+
+    def images(self, run):
+        about, *images = [json.loads(line) for line in self.newest(run).read_text().splitlines()]
+        return about, [image for image in images if image["count"]]
+
+    def test_it_holds_what_each_draw_lost(self):
+        """Beside audit/, which has timesteps and losses as the ranks computed them, and the log's counts by folder."""
+        train("ledger", *self.ON, "--set", "audit.batches=6", ranks=2)
+        about, images = self.images(WORK / "ledger")
+        self.assertEqual(about, {"first_step": 0, "step": 6})
+        batches = [load_file(file) for file in sorted((WORK / "ledger/audit").iterdir())]
+        timesteps = np.concatenate([batch["timesteps"].ravel() for batch in batches])
+        losses = np.concatenate([batch["loss"].ravel() for batch in batches]).astype(np.float64)
+        for place in range(10):
+            own = losses[timesteps // 100 == place]
+            count, total, squares = np.sum([image["bins"].get(str(place), [0, 0, 0]) for image in images], axis=0)
+            self.assertEqual(count, len(own))
+            np.testing.assert_allclose([total, squares], [own.sum(), (own**2).sum()], rtol=1e-12)
+        drawn = Counter()
+        for record in log_of(WORK / "ledger"):
+            drawn.update(record["categories"])
+        ours = Counter()
+        for image in images:
+            ours[image["folder"].split("/")[0]] += image["count"]
+            self.assertTrue(image["image"].startswith(image["folder"] + "/"))
+            self.assertAlmostEqual(image["mean"], sum(total for _, total, _ in image["bins"].values()) / image["count"])
+        self.assertEqual(ours, drawn)
+
+    def test_it_has_the_same_bits_for_any_ranks_and_after_a_kill(self):
+        undisturbed, run = WORK / "ledger-whole", WORK / "ledger-killed"
+        settings = (*self.ON, "--set", "train.micro_batch=4")
+        steps = ("--set", f"train.steps={kill_after(self, run, *settings) + 3}")
+        train(run.name, *settings, *steps, ranks=2)
+        train(undisturbed.name, *settings, *steps)
+        require_same_weights(run, undisturbed)
+        self.assertEqual(self.newest(run).name, self.newest(undisturbed).name)
+        self.assertEqual(self.newest(run).read_bytes(), self.newest(undisturbed).read_bytes())
+        kept = {path.name for path in (run / "checkpoints").iterdir() if not path.is_symlink()}
+        self.assertEqual({path.stem for path in (run / "ledger").iterdir()}, kept)
+
+    def test_one_that_is_switched_on_later_says_from_where_it_counts(self):
+        train("ledger-late", "--set", "train.steps=3")
+        self.assertIn("the ledger begins with step 4", train("ledger-late", *self.ON).stderr)
+        self.assertEqual(self.images(WORK / "ledger-late")[0], {"first_step": 3, "step": 6})
+
+    def test_inspect_and_report_list_the_images(self):
+        run = WORK / "ledger-shown"
+        train(run.name, *self.ON, "--set", "train.steps=24", "--set", "checkpoint.every_steps=24")
+        _, images = self.images(run)
+        shown = json.loads(kessoku("inspect", run, "--json").stdout)["ledger"]
+        means = {image["image"]: image["mean"] for image in images}
+        self.assertTrue(shown["worst"] and shown["best"])
+        for image in shown["worst"] + shown["best"]:
+            self.assertEqual(image["mean"], means[image["image"]])
+        self.assertGreater(shown["worst"][0]["relative"], 1)
+        self.assertLess(shown["best"][0]["relative"], 1)
+        self.assertEqual(sum(folder["draws"] for folder in shown["folders"]), 8 * 24)
+        said = kessoku("inspect", run).stdout
+        self.assertIn("losses of steps 1 to 24\n", said)
+        self.assertIn(shown["worst"][0]["image"], said)
+        kessoku("report", run)
+        page = (run / "report.html").read_text()
+        for words in ("Learned worst", "Loss by folder and timesteps", shown["worst"][0]["image"]):
+            self.assertIn(words, page)
 
 
 if __name__ == "__main__":

@@ -332,7 +332,7 @@ TEST_F(LoaderOfMoments, CaptionsBecomeTokenIds) {
   LoaderOptions encoding = options(3, 4);
   encoding.threads = 2;
   encoding.encode_caption = [](const std::string& caption) {
-    return std::vector<int64_t>(77, static_cast<int64_t>(caption.size()));
+    return EncodedCaption{std::vector<int64_t>(77, static_cast<int64_t>(caption.size()))};
   };
   Loader loader(store_, make_sampler(store_, 4), encoding);
   const Batch batch = loader.next();
@@ -342,6 +342,19 @@ TEST_F(LoaderOfMoments, CaptionsBecomeTokenIds) {
   }
 }
 
+TEST_F(LoaderOfMoments, CountsTheCaptionsOfTrainingThatWereCutOff) {
+  LoaderOptions encoding = options(3, 4);
+  encoding.encode_caption = [](const std::string&) {
+    return EncodedCaption{std::vector<int64_t>(77, 0), true};
+  };
+  Loader loader(store_, make_sampler(store_, 4), encoding);
+  for (int batch = 0; batch < 3; ++batch) EXPECT_EQ(loader.next().truncated, 4u);
+  loader.read(0, 0, 0);  // as a verification does
+  const ValidationSet validation(store_, std::vector<bool>(store_.size(), true), encoding);
+  validation.batch(0);
+  EXPECT_EQ(loader.counts()->truncated, 12u);
+}
+
 TEST_F(LoaderOfMoments, ReadsAheadNoFurtherThanAsked) {
   LoaderOptions ahead = options(1000, 4);
   ahead.threads = 3;
@@ -349,7 +362,7 @@ TEST_F(LoaderOfMoments, ReadsAheadNoFurtherThanAsked) {
   std::atomic<int> encoded = 0;
   ahead.encode_caption = [&](const std::string&) {
     ++encoded;
-    return std::vector<int64_t>(77, 0);
+    return EncodedCaption{std::vector<int64_t>(77, 0)};
   };
   Loader loader(store_, make_sampler(store_, 4), ahead);
   for (int batch = 1; batch <= 20; ++batch) {
@@ -376,7 +389,7 @@ TEST_F(LoaderOfMoments, PastTheLastStepIsOurBug) {
 TEST_F(LoaderOfMoments, AThreadsErrorSurfacesInNext) {
   LoaderOptions failing = options(10, 4);
   failing.threads = 2;
-  failing.encode_caption = [](const std::string&) -> std::vector<int64_t> {
+  failing.encode_caption = [](const std::string&) -> EncodedCaption {
     throw DataError("no such token");
   };
   Loader loader(store_, make_sampler(store_, 4), failing);
