@@ -31,6 +31,9 @@ Stderr& standard_error() {
   return only;
 }
 
+/// A full disk behind stderr must not end what goes on.
+void put(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stderr); }
+
 /// "2026-11-29T17:55:46.123Z"
 std::string utc_now() {
   const auto now = std::chrono::system_clock::now();
@@ -61,12 +64,12 @@ void write(const char* level, const std::string& prefix, const std::string& text
   Stderr& out = standard_error();
   const std::lock_guard lock(out.mutex);
   if (out.format == LogFormat::kJson) {
-    fmt::print(stderr, "{}\n", json_line(out, level, text, fields));
+    put(json_line(out, level, text, fields) + '\n');
     return;
   }
   // The live line may be another rank's, too.
   const bool clears = !out.live_line.empty() || (out.terminal && out.rank);
-  fmt::print(stderr, "{}{}{}\n{}", clears ? "\r\x1b[K" : "", prefix, text, out.live_line);
+  put(fmt::format("{}{}{}\n{}", clears ? "\r\x1b[K" : "", prefix, text, out.live_line));
 }
 
 }  // namespace
@@ -100,13 +103,13 @@ void show_live_line(const std::string& text) {
   Stderr& out = standard_error();
   const std::lock_guard lock(out.mutex);
   out.live_line = text;
-  fmt::print(stderr, "\r{}\x1b[K", text);
+  put(fmt::format("\r{}\x1b[K", text));
 }
 
 void end_live_line() {
   Stderr& out = standard_error();
   const std::lock_guard lock(out.mutex);
-  if (!out.live_line.empty()) fmt::print(stderr, "\n");
+  if (!out.live_line.empty()) put("\n");
   out.live_line.clear();
 }
 

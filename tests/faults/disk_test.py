@@ -91,6 +91,14 @@ class Disk(unittest.TestCase):
     def require_equal(self, run, ranks=0):
         require_equal(run, WORK / "undisturbed", [self.run_file, *self.settings], ranks=ranks)
 
+    def test_stderr_on_a_full_disk_costs_nothing_but_what_it_would_say(self):
+        for log_format in ("text", "json"):
+            run = DISK / log_format
+            with open("/dev/full", "w") as full:
+                subprocess.run(command("train", self.run_file, "--out", run, *self.settings, "--log-format", log_format), stderr=full, check=True)
+            self.require_equal(run)
+            shutil.rmtree(run)
+
     def test_a_full_disk_costs_checkpoints_but_not_the_run(self):
         run, started = self.start("full", *ENDLESS)
         leave = self.chance.choice([0, 1 << 20, 30 << 20, 100 << 20])
