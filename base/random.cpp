@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "base/portable_math.h"
+#include "base/numeric/portable_math.h"
 
 namespace kessoku {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-#include "base/philox.h"
+#include "base/numeric/philox.h"
 
 namespace kessoku {
 

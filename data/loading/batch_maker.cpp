@@ -4,7 +4,7 @@
 #include <array>
 
 #include "base/error.h"
-#include "base/portable_math.h"
+#include "base/numeric/portable_math.h"
 #include "base/random.h"
 
 namespace kessoku::data {

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "base/clones.h"
+#include "base/numeric/clones.h"
 
 namespace kessoku::model {
 

@@ -1,4 +1,4 @@
-#include "base/portable_math.h"
+#include "base/numeric/portable_math.h"
 
 #include <gtest/gtest.h>
 

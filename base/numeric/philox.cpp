@@ -1,6 +1,6 @@
-#include "base/philox.h"
+#include "base/numeric/philox.h"
 
-#include "base/clones.h"
+#include "base/numeric/clones.h"
 
 namespace kessoku {
 

@@ -1,4 +1,4 @@
-#include "base/portable_math.h"
+#include "base/numeric/portable_math.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 #include <numbers>
 #include <stdexcept>
 
-#include "base/clones.h"
+#include "base/numeric/clones.h"
 
 namespace kessoku {
 
