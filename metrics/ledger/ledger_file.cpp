@@ -141,7 +141,7 @@ void LedgerFile::begin() {
     write_file_atomically(path, to_text(ledger_));
     file_ = std::ofstream(path, std::ios::app);
   } catch (const std::exception& error) {  // the file before it goes on
-    log_warning("{}", error.what());
+    log_warning("the ledger is not written: {}", error.what());
   }
 }
 

@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint64_t kEnoughDraws = 5;
 constexpr size_t kEnoughImages = 8;  ///< of a folder, for one to stand out
-constexpr double kFar = 4;
+constexpr double kFar = 3;
 
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);

@@ -34,7 +34,7 @@ struct LedgerFindings {
   std::vector<LearnedFolder> folders;  ///< by name
   /// Of images with enough draws: those that lose least and most relative to all.
   std::vector<LearnedImage> best, worst;
-  /// Those whose losses are far above their folder's (a deviation of 4 or more): captions that do
+  /// Those whose losses are far above their folder's (a deviation of 3 or more): captions that do
   /// not fit, damaged images, or what the folder has only one of. Farthest first.
   std::vector<LearnedImage> suspicious;
 };

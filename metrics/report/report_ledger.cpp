@@ -52,7 +52,7 @@ std::string images(const char* title, const char* note, const std::vector<Learne
 std::string ledger_sections(const LedgerFindings& findings) {
   return folders(findings) +
          images("Far above their folder",
-                "Their losses are 4 standard deviations or more above those of their folder at the "
+                "Their losses are 3 standard deviations or more above those of their folder at the "
                 "same timesteps: captions that do not fit, damaged images, or what the folder has "
                 "only one of.",
                 findings.suspicious) +

@@ -235,7 +235,7 @@ std::string title_of(const std::vector<ReportData>& runs) {
 
 std::string one_run(const ReportData& data, const std::string& plots) {
   return header(data) + "<main>\n" + figures(data) + plots + changes(data) + mixture(data) +
-         (data.ledger ? ledger_sections(*data.ledger) : "") + images(data) + settings(data);
+         images(data) + (data.ledger ? ledger_sections(*data.ledger) : "") + settings(data);
 }
 
 std::string several_runs(const std::vector<ReportData>& runs, const std::string& plots) {

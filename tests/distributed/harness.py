@@ -101,10 +101,10 @@ def kessoku(*arguments, ranks=0, expect=0):
     return done
 
 
-def start(words, errors):
+def start(words, errors, environment={}):
     """A process that says what it says to the file `errors` (a pipe that nobody reads would stop it), and is asked to end when this one dies."""
     with open(errors, "w") as file:
-        return subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *map(str, words)], stderr=file, env=ENVIRONMENT)
+        return subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *map(str, words)], stderr=file, env=ENVIRONMENT | environment)
 
 
 def log_of(run):
@@ -259,3 +259,35 @@ def ranks_of(mpirun):
         if parent == mpirun and "OMPI_COMM_WORLD_RANK" in variables:
             found[int(variables["OMPI_COMM_WORLD_RANK"])] = int(process.name)
     return found
+
+
+def flip_bit(process, pattern):
+    """In each copy of `pattern` in the process's own memory. Returns how many there were."""
+    flipped = 0
+    with open(f"/proc/{process}/maps") as maps, open(f"/proc/{process}/mem", "r+b", buffering=0) as memory:
+        for line in maps:
+            span, rights, *_ = line.split()
+            begin, end = (int(place, 16) for place in span.split("-"))
+            if rights[:2] != "rw" or end - begin > 1 << 32:
+                continue
+            try:
+                memory.seek(begin)
+                held = memory.read(end - begin)
+            except OSError:
+                continue
+            place = held.find(pattern)
+            while place >= 0:
+                memory.seek(begin + place)
+                memory.write(bytes([pattern[0] ^ 4]))
+                flipped += 1
+                place = held.find(pattern, place + 1)
+    return flipped
+
+
+def flip_untrained_bit(test, model, process):
+    """In a weight that stays as it is with optimizer.freeze = ["unet.conv_in.*"]."""
+    weight = load_file(model / "unet/diffusion_pytorch_model.safetensors")["conv_in.weight"].astype(np.float32)
+    try:
+        test.assertGreater(flip_bit(process, weight.tobytes()[:512]), 0)
+    except PermissionError as error:
+        test.skipTest(f"memory of other processes cannot be written: {error}")

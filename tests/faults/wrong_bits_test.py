@@ -10,37 +10,11 @@ import sys
 import unittest
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import load_file
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import (DEADLINE, ENVIRONMENT, PROGRAM, WORK, kessoku, last_step, log_of, make_inputs, mpirun_of, ranks_of, require_equal, run_tests,
+from harness import (DEADLINE, ENVIRONMENT, PROGRAM, WORK, flip_untrained_bit, kessoku, last_step, log_of, make_inputs, mpirun_of, ranks_of, require_equal, run_tests,
                      set_all, start, wait_for)
 
 STEPS, EVERY = 60, 5
-
-
-def flip_bit(process, pattern):
-    """In each copy of `pattern` in the process's own memory. Returns how many there were."""
-    flipped = 0
-    with open(f"/proc/{process}/maps") as maps, open(f"/proc/{process}/mem", "r+b", buffering=0) as memory:
-        for line in maps:
-            span, rights, *_ = line.split()
-            begin, end = (int(place, 16) for place in span.split("-"))
-            if rights[:2] != "rw" or end - begin > 1 << 32:
-                continue
-            try:
-                memory.seek(begin)
-                held = memory.read(end - begin)
-            except OSError:
-                continue
-            place = held.find(pattern)
-            while place >= 0:
-                memory.seek(begin + place)
-                memory.write(bytes([pattern[0] ^ 4]))
-                flipped += 1
-                place = held.find(pattern, place + 1)
-    return flipped
 
 
 def differences_of(run):
@@ -54,14 +28,6 @@ class WrongBits(unittest.TestCase):
         cls.settings = ["--set", f"train.steps={STEPS}", "--set", "checkpoint.every_steps=4", "--set", "metrics.port=-1", "--set",
                         "train.micro_batch=2", "--set", f"verify.every_steps={EVERY}", "--set", 'optimizer.freeze=["unet.conv_in.*"]']
 
-    def require_flip(self, process):
-        """In a weight that is not trained."""
-        weight = load_file(self.model / "unet/diffusion_pytorch_model.safetensors")["conv_in.weight"].astype(np.float32)
-        try:
-            self.assertGreater(flip_bit(process, weight.tobytes()[:512]), 0)
-        except PermissionError as error:
-            self.skipTest(f"memory of other processes cannot be written: {error}")
-
     def test_a_flipped_bit_is_found_and_the_run_ends_with_the_same_bits(self):
         kessoku("train", self.run_file, "--out", WORK / "undisturbed", *self.settings, ranks=2)
         verified = [record["step"] for record in log_of(WORK / "undisturbed") if record.get("verified")]
@@ -70,7 +36,7 @@ class WrongBits(unittest.TestCase):
         process = start([PROGRAM, "launch", "-n", "2", self.run_file, "--out", run, *self.settings, "--backoff", "0.1"], WORK / "flipped.err")
         self.addCleanup(process.kill)
         wait_for(lambda: any(run.glob("checkpoints/step-*/state/run.json")), "a checkpoint")
-        self.require_flip(ranks_of(mpirun_of(process.pid))[1])
+        flip_untrained_bit(self, self.model, ranks_of(mpirun_of(process.pid))[1])
         self.assertEqual(process.wait(DEADLINE), 0, (WORK / "flipped.err").read_text())
         said = (WORK / "flipped.err").read_text()
         self.assertRegex(said, r"wrong bits at step \d+: untrained weights in unet\.conv_in\.weight of rank 1 on \S+ are not what they should be; "
@@ -91,7 +57,7 @@ class WrongBits(unittest.TestCase):
         process = start([PROGRAM, "train", self.run_file, "--out", run, *self.settings, *set_all(rarely)], WORK / "unverified.err")
         self.addCleanup(process.kill)
         wait_for(lambda: last_step(run) >= 13, "step 13")
-        self.require_flip(process.pid)
+        flip_untrained_bit(self, self.model, process.pid)
         process.send_signal(signal.SIGUSR1)  # asks for a checkpoint
         said = (WORK / "unverified.err").read_text
         self.assertEqual(process.wait(DEADLINE), 77, said())

@@ -2,6 +2,7 @@
 //   FAULT_CALL    open, read, list (a folder) or thread
 //   FAULT_ERRNO   the number of the error
 //   FAULT_FROM    the first call that fails, from 1; FAULT_ONCE=1: the only one
+//   FAULT_SLOW    a file: while it is there, each pread of a store takes 0.1 s longer
 //   FAULT_MATCH   end of the path of the files that are meant; not for thread
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -76,15 +77,28 @@ DIR* opendir(const char* path) {
   return REAL(opendir)(path);
 }
 
+// "" if it has none.
+static void path_of(int descriptor, char* path, size_t size) {
+  char link[64];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+  const ssize_t length = readlink(link, path, size - 1);
+  path[length < 0 ? 0 : length] = '\0';
+}
+
 static int read_fails(int descriptor) {
   const char* wanted = getenv("FAULT_CALL");
   if (wanted == NULL || strcmp(wanted, "read") != 0) return 0;
-  char link[64], path[4096];
-  snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
-  const ssize_t length = readlink(link, path, sizeof path - 1);
-  if (length < 0) return 0;
-  path[length] = '\0';
+  char path[4096];
+  path_of(descriptor, path, sizeof path);
   return fails("read", path);
+}
+
+static void wait_if_slow(int descriptor) {
+  const char* slow = getenv("FAULT_SLOW");
+  if (slow == NULL || access(slow, F_OK) != 0) return;
+  char path[4096];
+  path_of(descriptor, path, sizeof path);
+  if (strstr(path, ".h5") != NULL) usleep(100000);
 }
 
 ssize_t read(int descriptor, void* out, size_t bytes) {
@@ -101,6 +115,7 @@ ssize_t read(int descriptor, void* out, size_t bytes) {
       errno = error_number();                                           \
       return -1;                                                        \
     }                                                                   \
+    wait_if_slow(descriptor);                                           \
     return REAL(NAME)(descriptor, out, bytes, offset);                  \
   }
 WRAP_PREAD(pread)

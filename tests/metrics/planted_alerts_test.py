@@ -1,0 +1,214 @@
+"""The alerts under a real Prometheus that scrapes a real run of two ranks: each fires once its fault is planted, and none without one.
+
+    planted_alerts_test.py KESSOKU WORK_FOLDER [TESTS...]
+
+So that a test does not take hours, all durations of the rules, and the intervals of scrapes and evaluations with them, are divided by SHORTER; the
+expressions are the project's. A clean run is also watched by the rules as they are.
+
+KESSOKU_CLEAN_SECONDS: how long the clean run is watched (60). Exit code 77 (skipped) with the reason where no file system may be mounted.
+"""
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unittest
+from pathlib import Path
+
+if os.environ.get("KESSOKU_OWN_MOUNTS") is None:  # for a disk of our own, seen by nobody else and gone at the end
+    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--user", "--map-root-user"]
+    tried = subprocess.run([*own, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
+    if tried.returncode != 0:
+        print("skipped: no file system may be mounted here:", tried.stderr.strip())
+        sys.exit(77)
+    os.execvpe(own[0], [*own, sys.executable, *sys.argv], os.environ | {"KESSOKU_OWN_MOUNTS": "1"})
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
+from harness import (DEADLINE, ENDLESS, PROGRAM, ROOT, WORK, flip_untrained_bit, last_step, make_inputs, mpirun_of, ranks_of, run_tests, set_all,
+                     start, wait_for)
+from prometheus import Prometheus, replaced, stop
+
+DISK = WORK / "disk"
+ALERTS = ROOT / "metrics/alerts.yml"
+SHORTER = 30
+INTERVAL = 15 / SHORTER  # seconds
+RESOLUTION = 0.1  # of the times that are looked up afterwards
+SHIM = os.environ.get("KESSOKU_FAULT_SHIM") or PROGRAM.parent / "tests/data/libfault_shim.so"
+UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def milliseconds(seconds):
+    return f"{round(1000 * seconds / SHORTER)}ms"
+
+
+def shortened(rules):
+    """`for: 5m`, `[30m:15s]`, and what is written in seconds."""
+    rules = re.sub(r"(?<=[ \[:])(\d+)([hms])(?=[\s:\]])", lambda found: milliseconds(int(found[1]) * UNITS[found[2]]), rules)
+    return replaced(rules, "> 300 +", f"> {300 / SHORTER} +")
+
+
+def fill_disk():
+    with open(DISK / "filler", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1 << 16))
+        except OSError:
+            pass
+
+
+def starts(run):
+    return (run / "account.jsonl").read_text().count('"event":"start"')
+
+
+class Slowed:
+    """A process that is stopped for four fifths of the time."""
+
+    def __init__(self, process):
+        self.process, self.ended = process, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.ended.is_set():
+            os.kill(self.process, signal.SIGSTOP)
+            time.sleep(0.04)
+            os.kill(self.process, signal.SIGCONT)
+            self.ended.wait(0.01)
+
+    def end(self):
+        self.ended.set()
+        self.thread.join()
+
+
+class PlantedFaults(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model, cls.store, cls.run_file = make_inputs()
+        cls.rules = WORK / "alerts.yml"
+        cls.rules.write_text(shortened(ALERTS.read_text()))
+
+    def setUp(self):
+        DISK.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "none", DISK], check=True)  # a checkpoint takes 120
+        self.addCleanup(subprocess.run, ["umount", "--lazy", str(DISK)])
+        self.name = self._testMethodName.removeprefix("test_")
+        self.watching = self.prometheus(self.name, self.rules, f"{round(1000 * INTERVAL)}ms")
+
+    def prometheus(self, name, rules, interval):
+        watching = Prometheus(WORK / name, interval, rules)
+        self.addCleanup(watching.close)
+        return watching
+
+    def launch(self, *arguments, environment={}, **settings):
+        words = set_all({"metrics.file_sd": f"'{self.watching.targets}/{self.name}.json'", "name": f"'{self.name}'", "checkpoint.every_steps": 20,
+                         "checkpoint.keep": 1} | settings)
+        command = [PROGRAM, "launch", "-n", "2", self.run_file, "--out", DISK / self.name, *ENDLESS, *words, *arguments]
+        process = start(command, WORK / f"{self.name}.err", environment=environment)
+        self.addCleanup(stop, process)
+        return DISK / self.name, process
+
+    def settle(self, steps=60):
+        """Waits until Prometheus has seen so many steps, and checkpoints; no alert fires."""
+        wait_for(lambda: (self.watching.value('kessoku_steps_total{rank="0"}') or 0) >= steps, f"{steps} steps", pause=0.2)
+        wait_for(lambda: self.watching.value('kessoku_checkpoints_total{result="written"}'), "a checkpoint", pause=0.2)
+        self.assertEqual(self.fired(self.watching), {})
+
+    def fired(self, watching):
+        """When each alert that has fired since Prometheus was started did so first."""
+        found = {}
+        for series in watching.get("query", query=f'ALERTS{{alertstate="firing"}}[{DEADLINE * 10}s]')["result"]:
+            began, name = series["values"][0][0], series["metric"]["alertname"]
+            found[name] = min(float(began), found.get(name, float("inf")))
+        return found
+
+    def expect(self, *names, besides=()):
+        """`besides`: what else may fire, since the fault leads to it."""
+        planted = time.time()
+        wait_for(lambda: self.fired(self.watching).keys() >= set(names), f"alerts {names}", pause=0.2)
+        fired = self.fired(self.watching)
+        self.assertLessEqual(fired.keys(), {*names, *besides})
+        rules = {rule["name"]: rule for group in self.watching.get("rules")["groups"] for rule in group["rules"]}
+        for name in names:
+            bound = self.first_true(rules[name]["query"], planted, fired[name]) + rules[name]["duration"]
+            print(f"{self.name}: {name} fired {fired[name] - planted:.1f} s after the fault, {fired[name] - bound:.1f} s after its bound", flush=True)
+            self.assertLessEqual(fired[name], bound + 2 * INTERVAL + RESOLUTION)
+
+    def first_true(self, expression, begin, end):
+        """The time from which on the expression holds, until `end`."""
+        begin -= 10
+        steps = self.watching.get("query_range", query=expression, start=begin, end=end, step=RESOLUTION)["result"]
+        times = {round((float(at) - begin) / RESOLUTION) for series in steps for at, _ in series["values"]}
+        at = round((end - begin) / RESOLUTION)
+        while at not in times:  # the last evaluation may lie between two steps
+            at -= 1
+        while at - 1 in times:
+            at -= 1
+        return begin + at * RESOLUTION
+
+    def test_a_stopped_rank(self):
+        _, process = self.launch()
+        self.settle()
+        rank = ranks_of(mpirun_of(process.pid))[1]
+        os.kill(rank, signal.SIGSTOP)
+        self.addCleanup(os.kill, rank, signal.SIGCONT)
+        self.expect("KessokuNoStep", "KessokuRankMissing", besides=["KessokuCheckpointTooOld"])
+
+    def test_a_slow_rank(self):
+        _, process = self.launch()
+        self.settle()
+        slowed = Slowed(ranks_of(mpirun_of(process.pid))[1])
+        self.addCleanup(slowed.end)
+        self.expect("KessokuSlowRank", besides=["KessokuGoodputLow"])
+        self.assertEqual({labels["rank"] for labels, _ in self.watching.query('ALERTS{alertname="KessokuSlowRank",alertstate="firing"}')}, {"1"})
+
+    def test_a_loader_that_stalls(self):
+        slow = WORK / "slow-disk"
+        self.launch(environment={"LD_PRELOAD": str(SHIM), "FAULT_SLOW": str(slow)})
+        self.settle()
+        slow.touch()
+        self.expect("KessokuDataStarvation", besides=["KessokuGoodputLow"])
+
+    def test_a_full_disk(self):
+        self.launch()
+        self.settle()
+        fill_disk()
+        self.expect("KessokuCheckpointFailed", "KessokuDiskNearlyFull", besides=["KessokuCheckpointTooOld"])
+
+    def test_a_learning_rate_that_diverges(self):
+        _, process = self.launch()
+        self.settle(300)
+        stop(process)
+        self.launch(**{"optimizer.lr": 0.1})
+        self.expect("KessokuLossHigh", besides=["KessokuRunEnded"])  # between the two
+
+    def test_a_rank_that_is_killed_again_and_again(self):
+        run, process = self.launch("--backoff", "0.1")
+        self.settle()
+        for kills in range(1, 4):
+            reached = last_step(run)
+            os.kill(ranks_of(mpirun_of(process.pid))[1], signal.SIGKILL)
+            wait_for(lambda: starts(run) > kills and last_step(run) > reached, "a step after the restart")
+        self.expect("KessokuRestarts", besides=["KessokuRankMissing", "KessokuGoodputLow"])
+
+    def test_damaged_weights(self):
+        _, process = self.launch("--backoff", "0.1", **{"verify.every_steps": 5, "optimizer.freeze": ["unet.conv_in.*"]})
+        self.settle()
+        flip_untrained_bit(self, self.model, ranks_of(mpirun_of(process.pid))[1])
+        self.expect("KessokuWrongBits", besides=["KessokuRankMissing", "KessokuGoodputLow"])
+
+    def test_none(self):
+        as_it_is = self.prometheus("none-15s", ALERTS, "15s")
+        for target in ("none.json", "none-launch.json"):
+            (as_it_is.targets / target).symlink_to(self.watching.targets / target)
+        self.launch()
+        self.settle()
+        time.sleep(float(os.environ.get("KESSOKU_CLEAN_SECONDS", 60)))
+        for watching in (self.watching, as_it_is):
+            self.assertGreater(watching.value("kessoku_step{rank='0'}"), 60)
+            self.assertEqual(self.fired(watching), {})
+
+
+if __name__ == "__main__":
+    run_tests()
