@@ -60,6 +60,10 @@ NOT_RUN = {
     "sbatch --nodes 4 --ntasks-per-node 8 --gpus-per-node 8 scripts/slurm/train.sbatch "
     "configs/reference.toml --set train.global_batch=32 --set train.micro_batch=1 "
     "--set train.steps=6000": "needs Slurm",
+    ".venv/bin/python bench/reference_run.py prepare": "takes minutes",
+    ".venv/bin/python bench/reference_run.py plan": "needs what it prepares",
+    ".venv/bin/python bench/reference_run.py train": "takes hours",
+    ".venv/bin/python bench/reference_run.py measure": "needs what it trains",
     "sbatch --nodes 2 --ntasks-per-node 4 --gpus-per-node 4 scripts/slurm/train.sbatch my-run.toml":
         "needs Slurm",
 }
