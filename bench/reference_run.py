@@ -260,7 +260,7 @@ def measure(args):
         folder, second = WORK / f"measured/{step:08}", word if rename_step is not None and step > rename_step else None
         words[step] = words_at(kept[step], folder, second)
         print(f"step {step}: {words[step]}", flush=True)
-        if step in (newest, rename_step) or step in args.recall:
+        if step == newest or step in args.recall:
             sample(kept[step], prompts, folder / "all", second, "--size", "112x64")
             recall[step] = {key: value for key, value in score(folder / "all").items() if key != "seen"}
     if not (WORK / "training_images.json").exists():

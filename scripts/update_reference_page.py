@@ -62,9 +62,8 @@ def memory(result):
     text = paragraph(f"""The plan, with the shapes of Stable Diffusion 1.5, for each card
         ([terms](scaling.md#memory-of-a-rank)). At the start the weights arrive in fp32, which takes
         {gigabytes(one['gradients'])} more for a moment: {gigabytes(start['1'])} of the {gigabytes(card)} of a 24 GB card. A step has
-        what stays and {gigabytes(card - stays['1'])} for activations and CUDA. Sample prompts gather weights in fp32: that leaves
-        {gigabytes(card - prompts['1'])} for CUDA and the sampling, which is tight. On one such card train with `--set
-        sample.every_steps=0`, and sample from the checkpoints. The plan measures activations where it takes steps itself (without
+        what stays and {gigabytes(card - stays['1'])} for activations and CUDA. Sample prompts gather weights in fp32: that would leave
+        {gigabytes(card - prompts['1'])} for CUDA and the sampling, so sample from the checkpoints instead. The plan measures activations where it takes steps itself (without
         `--compute`), on the machine that it runs on. None of this was run on a GPU yet.""")
     return text + "\n" + table(["", "1 rank", "2 ranks", "4 ranks"], rows)
 
