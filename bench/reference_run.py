@@ -234,13 +234,13 @@ def word_prompts():
     about = json.loads((WORK / "data/dataset.json").read_text())["characters"]
     first, second = ({g for g in c["backgrounds"]} for c in about if c["name"] in WORDS)
     grounds = sorted(first & second)
-    return [{"prompt": f"{word}, screenshot, {grounds[i % len(grounds)]} background", "characters": [word], "seen": True}
-            for word in WORDS for i in range(16)]
+    return [{"prompt": f"{word}, screenshot, {grounds[i % len(grounds)]} background", "characters": [word], "seen": True,
+             "settings": {"size": [64, 64]}} for word in WORDS for i in range(16)]
 
 
 def words_at(model, folder, second):
     """How far the two words are apart: by what is drawn for each, and by the text encoder."""
-    sample(model, word_prompts(), folder / "words", second, "--size", "112x64")
+    sample(model, word_prompts(), folder / "words", second)
     scored = score(folder / "words")
     asked = [p["characters"][0] for p in json.loads((folder / "words/prompts.json").read_text())]
     other = dict(zip(WORDS, reversed(WORDS)))
@@ -253,23 +253,23 @@ def words_at(model, folder, second):
 def measure(args):
     rename_step, word = renamed_at(RUN)
     kept = {**{int(f.name[5:]): f for f in WORK.glob("step-*")}, **steps_of(RUN)}
-    newest = max(kept)
+    newest = args.at or max(kept)
     prompts = json.loads((WORK / "prompts/prompts.json").read_text())
     words, recall = {}, {}
-    for step in sorted(s for s in kept if s % args.every == 0 or s in (newest, rename_step)):
+    for step in sorted(s for s in kept if s <= newest and s % args.every == 0 or s in (newest, rename_step)):
         folder, second = WORK / f"measured/{step:08}", word if rename_step is not None and step > rename_step else None
         words[step] = words_at(kept[step], folder, second)
         print(f"step {step}: {words[step]}", flush=True)
         if step == newest or step in args.recall:
-            sample(kept[step], prompts, folder / "all", second, "--size", "112x64")
+            sample(kept[step], prompts, folder / "all", second)
             recall[step] = {key: value for key, value in score(folder / "all").items() if key != "seen"}
     if not (WORK / "training_images.json").exists():
         run(sys.executable, MEASURE, "dataset", WORK / "classifier.pt", WORK / "data", ROOT / "demo/base", "--out", WORK / "training_images.json")
-    records = records_of(RUN)
-    losses = [record["loss"] for record in records]
+    records = [record for record in records_of(RUN) if record["step"] <= newest]
+    losses, seconds = [record["loss"] for record in records], sorted(record["seconds"] for record in records)
     part = max(1, len(losses) // 60)
     events = [json.loads(line) for line in (RUN / "account.jsonl").read_text().splitlines()]
-    make_grids(rename_step, newest)
+    make_grids(newest // 2, newest)
     curve = [[i + part // 2, round(sum(losses[i:i + part]) / part, 5)] for i in range(0, len(losses) - part + 1, part)]
     images = ROOT / "docs/images"
     line_chart(images / "reference-loss.svg", "The reference run, rehearsed", "step", f"loss (mean of {part} steps)",
@@ -281,20 +281,20 @@ def measure(args):
                  "dashed": True}])
     write("reference_run", {
         "benchmark": "reference_run", "steps": len(records), "of": 48_000, "draws": records[-1]["draws"], "ranks": 2,
-        "starts": sum(event["event"] == "start" for event in events), "hours": round(sum(r["seconds"] for r in records) / 3600, 2),
-        "median_step_seconds": sorted(r["seconds"] for r in records)[len(records) // 2],
+        "starts": sum(event["event"] == "start" and event["account"]["furthest"] < newest for event in events), "hours": round(sum(r["seconds"] for r in records) / 3600, 2),
+        "median_step_seconds": seconds[len(seconds) // 2], "fast_step_seconds": seconds[len(seconds) // 10],
         "renamed_after_step": rename_step, "renamed": [WORDS[1], word], "words": words, "recall": recall,
         "training_images": json.loads((WORK / "training_images.json").read_text()),
         "losses": curve})
 
 
-def make_grids(rename_step, newest):
-    """The sample prompts before, in the middle and after, one above the other."""
+def make_grids(middle, newest):
+    """The sample prompts before, in the middle and at the newest step that has them, one above the other."""
     from PIL import Image
 
     there = {int(f.parent.name[5:]): f for f in (RUN / "samples").glob("step-*/grid.png")}
-    middle = max((s for s in there if s <= (rename_step or newest // 2)), default=0)
-    grids = [Image.open(there[s]).convert("RGB") for s in sorted({0, middle, max(there)})]
+    steps = {0, *(max(s for s in there if s <= limit) for limit in (middle, newest))}
+    grids = [Image.open(there[s]).convert("RGB") for s in sorted(steps)]
     sheet = Image.new("RGB", (max(g.width for g in grids), sum(g.height for g in grids) + 12 * (len(grids) - 1)), "white")
     top = 0
     for grid in grids:
@@ -342,7 +342,7 @@ def inpaint(args):
 
     rename_step, word = renamed_at(RUN)
     kept = steps_of(RUN)
-    newest = max(kept)
+    newest = args.at or max(kept)
     folder = WORK / f"inpaint-{newest:08}"
     scenes = json.loads((folder / "scenes.json").read_text()) if (folder / "scenes.json").exists() else make_inpainting_scenes(folder, args.count)
     classifier, names, about = load_classifier(WORK / "classifier.pt")
@@ -363,7 +363,7 @@ def inpaint(args):
             out = folder / (name.replace(" ", "-") + ("-kept" if kept_pixels else ""))
             sample(model, scenes, out, word if rename_step is not None and newest > rename_step else None,
                    *(["--keep-original"] if kept_pixels else []))
-            found, left, errors, largest = 0, 0, [], 0.0
+            found, left, errors, beyond, largest = 0, 0, [], [], 0.0  # beyond the eight pixels of the feather
             for i, scene in enumerate(scenes):
                 seen = seen_in(out / f"{i:05}.png", scene["place"])
                 found, left = found + (scene["characters"][0] in seen), left + (scene["was"] in seen)
@@ -371,10 +371,12 @@ def inpaint(args):
                 other = slice(0, 56) if scene["place"] else slice(56, 112)
                 off = np.abs(pixels[0][:, other] - pixels[1][:, other])
                 errors.append(off.mean())
+                beyond.append((off[:, :48] if scene["place"] else off[:, 8:]).mean())
                 largest = max(largest, float(off.max()))
             result[name + (", original kept" if kept_pixels else "")] = {
                 "named_seen": rate(found, len(scenes)), "old_seen": rate(left, len(scenes)),
-                "outside_mean_error": round(float(np.mean(errors)), 2), "outside_largest_error": largest}
+                "outside_mean_error": round(float(np.mean(errors)), 2), "beyond_the_feather": round(float(np.mean(beyond)), 3),
+                "outside_largest_error": largest}
     write("reference_inpaint", {"benchmark": "reference_inpaint", "result": result})
     sheet = Image.new("RGB", (6 * 116, 2 * 68 + 4), "white")
     last = folder / (list(models)[-1].replace(" ", "-") + "-kept")
@@ -410,7 +412,7 @@ def weights(args):
     prompts, result = json.loads((WORK / "prompts/prompts.json").read_text()), {}
     for name, model in ("weights", kept[args.steps]), ("equal", steps_of(run_folder)[args.steps]):
         folder = WORK / f"measured/{args.steps:08}" / ("all" if name == "weights" else "equal")
-        sample(model, prompts, folder, None, "--size", "112x64")
+        sample(model, prompts, folder, None)
         result[name] = {key: value for key, value in score(folder).items() if key in ("groups", "per_character")}
     write("reference_weights", {"benchmark": "reference_weights", "steps": args.steps, "result": result})
 
@@ -428,10 +430,12 @@ def main():
     trains.set_defaults(run=train)
     measures = stages.add_parser("measure")
     measures.add_argument("--every", type=int, default=2000, help="steps between the checkpoints that are looked at (default %(default)s)")
+    measures.add_argument("--at", type=int, help="step of a checkpoint (default: the newest)")
     measures.add_argument("--recall", type=int, nargs="*", default=[], help="also all prompts at these steps")
     measures.set_defaults(run=measure)
     inpaints = stages.add_parser("inpaint")
     inpaints.add_argument("--count", type=int, default=48, help="scenes (default %(default)s)")
+    inpaints.add_argument("--at", type=int, help="step of a checkpoint (default: the newest)")
     inpaints.set_defaults(run=inpaint)
     nines = stages.add_parser("nine")
     nines.add_argument("--steps", type=int, default=2000)

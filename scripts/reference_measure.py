@@ -184,7 +184,9 @@ def write_prompts(args):
 
     def prompt(who, known):
         common = [g for g in grounds[who[0]] if all(g in grounds[n] for n in who)] or list(COLORS)
-        return {"prompt": f"{' and '.join(who)}, screenshot, {rng.choice(common)} background", "characters": who, "seen": known}
+        size = SIZES[0] if len(who) > 1 else SIZES[1]
+        return {"prompt": f"{' and '.join(who)}, screenshot, {rng.choice(common)} background", "characters": who, "seen": known,
+                "settings": {"size": size}}
 
     for number, count in PROMPTS.items():
         if number == 1:
@@ -197,7 +199,8 @@ def write_prompts(args):
                     pass
                 record.append(prompt(who, known))
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "prompts.txt").write_text("".join(p["prompt"] + "\n" for p in record), encoding="utf-8")
+    (args.out / "prompts.txt").write_text("".join(json.dumps({"prompt": p["prompt"], **p["settings"]}) + "\n" for p in record),
+                                          encoding="utf-8")
     (args.out / "prompts.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"{len(record)} prompts in {args.out}")
 
@@ -213,6 +216,8 @@ def account(classifier, names, images, casts, groups):
             seen[i] = {name for name, there in zip(names, row.tolist()) if there}
     result = {}
     for group, indices in groups.items():
+        if not indices:
+            continue
         named = [(set(casts[i]), seen[i]) for i in indices]
         hits, of = sum(len(who & found) for who, found in named), sum(len(who) for who, _ in named)
         result[group] = {"images": len(named), "recall": rate(hits, of), "all_named": rate(sum(who <= found for who, found in named), len(named)),
@@ -251,10 +256,13 @@ def score_dataset(args):
             image = Image.open(file)
             images.append(pixels_of(image, nearest_size(image)))
             casts.append(file.parts[-3].split("+"))
-    rendered = [image[None] for image in images]
-    autoencoder = autoencoder_of(args.model)
+    autoencoder, rendered = autoencoder_of(args.model), list(images)
+    for size in SIZES:
+        of_size = [i for i, image in enumerate(images) if image.shape[2] == size[0]]
+        for i, image in zip(of_size, render(autoencoder, torch.stack([images[i] for i in of_size])) if of_size else []):
+            rendered[i] = image
     write(args.out, {"as they are": account(classifier, names, images, casts, groups)["groups"],
-                     "by the autoencoder": account(classifier, names, [render(autoencoder, i)[0] for i in rendered], casts, groups)["groups"],
+                     "by the autoencoder": account(classifier, names, rendered, casts, groups)["groups"],
                      "classifier": about})
 
 

@@ -84,8 +84,8 @@ def percent(share):
 def run(result):
     renamed = result["renamed_after_step"]
     text = paragraph(f"""{result['steps']:,} of {result['of']:,} steps ({result['draws']:,} draws) over {result['ranks']} ranks took
-        {result['hours']} hours in {result['starts']} parts, at a median of {result['median_step_seconds']:.2f} s a step, on a machine that
-        gave the run between a tenth and most of its two cores. """ + (f"""After step {renamed:,} the run was resumed with
+        {result['hours']} hours of steps in {result['starts']} parts, at a median of {result['median_step_seconds']:.2f} s a step, since other
+        work used the same two cores; the fastest tenth of the steps took at most {result['fast_step_seconds']:.2f} s. """ + (f"""After step {renamed:,} the run was resumed with
         `{result['renamed'][0]}` renamed to `{result['renamed'][1]}`, the first of the words that `kessoku tokens --compare` proposed.
         """ if renamed else "The rename has not been reached. ") + """The grids show the sample prompts before the run, in its middle,
         and at the newest of its steps.""")
@@ -113,7 +113,7 @@ def recall(result):
         {held_back['false']['percent']:.1f} % of those that are not. Below, at step {newest:,}: recall is the share of named characters
         that are recognized, beside what the same classifier recognizes in training images as the autoencoder renders them. Intervals
         are Wilson's, of 95 %, and take characters as independent. Aims reached: {', '.join(reached) or 'none'}; not reached:
-        {', '.join(missed) or 'none'}.""")
+        {', '.join(missed) or 'none'}. The run has had {100 * result['draws'] / 172_800:.0f} % of the demo's draws so far.""")
     return text + "\n" + table(["named", "images", "recall", "aim", "all of them", "others seen", "training images: recall",
                                "training images: all"], rows)
 
@@ -129,22 +129,23 @@ def words(result):
                      "yes" if at["collides"] else "no"])
     text = paragraph("""`kessoku tokens demo/base --compare Bemo1 Bemo2` warns that the words share 2 of 3 tokens. Sixteen images were
         made for each word: who is recognized, how often it is the other word's character, and how similar the two words are to the
-        text encoder (cosine, 1 = the same).""")
+        text encoder (cosine, 1 = the same). """ + ("""So few are right yet that neither blurring before the rename nor a separation
+        after it is shown.""" if max(at["right"] / at["of"] for at in result["words"].values()) < 0.5 else ""))
     return (text + "\n" + table(["step", "words", "right", "the other one", "similarity", "warned of"], rows) +
             "\n![the two words over steps](images/reference-words.svg)\n")
 
 
 def inpaint(result):
     result = result["result"]
-    rows = [[name, percent(r["named_seen"]), percent(r["old_seen"]), f"{r['outside_mean_error']:.2f}", f"{r['outside_largest_error']:.0f}"]
+    rows = [[name, percent(r["named_seen"]), percent(r["old_seen"]), f"{r['outside_mean_error']:.2f}", f"{r['beyond_the_feather']:.2f}"]
             for name, r in result.items() if isinstance(r, dict) and "named_seen" in r]
     nine = f"The UNet of nine channels was trained for {result['nine_steps']:,} steps from there. " if result["nine_steps"] else ""
     text = paragraph(f"""{result['scenes']} scenes of two characters that are in no dataset; the half of one of the two is masked, and the
         prompt names another one. The model is that of step {result['step']:,}. {nine}Inside the mask the classifier
         looks for the new character and for the old one (which it finds in {percent(result['seen_before'])} of the scenes before).
-        Outside, the error is the difference from the original in levels of 0 to 255: without `--keep-original` it is what the
-        autoencoder loses, with it the picture outside the mask stays but for the feathered edge.""")
-    return (text + "\n" + table(["UNet", "new one recognized", "old one still recognized", "mean error outside", "largest"], rows) +
+        Outside, the error is the mean difference from the original in levels of 0 to 255, also without the eight pixels beside
+        the mask over which `--keep-original` fades. Without that option the whole picture goes through the autoencoder.""")
+    return (text + "\n" + table(["UNet", "new one recognized", "old one still recognized", "error outside", "beyond the edge"], rows) +
             "\n![scenes and what became of them](images/reference-inpaint.png)\n")
 
 
