@@ -55,9 +55,27 @@ NOT_RUN = {
     "kessoku launch configs/cluster.toml --hosts node1:4,node2:4": "needs two hosts",
     "kessoku launch configs/cluster.toml --hostfile hosts": "needs two hosts",
     "ssh -N -D 127.0.0.1:1080 login-node": "needs another host",
+    "mpirun -n 8 kessoku train configs/reference.toml --set train.global_batch=8 "
+    "--set train.micro_batch=1 --set train.steps=24000": "needs eight GPUs",
+    "sbatch --nodes 4 --ntasks-per-node 8 --gpus-per-node 8 scripts/slurm/train.sbatch "
+    "configs/reference.toml --set train.global_batch=32 --set train.micro_batch=1 "
+    "--set train.steps=6000": "needs Slurm",
+    ".venv/bin/python bench/reference_run.py prepare": "takes minutes",
+    ".venv/bin/python bench/reference_run.py plan": "needs what it prepares",
+    ".venv/bin/python bench/reference_run.py train": "takes hours",
+    ".venv/bin/python bench/reference_run.py measure": "needs what it trains",
     "sbatch --nodes 2 --ntasks-per-node 4 --gpus-per-node 4 scripts/slurm/train.sbatch my-run.toml":
         "needs Slurm",
 }
+
+# Leaves of the tree that docs/reference-run.md begins with, of six images each.
+REFERENCE_TREE = (
+    "screenshots/1_character/gotoh_hitori/ep01",
+    "screenshots/1_character/kita_ikuyo/ep01",
+    "screenshots/2_characters/gotoh_hitori+kita_ikuyo/ep02",
+    "fanart/1_character/ijichi_nijika/booru",
+    "regularization/1_character/character_others/stage",
+)
 
 METADATA_CAPTION = "a caption of metadata.jsonl"
 
@@ -66,6 +84,7 @@ SMALLER = {
     "--resolution 512 --dialect kohya": "--resolution 256 --dialect kohya",  # its buckets' least
     "--resolution 512": "--resolution 64",
     "train.steps=5000": "train.steps=4",
+    "train.steps=24000": "train.steps=1",
 }
 
 
@@ -99,7 +118,7 @@ def run_files(page):
 
 def shortened(run_file):
     """The same with two steps, and images of its prompts in two."""
-    run_file, steps = re.subn(r"(?m)^steps = \d+", "steps = 2", run_file)
+    run_file, steps = re.subn(r"(?m)^steps = [\d_]+", "steps = 2", run_file)
     run_file, prompts = re.subn(r"(?m)^prompts = ", "steps = 2\nprompts = ", run_file)
     assert steps == 1 and prompts == 1, run_file
     return run_file
@@ -114,10 +133,13 @@ def draw_image(path, size, generator):
 def make_world():
     """What a reader of the pages has."""
     shutil.rmtree(WORK, ignore_errors=True)
-    for folder in ("build", "models"):
+    for folder in ("build", "models", "configs"):
         (WORK / folder).mkdir(parents=True)
     (WORK / "build/kessoku").symlink_to(PROGRAM)
-    (WORK / "models/clip-tokenizer").symlink_to(ROOT / "models/clip-tokenizer")
+    for path in ("models/clip-tokenizer", "scripts", ".venv"):
+        (WORK / path).symlink_to(ROOT / path)
+    reference = (ROOT / "configs/reference.toml").read_text()
+    (WORK / "configs/reference.toml").write_text(shortened(reference))
     subprocess.run([PROGRAM, "init", "--preset", "tiny", "models/sd15"], cwd=WORK, check=True,
                    capture_output=True, timeout=SECONDS)
     generator = np.random.default_rng(0)
@@ -127,6 +149,12 @@ def make_world():
             path = WORK / folder / f"{i:04}.png"
             draw_image(path, (96, 96) if i < 4 else (128, 80), generator)
             path.with_suffix(".txt").write_text(f"girl {i}, guitar, stage, {path.parent.name}\n")
+    for folder in REFERENCE_TREE:
+        for i in range(6):
+            path = WORK / "training" / folder / f"{i:04}.png"
+            draw_image(path, (96, 96), generator)
+            word = "Bscreen" if folder.startswith("screenshots") else f"Bfan{i % 2 + 1}"
+            path.with_suffix(".txt").write_text(f"{word} {folder.split('/')[2]}, guitar\n")
     draw_image(WORK / "a.png", (64, 64), generator)
     draw_image(WORK / "m.png", (64, 64), generator)
     (WORK / "captions.txt").write_text("two girls playing guitar\na stage\n")

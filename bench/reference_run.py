@@ -1,0 +1,451 @@
+"""The reference run in full count with the demo's small model (docs/reference-run.md), stage by stage.
+
+    reference_run.py prepare     dataset of 27,173 images, base model, store, prompts, classifier: in demo/reference
+    reference_run.py plan        plans all 192,000 draws; writes bench/results/reference_plan.json
+    reference_run.py memory      memory plan of configs/reference.toml at full size; writes bench/results/reference_memory.json
+    reference_run.py train       48,000 steps over two ranks; the same command goes on where it was stopped
+    reference_run.py measure     images of all checkpoints that were kept, and of the base; writes bench/results/reference_run.json
+    reference_run.py inpaint     repaints one character of two; needs measure's classifier; writes bench/results/reference_inpaint.json
+    reference_run.py nine        trains a UNet of nine channels from the newest checkpoint, for inpaint
+    reference_run.py weights     the same steps with and without weights; writes bench/results/reference_weights.json
+
+Each stage needs those before it. A stage that is there is not made again; remove its folder below demo/reference to begin anew.
+scripts/update_reference_page.py puts the results into the page.
+"""
+import argparse
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import machine
+from chart import line_chart
+from turns import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+KESSOKU = ROOT / "build/kessoku"
+WORK = ROOT / "demo/reference"
+RUN_FILE = ROOT / "configs/reference-rehearsal.toml"
+RESULTS = ROOT / "bench/results"
+MEASURE = ROOT / "scripts/reference_measure.py"
+RUN = WORK / "run"
+BUCKETS = "64x64,112x64,64x112"
+ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "HF_HUB_OFFLINE": "1"}
+WORDS = ["Bemo1", "Bemo2"]
+STOPPED = 75  # exit code of a training that was asked to stop
+
+
+def run(*command, allow=(0,), **options):
+    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT, cwd=ROOT, text=True, **options)
+    if done.returncode not in allow:
+        raise SystemExit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{(done.stderr or '')[-3000:]}")
+    return done
+
+
+def text_of(*command):
+    return run(*command, capture_output=True)
+
+
+def mpirun(*command):
+    return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", 2, *command]
+
+
+def write(name, result):
+    """Of bench/results."""
+    text = json.dumps({**machine.describe(), **result}, indent=1)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)
+
+
+def steps_of(run_folder):
+    """Step → folder of each checkpoint."""
+    return {int(f.name.removeprefix("step-")): f for f in (run_folder / "checkpoints").glob("step-*")} if run_folder.exists() else {}
+
+
+def records_of(run_folder):
+    return [json.loads(line) for line in (run_folder / "log.jsonl").read_text().splitlines()]
+
+
+def stoppable(command):
+    """The command's exit code. Ctrl-C and SIGTERM reach it as SIGUSR1, which leaves the ranks the time for a checkpoint."""
+    process = subprocess.Popen([str(word) for word in command], env=ENVIRONMENT, cwd=ROOT, start_new_session=True)
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, lambda *_: process.send_signal(signal.SIGUSR1))
+    return process.wait()
+
+
+def prepare(args):
+    WORK.mkdir(parents=True, exist_ok=True)
+    if not (WORK / "data/dataset.json").exists():
+        run(sys.executable, ROOT / "scripts/make_reference_data.py", WORK / "data")
+    base = ROOT / "demo/base"
+    if not (base / "tokenizer").exists():
+        shutil.copytree(ROOT / "models/demo-base", base, dirs_exist_ok=True)
+        shutil.copytree(ROOT / "models/clip-tokenizer", base / "tokenizer")
+    run(*mpirun(KESSOKU, "prepare", WORK / "data", "--out", WORK / "store", "--model", base, "--dialect", "screenshot-pipeline",
+                "--buckets", BUCKETS, "--keep", "moments,images"))
+    run(sys.executable, MEASURE, "prompts", WORK / "data", WORK / "prompts")
+    if not (WORK / "classifier.pt").exists():
+        run(sys.executable, MEASURE, "train", base, "--out", WORK / "classifier.pt")
+
+
+def plan(args):
+    """What was asked for is worked out here, from the folders and the shares of make_reference_data.py; what is got is counted
+    from the schedule of all draws."""
+    from make_reference_data import CATEGORY_SHARES, NUMBER_SHARES
+
+    schedule = WORK / "schedule.csv"
+    planned = json.loads(text_of(KESSOKU, "plan", RUN_FILE, "--json", "--schedule", schedule).stdout)
+    with open(schedule, newline="") as file:
+        draws = list(csv.DictReader(file))
+    by_image = Counter(draw["source"] for draw in draws)
+    images = [str(p.relative_to(WORK / "data")) for p in (WORK / "data").rglob("*") if p.suffix in (".jpg", ".png")]
+
+    # A folder's share is its children's sum; the folders of characters share their parent's equally, a folder of sources by images.
+    characters_of = {image: PurePosixPath(image).parents[1] for image in images}
+    members, numbers = Counter(characters_of.values()), {}
+    for folder in members:
+        numbers.setdefault(folder.parent, []).append(folder)
+    in_category = Counter(image.split("/")[0] for image in images)
+
+    def share(image):
+        category, number = image.split("/")[:2]
+        if category == "regularization":
+            return CATEGORY_SHARES[category] / in_category[category]
+        folder = characters_of[image]
+        return CATEGORY_SHARES[category] * NUMBER_SHARES[category][int(number[0])] / len(numbers[folder.parent]) / members[folder]
+
+    shares = {image: share(image) for image in images}
+    folders = {}  # path → [images, share, draws]
+    furthest = 0.0  # draws between what an image got and what it was due
+    for image in images:
+        expected = shares[image] * len(draws)
+        furthest = max(furthest, abs(by_image[image] - expected))
+        for folder in [*map(str, PurePosixPath(image).parents)]:
+            entry = folders.setdefault(folder, [0, 0.0, 0])
+            entry[0], entry[1], entry[2] = entry[0] + 1, entry[1] + shares[image], entry[2] + by_image[image]
+
+    # The law (docs/mixture.md): in each pass an image of multiplier w is drawn ⌊w⌋ or ⌈w⌉ times. The run is one pass, but for the
+    # ends of its buckets: steps are whole, so a bucket's stream ends some draws before the end of the pass or in the next one.
+    bucket_of, drawn_in_bucket, in_pass, last_pass = {}, Counter(), Counter(), {}
+    for draw in draws:
+        bucket_of[draw["source"]] = draw["bucket"]
+        drawn_in_bucket[draw["bucket"]] += 1
+        in_pass[draw["source"], int(draw["pass"])] += 1
+        last_pass[draw["bucket"]] = max(last_pass.get(draw["bucket"], 0), int(draw["pass"]))
+    bounds = {image: (math.floor(w + 1e-6), math.ceil(w - 1e-6)) for image in images for w in [shares[image] * planned["pass_draws"]]}
+    beyond = sum(count > bounds[image][1] for (image, _), count in in_pass.items())
+    beyond += sum(in_pass[image, number] < bounds[image][0] for image in bucket_of for number in range(last_pass[bucket_of[image]]))
+    at_ends = [by_image[image] - w for image in images for w in [shares[image] * len(draws)]
+               if not bounds[image][0] <= by_image[image] <= bounds[image][1]]
+    counts = [by_image[image] for image in images]
+    mixed = sum(len({d["bucket"] for d in draws[i:i + 4]}) > 1 for i in range(0, len(draws), 4))
+
+    rows = [{"folder": f, "images": n, "asked": round(s, 6), "expected": round(s * len(draws), 2), "draws": d,
+             "off": round(d - s * len(draws), 2)} for f, (n, s, d) in folders.items()]
+    worst = max(rows, key=lambda row: abs(row["off"]))
+    write("reference_plan", {
+        "benchmark": "reference_plan", "images": len(images), "draws": len(draws), "folders": len(rows), "pass_draws": planned["pass_draws"],
+        "largest_error": worst, "images_drawn": len(by_image), "fewest_draws": min(counts), "most_draws": max(counts),
+        "furthest_image": round(furthest, 2), "images_beyond_the_law": beyond, "images_at_ends_of_buckets": len(at_ends),
+        "steps_of_several_buckets": mixed,
+        "buckets": [{"bucket": b, "images": planned["buckets"][b]["examples"], "share": round(planned["buckets"][b]["share"], 6),
+                     "draws": n, "passes": last_pass[b] + 1} for b, n in sorted(drawn_in_bucket.items())],
+        "rows": sorted((row for row in rows if row["folder"] == "." or row["folder"].count("/") <= 1), key=lambda row: row["folder"])})
+
+
+def memory(args):
+    """With random weights of Stable Diffusion 1.5's shapes and four images; no step is taken, so activations are left out."""
+    from PIL import Image
+
+    model, images, store = WORK / "sd15", WORK / "sd15-images", WORK / "sd15-store"
+    if not model.exists():
+        run(KESSOKU, "init", "--preset", "sd15", model)
+    if not store.exists():
+        for number, folder in enumerate(("screenshots/1_character/kita_ikuyo/ep01", "screenshots/1_character/gotoh_hitori/ep01",
+                                         "fanart/1_character/gotoh_hitori/booru", "regularization/1_character/others/stage")):
+            (images / folder).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (512, 512), (60 * number, 90, 120)).save(images / folder / "0001.png")
+            (images / folder / "0001.txt").write_text(folder.replace("/", ", ") + "\n")
+        run(KESSOKU, "prepare", images, "--out", store, "--model", model, "--dialect", "screenshot-pipeline", "--resolution", 512)
+    planned = {}
+    for name, every in ("with sample prompts", 2000), ("without", 0):
+        done = text_of(KESSOKU, "plan", RUN_FILE.with_name("reference.toml"), "--set", f"model.path={model}", "--set", f"data.store={store}",
+                       "--set", f"sample.every_steps={every}", "--ranks", "1,2,4", "--link", "25GB/s", "--compute", "0.5s", "--json")
+        planned[name] = {str(row["ranks"]): row["memory"] for row in json.loads(done.stdout)["scaling"]["rows"]}
+    write("reference_memory", {"benchmark": "reference_memory", "planned": planned})
+
+
+def train(args):
+    """To `--rename-at` with both words, then with the second one replaced, as a user would who sees the warning late."""
+    rename = json.dumps([[WORDS[1], args.rename_to]])
+    while (reached := max(steps_of(RUN), default=0)) < args.steps:
+        renamed = reached >= args.rename_at
+        settings = [f"train.steps={args.steps if renamed else args.rename_at}"]
+        settings += [f"data.caption_rename={rename}"] if renamed else []
+        print(f"reference_run: from step {reached}, {', '.join(settings)}", flush=True)
+        code = stoppable(mpirun(KESSOKU, "train", RUN_FILE, "--out", RUN, *(w for s in settings for w in ("--set", s))))
+        if code != 0:
+            raise SystemExit(code)
+
+
+def renamed_at(run_folder):
+    """The step after which the second word is another one, and that word; (None, None) before."""
+    for record in records_of(run_folder):
+        for change in record.get("changes", []):
+            if change["key"] == "data.caption_rename":
+                return record["step"] - 1, json.loads(change["after"].replace("'", '"'))[0][1]
+    return None, None
+
+
+def sample(model, prompts, out, words=None, *options):
+    """Images of the prompts (a list of records), with the second word as `words` says, into a folder that then holds prompts.json."""
+    if (out / "prompts.json").exists():
+        return
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+
+    def shown(text):
+        return re.sub(rf"\b{WORDS[1]}\b", words, text) if words else text
+
+    (out / "prompts.txt").write_text("".join(json.dumps(p["settings"] | {"prompt": shown(p["prompt"])}) + "\n" if "settings" in p
+                                             else shown(p["prompt"]) + "\n" for p in prompts))
+    run(KESSOKU, "sample", model, "--prompts", out / "prompts.txt", "--out", out, "--cfg", 4, "--steps", 15, "--seed", 1000,
+        *options, stdout=subprocess.DEVNULL)
+    (out / "prompts.json").write_text(json.dumps(prompts))
+
+
+def score(folder):
+    if not (folder / "score.json").exists():
+        run(sys.executable, MEASURE, "score", WORK / "classifier.pt", folder / "prompts.json", folder, "--out", folder / "score.json")
+    return json.loads((folder / "score.json").read_text())
+
+
+def word_prompts():
+    """Sixteen for each of the two words, on grounds on which both characters can be seen."""
+    about = json.loads((WORK / "data/dataset.json").read_text())["characters"]
+    first, second = ({g for g in c["backgrounds"]} for c in about if c["name"] in WORDS)
+    grounds = sorted(first & second)
+    return [{"prompt": f"{word}, screenshot, {grounds[i % len(grounds)]} background", "characters": [word], "seen": True,
+             "settings": {"size": [64, 64]}} for word in WORDS for i in range(16)]
+
+
+def words_at(model, folder, second):
+    """How far the two words are apart: by what is drawn for each, and by the text encoder."""
+    sample(model, word_prompts(), folder / "words", second)
+    scored = score(folder / "words")
+    asked = [p["characters"][0] for p in json.loads((folder / "words/prompts.json").read_text())]
+    other = dict(zip(WORDS, reversed(WORDS)))
+    pair = json.loads(text_of(KESSOKU, "tokens", model, "--compare", WORDS[0], second or WORDS[1], "--json").stdout)["pairs"][0]
+    return {"right": sum(who in seen for who, seen in zip(asked, scored["seen"])),
+            "mixed_up": sum(other[who] in seen for who, seen in zip(asked, scored["seen"])), "of": len(asked),
+            "similarity": round(pair["similarity"], 4), "collides": pair["collides"]}
+
+
+def measure(args):
+    rename_step, word = renamed_at(RUN)
+    kept = {**{int(f.name[5:]): f for f in WORK.glob("step-*")}, **steps_of(RUN)}
+    newest = args.at or max(kept)
+    prompts = json.loads((WORK / "prompts/prompts.json").read_text())
+    words, recall = {}, {}
+    for step in sorted(s for s in kept if s <= newest and s % args.every == 0 or s in (newest, rename_step)):
+        folder, second = WORK / f"measured/{step:08}", word if rename_step is not None and step > rename_step else None
+        words[step] = words_at(kept[step], folder, second)
+        print(f"step {step}: {words[step]}", flush=True)
+        if step == newest or step in args.recall:
+            sample(kept[step], prompts, folder / "all", second)
+            recall[step] = {key: value for key, value in score(folder / "all").items() if key != "seen"}
+    if not (WORK / "training_images.json").exists():
+        run(sys.executable, MEASURE, "dataset", WORK / "classifier.pt", WORK / "data", ROOT / "demo/base", "--out", WORK / "training_images.json")
+    records = [record for record in records_of(RUN) if record["step"] <= newest]
+    losses, seconds = [record["loss"] for record in records], sorted(record["seconds"] for record in records)
+    part = max(1, len(losses) // 60)
+    events = [json.loads(line) for line in (RUN / "account.jsonl").read_text().splitlines()]
+    make_grids(newest // 2, newest)
+    curve = [[i + part // 2, round(sum(losses[i:i + part]) / part, 5)] for i in range(0, len(losses) - part + 1, part)]
+    images = ROOT / "docs/images"
+    line_chart(images / "reference-loss.svg", "The reference run, rehearsed", "step", f"loss (mean of {part} steps)",
+               [{"name": "training", "points": curve}])
+    line_chart(images / "reference-words.svg", f"Bemo1 and the other word, renamed after step {rename_step}", "step", "share",
+               [{"name": "right character", "points": [(s, w["right"] / w["of"]) for s, w in words.items()], "marks": True},
+                {"name": "the other's character", "points": [(s, w["mixed_up"] / w["of"]) for s, w in words.items()], "marks": True},
+                {"name": "similarity (encoder)", "points": [(s, w["similarity"]) for s, w in words.items()], "marks": True,
+                 "dashed": True}])
+    write("reference_run", {
+        "benchmark": "reference_run", "steps": len(records), "of": 48_000, "draws": records[-1]["draws"], "ranks": 2,
+        "starts": sum(event["event"] == "start" and event["account"]["furthest"] < newest for event in events), "hours": round(sum(r["seconds"] for r in records) / 3600, 2),
+        "median_step_seconds": seconds[len(seconds) // 2], "fast_step_seconds": seconds[len(seconds) // 10],
+        "renamed_after_step": rename_step, "renamed": [WORDS[1], word], "words": words, "recall": recall,
+        "training_images": json.loads((WORK / "training_images.json").read_text()),
+        "losses": curve})
+
+
+def make_grids(middle, newest):
+    """The sample prompts before, in the middle and at the newest step that has them, one above the other."""
+    from PIL import Image
+
+    there = {int(f.parent.name[5:]): f for f in (RUN / "samples").glob("step-*/grid.png")}
+    steps = {0, *(max(s for s in there if s <= limit) for limit in (middle, newest))}
+    grids = [Image.open(there[s]).convert("RGB") for s in sorted(steps)]
+    sheet = Image.new("RGB", (max(g.width for g in grids), sum(g.height for g in grids) + 12 * (len(grids) - 1)), "white")
+    top = 0
+    for grid in grids:
+        sheet.paste(grid, (0, top))
+        top += grid.height + 12
+    sheet.quantize(256).save(ROOT / "docs/images/reference-grids.png", optimize=True)
+
+
+def make_inpainting_scenes(folder, count):
+    """Scenes of two that are in no dataset; one of the two is to become somebody else."""
+    import random
+
+    from make_demo_data import scene
+    from make_reference_data import load_cast
+    from PIL import Image
+
+    cast, _ = load_cast()
+    rng, names, records = random.Random(30_000), list(cast), []
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    while len(records) < count:
+        who = rng.sample(names, 3)
+        image, caption = scene(rng, [cast[n] for n in who[:2]])
+        if image.width == image.height:
+            continue
+        i, place = len(records), rng.choice([0, 1])
+        image.resize((112, 64), Image.Resampling.LANCZOS).save(folder / f"init-{i:03}.png")
+        mask = Image.new("L", (112, 64), 0)
+        mask.paste(255, (56 * place, 0, 56 * place + 56, 64))
+        mask.save(folder / f"mask-{i:03}.png")
+        left_right = [who[0], who[1]]
+        left_right[place] = who[2]
+        records.append({"prompt": " and ".join(left_right) + caption[caption.index(","):], "characters": [who[2]], "stays": who[1 - place],
+                        "was": who[place], "place": place,
+                        "settings": {"init": str(folder / f"init-{i:03}.png"), "mask": str(folder / f"mask-{i:03}.png")}})
+    (folder / "scenes.json").write_text(json.dumps(records))
+    return records
+
+
+def inpaint(args):
+    import numpy as np
+    import torch
+    from PIL import Image
+    from reference_measure import FOUND, load_classifier, probabilities, rate
+
+    rename_step, word = renamed_at(RUN)
+    kept = steps_of(RUN)
+    newest = args.at or max(kept)
+    folder = WORK / f"inpaint-{newest:08}"
+    scenes = json.loads((folder / "scenes.json").read_text()) if (folder / "scenes.json").exists() else make_inpainting_scenes(folder, args.count)
+    classifier, names, about = load_classifier(WORK / "classifier.pt")
+    models = {"ordinary": kept[newest]}
+    if nine := steps_of(WORK / "nine"):
+        models["nine channels"] = nine[max(nine)]
+    result = {"step": newest, "scenes": len(scenes), "nine_steps": max(nine, default=0)}
+
+    def seen_in(file, place):
+        image = torch.from_numpy(np.asarray(Image.open(file).convert("RGB").crop((56 * place, 0, 56 * place + 56, 64))).copy())
+        row = probabilities(classifier, image.permute(2, 0, 1)[None])[0] >= FOUND
+        return {name for name, there in zip(names, row.tolist()) if there}
+
+    of_originals = sum(scene["was"] in seen_in(scene["settings"]["init"], scene["place"]) for scene in scenes)
+    result["seen_before"] = rate(of_originals, len(scenes))
+    for name, model in models.items():
+        for kept_pixels in False, True:
+            out = folder / (name.replace(" ", "-") + ("-kept" if kept_pixels else ""))
+            sample(model, scenes, out, word if rename_step is not None and newest > rename_step else None,
+                   *(["--keep-original"] if kept_pixels else []))
+            found, left, errors, beyond, largest = 0, 0, [], [], 0.0  # beyond the eight pixels of the feather
+            for i, scene in enumerate(scenes):
+                seen = seen_in(out / f"{i:05}.png", scene["place"])
+                found, left = found + (scene["characters"][0] in seen), left + (scene["was"] in seen)
+                pixels = [np.asarray(Image.open(f).convert("RGB"), dtype=float) for f in (scene["settings"]["init"], out / f"{i:05}.png")]
+                other = slice(0, 56) if scene["place"] else slice(56, 112)
+                off = np.abs(pixels[0][:, other] - pixels[1][:, other])
+                errors.append(off.mean())
+                beyond.append((off[:, :48] if scene["place"] else off[:, 8:]).mean())
+                largest = max(largest, float(off.max()))
+            result[name + (", original kept" if kept_pixels else "")] = {
+                "named_seen": rate(found, len(scenes)), "old_seen": rate(left, len(scenes)),
+                "outside_mean_error": round(float(np.mean(errors)), 2), "beyond_the_feather": round(float(np.mean(beyond)), 3),
+                "outside_largest_error": largest}
+    write("reference_inpaint", {"benchmark": "reference_inpaint", "result": result})
+    sheet = Image.new("RGB", (6 * 116, 2 * 68 + 4), "white")
+    last = folder / (list(models)[-1].replace(" ", "-") + "-kept")
+    for i in range(6):
+        sheet.paste(Image.open(folder / f"init-{i:03}.png"), (i * 116, 0))
+        sheet.paste(Image.open(last / f"{i:05}.png"), (i * 116, 68))
+    sheet.save(ROOT / "docs/images/reference-inpaint.png", optimize=True)
+
+
+def nine(args):
+    rename_step, word = renamed_at(RUN)
+    kept = steps_of(RUN)
+    settings = [f"model.path={kept[max(kept)]}", "train.inpainting=true", f"train.steps={args.steps}", "sample.every_steps=0",
+                "sample.prompts=[]", "mixture.pass_draws=0"]
+    settings += [f"data.caption_rename={json.dumps([[WORDS[1], word]])}"] if word else []
+    raise SystemExit(stoppable(mpirun(KESSOKU, "train", RUN_FILE, "--out", WORK / "nine", *(w for s in settings for w in ("--set", s)))))
+
+
+def weights(args):
+    """The steps that the run's checkpoint has had, once more, with the same images at equal weights."""
+    kept = {**{int(f.name[5:]): f for f in WORK.glob("step-*")}, **steps_of(RUN)}
+    flat, store = WORK / "equal", WORK / "equal-store"
+    if not store.exists():
+        shutil.copytree(WORK / "data", flat, copy_function=os.link, ignore=shutil.ignore_patterns("multiply.txt"))
+        shutil.copytree(WORK / "store", store)
+        run(KESSOKU, "prepare", flat, "--out", store, "--captions-only", "--dialect", "screenshot-pipeline")
+    run_folder = WORK / "equal-run"
+    settings = [f"data.store={store}", f"train.steps={args.steps}", "mixture.pass_draws=0", "sample.every_steps=0", "sample.prompts=[]"]
+    if max(steps_of(run_folder), default=0) < args.steps:
+        code = stoppable(mpirun(KESSOKU, "train", RUN_FILE, "--out", run_folder, *(w for s in settings for w in ("--set", s))))
+        if code:
+            raise SystemExit(code)
+    prompts, result = json.loads((WORK / "prompts/prompts.json").read_text()), {}
+    for name, model in ("weights", kept[args.steps]), ("equal", steps_of(run_folder)[args.steps]):
+        folder = WORK / f"measured/{args.steps:08}" / ("all" if name == "weights" else "equal")
+        sample(model, prompts, folder, None)
+        result[name] = {key: value for key, value in score(folder).items() if key in ("groups", "per_character")}
+    write("reference_weights", {"benchmark": "reference_weights", "steps": args.steps, "result": result})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    stages = parser.add_subparsers(required=True)
+    stages.add_parser("prepare").set_defaults(run=prepare)
+    stages.add_parser("plan").set_defaults(run=plan)
+    stages.add_parser("memory").set_defaults(run=memory)
+    trains = stages.add_parser("train")
+    trains.add_argument("--steps", type=int, default=48_000)
+    trains.add_argument("--rename-at", type=int, default=24_000)
+    trains.add_argument("--rename-to", default="toire")
+    trains.set_defaults(run=train)
+    measures = stages.add_parser("measure")
+    measures.add_argument("--every", type=int, default=2000, help="steps between the checkpoints that are looked at (default %(default)s)")
+    measures.add_argument("--at", type=int, help="step of a checkpoint (default: the newest)")
+    measures.add_argument("--recall", type=int, nargs="*", default=[], help="also all prompts at these steps")
+    measures.set_defaults(run=measure)
+    inpaints = stages.add_parser("inpaint")
+    inpaints.add_argument("--count", type=int, default=48, help="scenes (default %(default)s)")
+    inpaints.add_argument("--at", type=int, help="step of a checkpoint (default: the newest)")
+    inpaints.set_defaults(run=inpaint)
+    nines = stages.add_parser("nine")
+    nines.add_argument("--steps", type=int, default=2000)
+    nines.set_defaults(run=nine)
+    weighted = stages.add_parser("weights")
+    weighted.add_argument("--steps", type=int, default=4000)
+    weighted.set_defaults(run=weights)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""Writes the results of bench/reference_run.py (bench/results/reference_*.json) into docs/reference-run.md.
+
+    scripts/update_reference_page.py [--check]
+
+Each block stands between `<!-- reference: NAME -->` and `<!-- end of reference -->`. With --check nothing is written;
+exit code 1 says that the page is stale.
+"""
+
+import json
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/reference-run.md"
+RESULTS = ROOT / "bench/results"
+
+
+def paragraph(text):
+    return textwrap.fill(" ".join(text.split()), 100, break_on_hyphens=False, break_long_words=False) + "\n"
+
+
+def table(head, rows):
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows]) + "\n"
+
+
+def gigabytes(count):
+    return f"{count / 1e9:.2f} GB"
+
+
+def plan(result):
+    worst = result["largest_error"]
+    rows = [[f"`{row['folder']}`", f"{row['images']:,}", f"{100 * row['asked']:.2f} %", f"{row['expected']:,.1f}",
+             f"{row['draws']:,}", f"{row['off']:+.1f}"] for row in result["rows"]]
+    buckets = [[b["bucket"], f"{b['images']:,}", f"{100 * b['share']:.2f} %", f"{b['draws']:,}",
+                f"{b['draws'] - b['share'] * result['draws']:+.1f}"] for b in result["buckets"]]
+    law = paragraph(f"""{result['folders']:,} folders hold {result['images']:,} images. Of {result['draws']:,} draws, the folder
+        that is furthest from its share (`{worst['folder']}`) got {abs(worst['off']):.0f} {'more' if worst['off'] > 0 else 'fewer'} than
+        the {worst['expected']:,.1f} that it was due. Images drawn more or less often in a pass than [the
+        law](mixture.md#passes) allows: {result['images_beyond_the_law'] or 'none'}. Over the run
+        {result['images_at_ends_of_buckets']} images were drawn once more or less than rounding explains, because a bucket's last step
+        ends a few draws before or behind the pass; no image is {math_ceil(result['furthest_image'])} draws from what it was
+        due. An image is drawn {result['fewest_draws']} to {result['most_draws']} times, by its weight;
+        {result['images'] - result['images_drawn']:,}, all of them due less than once, are never drawn. Steps that hold images of
+        several buckets: {result['steps_of_several_buckets'] or 'none'}.""")
+    return (law + "\n" + table(["folder", "images", "asked for", "draws due", "drawn", "off by"], rows) + "\n" +
+            table(["bucket", "images", "share", "draws", "off by"], buckets))
+
+
+def memory(result):
+    terms = ("weights", "frozen", "gradients", "moments", "master", "wire")
+    plans, card = result["planned"], 24 * 2**30
+    one = plans["with sample prompts"]["1"]
+    rows = [[term, *(gigabytes(plans["with sample prompts"][n][term]) for n in ("1", "2", "4"))] for term in terms]
+    stays = {n: sum(plans["with sample prompts"][n][term] for term in terms) for n in ("1", "2", "4")}
+    start = {n: stays[n] + one["gradients"] for n in stays}  # weights arrive in fp32: as large as the gradients
+    prompts = {n: stays[n] + plans["with sample prompts"][n]["gathered"] for n in stays}
+    rows += [["stays, in all", *map(gigabytes, stays.values())], ["peak at the start", *map(gigabytes, start.values())],
+             ["peak with sample prompts", *map(gigabytes, prompts.values())]]
+    text = paragraph(f"""The plan, with the shapes of Stable Diffusion 1.5, for each card
+        ([terms](scaling.md#memory-of-a-rank)). At the start the weights arrive in fp32, which takes
+        {gigabytes(one['gradients'])} more for a moment: {gigabytes(start['1'])} of the {gigabytes(card)} of a 24 GB card. A step has
+        what stays and {gigabytes(card - stays['1'])} for activations and CUDA. Sample prompts gather weights in fp32: that would leave
+        {gigabytes(card - prompts['1'])} for CUDA and the sampling, so sample from the checkpoints instead. The plan measures activations where it takes steps itself (without
+        `--compute`), on the machine that it runs on. None of this was run on a GPU yet.""")
+    return text + "\n" + table(["", "1 rank", "2 ranks", "4 ranks"], rows)
+
+
+def math_ceil(value):
+    return int(-(-value // 1))
+
+
+AIMS = {"1": 95, "2": 85, "3": 65, "4": 50}  # percent, of recall
+NUMBERS = {"1": "one character", "2": "two", "3": "three", "4": "four"}
+
+
+def percent(share):
+    low, high = share["interval"]
+    return f"{share['percent']:.1f} % ({low:.0f}–{high:.0f})"
+
+
+def run(result):
+    renamed = result["renamed_after_step"]
+    text = paragraph(f"""{result['steps']:,} of {result['of']:,} steps ({result['draws']:,} draws) over {result['ranks']} ranks took
+        {result['hours']} hours of steps in {result['starts']} parts, at a median of {result['median_step_seconds']:.2f} s a step, since other
+        work used the same two cores; the fastest tenth of the steps took at most {result['fast_step_seconds']:.2f} s. """ + (f"""After step {renamed:,} the run was resumed with
+        `{result['renamed'][0]}` renamed to `{result['renamed'][1]}`, the first of the words that `kessoku tokens --compare` proposed.
+        """ if renamed else "The rename has not been reached. ") + """The grids show the sample prompts before the run, in its middle,
+        and at the newest of its steps.""")
+    return text + "\n![the sample prompts before, in the middle and after](images/reference-grids.png)\n\n![loss](images/reference-loss.svg)\n"
+
+
+def recall(result):
+    at = {int(step): scores["groups"] for step, scores in result["recall"].items()}
+    newest = max(at)
+    training = result["training_images"]["by the autoencoder"]
+    held_back = result["training_images"]["classifier"]["held_back"]
+    rows = []
+    for key, label in NUMBERS.items():
+        for group, name in (key, label), (f"{key} seen", f"{label}, combination seen"), (f"{key} unseen", f"{label}, not seen"):
+            if group in at[newest]:
+                scores, whole = at[newest][group], group in NUMBERS
+                rows.append([name, scores["images"], percent(scores["recall"]), f"{AIMS[key]} %" if whole else "",
+                             percent(scores["all_named"]), f"{scores['not_named']['percent']:.1f} %",
+                             percent(training[key]["recall"]) if whole else "",
+                             percent(training[key]["all_named"]) if whole else ""])
+    reached = [NUMBERS[key] for key, aim in AIMS.items() if at[newest][key]["recall"]["percent"] >= aim]
+    missed = [NUMBERS[key] for key in AIMS if NUMBERS[key] not in reached]
+    text = paragraph(f"""`scripts/reference_measure.py` trains a small classifier on scenes that are in no dataset, and asks it which of the
+        twelve characters an image shows. On further scenes it finds {percent(held_back['recall'])} of the characters that are there, and
+        {held_back['false']['percent']:.1f} % of those that are not. Below, at step {newest:,}: recall is the share of named characters
+        that are recognized, beside what the same classifier recognizes in training images as the autoencoder renders them. Intervals
+        are Wilson's, of 95 %, and take characters as independent. Aims reached: {', '.join(reached) or 'none'}; not reached:
+        {', '.join(missed) or 'none'}. The run has had {100 * result['draws'] / 172_800:.0f} % of the demo's draws so far.""")
+    return text + "\n" + table(["named", "images", "recall", "aim", "all of them", "others seen", "training images: recall",
+                               "training images: all"], rows)
+
+
+def words(result):
+    old, new = result["renamed"]
+    rename = result["renamed_after_step"]
+    rows = []
+    for step, at in result["words"].items():
+        number = int(step)
+        pair = f"`Bemo1`, `{new if new and number > rename else old}`"
+        rows.append([f"{number:,}", pair, f"{at['right']} of {at['of']}", f"{at['mixed_up']} of {at['of']}", f"{at['similarity']:.3f}",
+                     "yes" if at["collides"] else "no"])
+    text = paragraph("""`kessoku tokens demo/base --compare Bemo1 Bemo2` warns that the words share 2 of 3 tokens. Sixteen images were
+        made for each word: who is recognized, how often it is the other word's character, and how similar the two words are to the
+        text encoder (cosine, 1 = the same). """ + ("""So few are right yet that neither blurring before the rename nor a separation
+        after it is shown.""" if max(at["right"] / at["of"] for at in result["words"].values()) < 0.5 else ""))
+    return (text + "\n" + table(["step", "words", "right", "the other one", "similarity", "warned of"], rows) +
+            "\n![the two words over steps](images/reference-words.svg)\n")
+
+
+def inpaint(result):
+    result = result["result"]
+    rows = [[name, percent(r["named_seen"]), percent(r["old_seen"]), f"{r['outside_mean_error']:.2f}", f"{r['beyond_the_feather']:.2f}"]
+            for name, r in result.items() if isinstance(r, dict) and "named_seen" in r]
+    nine = f"The UNet of nine channels was trained for {result['nine_steps']:,} steps from there. " if result["nine_steps"] else ""
+    text = paragraph(f"""{result['scenes']} scenes of two characters that are in no dataset; the half of one of the two is masked, and the
+        prompt names another one. The model is that of step {result['step']:,}. {nine}Inside the mask the classifier
+        looks for the new character and for the old one (which it finds in {percent(result['seen_before'])} of the scenes before).
+        Outside, the error is the mean difference from the original in levels of 0 to 255, also without the eight pixels beside
+        the mask over which `--keep-original` fades. Without that option the whole picture goes through the autoencoder.""")
+    return (text + "\n" + table(["UNet", "new one recognized", "old one still recognized", "error outside", "beyond the edge"], rows) +
+            "\n![scenes and what became of them](images/reference-inpaint.png)\n")
+
+
+def weights(result):
+    groups = {name: r["groups"] for name, r in result["result"].items()}
+    per = {name: r["per_character"] for name, r in result["result"].items()}
+    rows = [[NUMBERS[key], *(percent(groups[name][key]["recall"]) for name in ("weights", "equal"))] for key in NUMBERS]
+    characters = [[f"`{who}`", *(percent(per[name][who]) for name in ("weights", "equal"))] for who in per["weights"]]
+    text = paragraph(f"""Twice {result['steps']:,} steps from the same base model: with the weights above, and with equal weights for all
+        images, so that a folder's share is that of its images. Recall by number of characters, and by character, from the one
+        with the most images to the one with the fewest.""")
+    head = ["named", "with weights", "without"]
+    return text + "\n" + table(head, rows) + "\n" + table(["character", *head[1:]], characters)
+
+
+# Block -> what writes it, and the result that it takes.
+BLOCKS = {"plan": (plan, "plan"), "memory": (memory, "memory"), "run": (run, "run"), "recall": (recall, "run"), "words": (words, "run"),
+          "inpaint": (inpaint, "inpaint"), "weights": (weights, "weights")}
+
+
+def page():
+    """What the page should hold. A block whose result is not there stays empty."""
+    def block(match):
+        writer, name = BLOCKS[match[1]]
+        file = RESULTS / f"reference_{name}.json"
+        body = writer(json.loads(file.read_text())) if file.exists() else "Not measured yet.\n"
+        return f"<!-- reference: {match[1]} -->\n{body}<!-- end of reference -->"
+
+    return re.sub(r"<!-- reference: (\w+) -->\n.*?<!-- end of reference -->", block, PAGE.read_text(), flags=re.DOTALL)
+
+
+def main():
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(0 if page() == PAGE.read_text() else f"{PAGE} is stale: run scripts/update_reference_page.py")
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
