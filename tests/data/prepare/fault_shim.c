@@ -2,7 +2,7 @@
 //   FAULT_CALL    open, read, list (a folder) or thread
 //   FAULT_ERRNO   the number of the error
 //   FAULT_FROM    the first call that fails, from 1; FAULT_ONCE=1: the only one
-//   FAULT_SLOW    a file: while it is there, each pread of a store takes 0.1 s longer
+//   FAULT_SLOW    a file: while it is there, each pread of a store takes 0.5 s longer
 //   FAULT_MATCH   end of the path of the files that are meant; not for thread
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -98,7 +98,7 @@ static void wait_if_slow(int descriptor) {
   if (slow == NULL || access(slow, F_OK) != 0) return;
   char path[4096];
   path_of(descriptor, path, sizeof path);
-  if (strstr(path, ".h5") != NULL) usleep(100000);
+  if (strstr(path, ".h5") != NULL) usleep(500000);
 }
 
 ssize_t read(int descriptor, void* out, size_t bytes) {
