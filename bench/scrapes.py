@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import time
@@ -69,7 +70,7 @@ def main():
                 time.sleep(a.seconds)
             spans.append((begin, time.time(), "scraped" if span % 2 else "left alone"))
     finally:
-        training.terminate()
+        training.send_signal(signal.SIGUSR1)
         training.wait()
     steps = {"scraped": [], "left alone": []}
     for record in map(json.loads, (run / "log.jsonl").read_text().splitlines()):

@@ -54,8 +54,8 @@ class Scarcity(unittest.TestCase):
             return ("sample", self.model, "--prompt", "x", "--steps", 1, "--threads", 1, "--size", size, *arguments)
         advice = r"lower --size, --batch or --tile \(to 256\)"
         self.compare(sample("512x512", "--tile", 0), [sample("512x512", "--tile", 128), sample("256x256", "--tile", 0)], advice)
-        many = ("512x512", "--count", 4, "--tile", 128)
-        self.compare(sample(*many, "--batch", 4), [sample(*many, "--batch", 1)], advice)
+        many = ("512x512", "--count", 16, "--tile", 128)
+        self.compare(sample(*many, "--batch", 16), [sample(*many, "--batch", 1)], advice)
 
     def test_preparing(self):
         folder = WORK / "large-images"
