@@ -44,12 +44,12 @@ bool needs_vae(const std::vector<data::Kind>& keep) {
 }
 
 /// VAEs serve well beyond the size that they were made for, but not everywhere.
-void warn_of_other_size(const model::Vae& vae, const data::PrepareOptions& options) {
+void warn_of_other_size(const model::Vae& vae, int64_t resolution) {
   constexpr int64_t kFar = 4;
   const int64_t side = std::max(vae.config().sample_size[0], vae.config().sample_size[1]);
-  if (options.fit.table.empty() && options.resolution >= kFar * side)
+  if (resolution >= kFar * side)
     log_warning("the model is made for images of about {} pixels a side, and --resolution is {}",
-                side, options.resolution);
+                side, resolution);
 }
 
 /// data/ knows no models: it gets the VAE as a function.
@@ -70,7 +70,7 @@ void use_vae(ModelOptions source, const runtime::Communicator& communicator,
                       source.path, granularity, to_string(bucket)));
     }
   }
-  if (communicator.rank() == 0) warn_of_other_size(*vae, options);
+  if (communicator.rank() == 0) warn_of_other_size(*vae, options.resolution);
   options.encoder = {model::vae_digest(*vae), vae->config().scaling_factor};
   options.latent_channels = vae->config().latent_channels;
   options.downscale = granularity;

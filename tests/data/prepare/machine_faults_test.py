@@ -46,7 +46,7 @@ class Preparation:
 
     def run_prepare(self, *more, store=None, environment=None, ranks=None, user=None):
         launcher = ["mpirun", "-n", str(ranks), "--oversubscribe"] if ranks else []
-        usual = {"--keep": "images", "--threads": "1"} | ({} if "--resolution" in more else {"--buckets": "64x64"})
+        usual = {"--keep": "images", "--buckets": "64x64", "--threads": "1"}
         usual = [word for key, value in usual.items() if key not in more for word in (key, value)]
         command = [*launcher, PROGRAM, "prepare", self.images, "--out", store or self.store, *usual, *more]
         return subprocess.run(list(map(str, command)), env={**ENVIRONMENT, **(environment or {})}, capture_output=True, text=True,
@@ -212,9 +212,8 @@ class Sizes(Preparation, unittest.TestCase):
         subprocess.run([PROGRAM, "init", "--preset", "tiny", self.work / "model", "--tokenizer", tokenizer], check=True,
                        capture_output=True)
         model = ("--model", self.work / "model", "--keep", "moments")
-        self.assertIn("made for images of about 64 pixels a side, and --resolution is 256", self.run_prepare(*model, "--resolution", "256").stderr)
-        for name, *others in (("small", "--resolution", "64"), ("table", "--buckets", "64x64")):
-            self.assertNotIn("made for images", self.run_prepare(*model, *others, store=self.work / name).stderr)
+        self.assertIn("made for images of about 64 pixels a side, and --resolution is 512", self.run_prepare(*model).stderr)
+        self.assertNotIn("made for images", self.run_prepare(*model, "--resolution", "64", store=self.work / "small").stderr)
 
 
 if __name__ == "__main__":
