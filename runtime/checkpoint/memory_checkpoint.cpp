@@ -165,8 +165,8 @@ at::Tensor number(uint64_t value) {
   return at::scalar_tensor(static_cast<int64_t>(value), at::kLong);
 }
 
-/// A file that comes in chunks. The others go on sending if it cannot be written: what went wrong
-/// is kept until its end.
+/// A file that comes in chunks. The others go on sending if something goes wrong here: that is kept
+/// until the file's end.
 class ReceivedFile {
  public:
   explicit ReceivedFile(fs::path path) : path_(std::move(path)) {
@@ -188,8 +188,7 @@ class ReceivedFile {
     });
     if (failure_) std::rethrow_exception(failure_);
   }
-
- private:
+  /// Does `work`, unless something has gone wrong.
   template <typename Work>
   void attempt(const Work& work) {
     if (failure_) return;
@@ -200,6 +199,7 @@ class ReceivedFile {
     }
   }
 
+ private:
   fs::path path_;
   uint64_t size_ = 0;
   std::optional<OutputFile> out_;
@@ -226,12 +226,14 @@ void send_file(const fs::path& path, int root, bool target, Communicator& commun
 }
 
 /// Sends the file `sent` to the rank `distance` ranks on and writes what the rank as far back sends
-/// to `received`. Throws when all was sent, if it could not be written. Collective.
+/// to `received`. Throws when all was sent, if either could not be done. Collective.
 void shift_file(const fs::path& sent, const fs::path& received, int distance,
                 Communicator& communicator) {
-  const MappedFile source(sent);
+  std::optional<MappedFile> source;
   ReceivedFile out(received);
-  const at::Tensor size = number(source.bytes().size());
+  out.attempt([&] { source.emplace(sent); });
+  const auto own = source ? source->bytes() : std::span<const std::byte>();
+  const at::Tensor size = number(own.size());
   at::Tensor incoming = number(0);
   communicator.shift(size, incoming, distance)->wait();
   const auto bytes = incoming.item<int64_t>();
@@ -240,8 +242,7 @@ void shift_file(const fs::path& sent, const fs::path& received, int distance,
   for (int64_t begin = 0; begin < end; begin += static_cast<int64_t>(kChunk)) {
     const int64_t left = std::max<int64_t>(0, bytes - begin);
     at::Tensor chunk = room.narrow(0, 0, std::min<int64_t>(kChunk, left));
-    communicator.shift(chunk_of(source.bytes(), static_cast<uint64_t>(begin)), chunk, distance)
-        ->wait();
+    communicator.shift(chunk_of(own, static_cast<uint64_t>(begin)), chunk, distance)->wait();
     out.write(chunk);
   }
   out.finish();
@@ -365,22 +366,22 @@ void MemoryCheckpoints::copy(Trainer& trainer) {
   if (!std::exchange(tried_, true)) begin(trainer);
   if (share_ == 0) return;
   const Clock::time_point start = Clock::now();
-  const auto all_can = [&](const auto& work) {
-    bool done = false;
-    try {
-      work();
-      done = true;
-    } catch (const std::exception& error) {
-      log_warning("{}: no more checkpoints in memory", error.what());
-    }
-    return communicator_.agrees(done);
-  };
-  const bool copied =
-      all_can([&] { write(trainer); }) && (distance_ == 0 || all_can([&] { exchange(); }));
-  if (!copied) share_ = 0;
+  if (!all_can([&] { write(trainer); }) || (distance_ > 0 && !exchange())) share_ = 0;
   last_ = Clock::now();
   // The first ones take longer, until the system has given the pages.
   shortest_ = std::min(shortest_, last_ - start);
+}
+
+/// Does `work`; whether it could be done on all ranks. Collective.
+bool MemoryCheckpoints::all_can(const std::function<void()>& work) {
+  bool done = false;
+  try {
+    work();
+    done = true;
+  } catch (const std::exception& error) {
+    log_warning("{}: no more checkpoints in memory", error.what());
+  }
+  return communicator_.agrees(done);
 }
 
 void MemoryCheckpoints::begin(Trainer& trainer) {
@@ -436,23 +437,25 @@ void MemoryCheckpoints::write(Trainer& trainer) {
   fs::resize_file(room, image.size());
   fs::rename(room, checkpoint / shard);
   const FilePart part{shard, image.size(), 0, image.size(), to_hex(out.checksum())};
-  write_file_atomically(checkpoint / part_name(rank, ranks), runtime::to_json(part).dump());
+  part_ = runtime::to_json(part).dump();
+  write_file_atomically(checkpoint / part_name(rank, ranks), part_);
   snapshot_.release();
 }
 
-/// Sends what was just written to another host, and keeps what another one sends.
-void MemoryCheckpoints::exchange() {
+/// Sends what was just written to another host, and keeps what another one sends. False if a rank
+/// cannot: what it has got is no part of the checkpoint then. Collective.
+bool MemoryCheckpoints::exchange() {
   const int ranks = communicator_.size();
+  const std::string part =
+      communicator_.all_gather_text(part_).at(static_cast<size_t>(peers_.rank));
   const fs::path& own = *own_.shards[1];
-  const fs::path checkpoint = checkpoint_of(own);
-  const fs::path shard = checkpoint / shard_name(peers_.rank, ranks);
-  const fs::path part = checkpoint / part_name(peers_.rank, ranks);
-  const fs::path room = make_room(peers_, shard);
-  shift_file(own, room, distance_, communicator_);
-  fs::rename(room, shard);
-  const fs::path unfinished = part.string() + ".tmp";
-  shift_file(checkpoint / part_name(own_.rank, ranks), unfinished, distance_, communicator_);
-  fs::rename(unfinished, part);
+  const fs::path shard = checkpoint_of(own) / shard_name(peers_.rank, ranks);
+  fs::path room;
+  return all_can([&] { room = make_room(peers_, shard); }) &&
+         all_can([&] { shift_file(own, room, distance_, communicator_); }) && all_can([&] {
+           fs::rename(room, shard);
+           write_file_atomically(checkpoint_of(shard) / part_name(peers_.rank, ranks), part);
+         });
 }
 
 /// A file to write beside `shard`. It takes the pages of the older one of `parts`: when a rank

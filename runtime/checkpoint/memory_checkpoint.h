@@ -59,8 +59,9 @@ class MemoryCheckpoints {
   };
   void begin(Trainer& trainer);
   bool fits(Trainer& trainer, bool on_peers) const;
+  bool all_can(const std::function<void()>& work);
   void write(Trainer& trainer);
-  void exchange();
+  bool exchange();
   std::filesystem::path make_room(Parts& parts, const std::filesystem::path& shard);
   void remove_before(const std::filesystem::path& checkpoint) const;
 
@@ -75,6 +76,7 @@ class MemoryCheckpoints {
   Clock::duration shortest_ = Clock::duration::max();  ///< that a copy took
   int distance_ = 0;  ///< in ranks, to whom this rank's parts are sent; 0: to nobody
   Parts own_, peers_;
+  std::string part_;  ///< what was just written, as the checkpoint's manifest will have it
 };
 
 }  // namespace kessoku::runtime

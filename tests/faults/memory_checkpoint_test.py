@@ -23,15 +23,18 @@ from harness import (DEADLINE, ENDLESS, EVERYTHING, PROGRAM, ROOT, WORK, chosen_
 
 STEPS = 40
 EMULATION = ROOT / "scripts/cluster_emulation.sh"
-# Each host has a /dev/shm of its own; a rank on the second one is killed, if $LOST is set with what the host has in memory.
+# Each host has a /dev/shm of its own. The second one's ranks are killed, and what it has in memory is removed, or the first one's memory gets full
+# but for 40 MB.
 HOSTS = """
-{program} launch --hosts node1,node2 --agent "$KESSOKU_CLUSTER_AGENT" {arguments} &
+{program} launch --hosts "$KESSOKU_CLUSTER_HOSTS" --agent "$KESSOKU_CLUSTER_AGENT" {arguments} &
 launch=$!
 until test -e {run}.kill; do kill -0 $launch 2> /dev/null || exit 99; sleep 0.02; done
 ranks=$(ip netns pids node2 | xargs ps -o pid=,comm= | awk '$2 == "kessoku-core" {{ print $1 }}')
 kill -STOP $ranks
-[ -z "$LOST" ] || $KESSOKU_CLUSTER_AGENT node2 'rm -r /dev/shm/kessoku-*'
-kill -9 $ranks
+[[ {lost} != *memory* ]] || $KESSOKU_CLUSTER_AGENT node2 'rm -r /dev/shm/kessoku-*'
+[[ {lost} != *ranks* ]] || kill -9 $ranks
+[[ {lost} != room ]] || {{ rm -r /dev/shm/kessoku-*; head -c $(($(df --output=avail -B1 /dev/shm | tail -n 1) - 40000000)) /dev/zero > /dev/shm/filler; }}
+kill -CONT $ranks 2> /dev/null
 wait $launch || exit
 for host in node1 node2; do
   $KESSOKU_CLUSTER_AGENT $host 'ls -d /dev/shm/kessoku-* 2> /dev/null' >&2 || echo "$host: nothing is left" >&2
@@ -154,17 +157,25 @@ class MemoryCheckpoints(unittest.TestCase):
         [(_, source)] = self.resumed_at(run)
         self.assertTrue(source.startswith(str(run)), source)
 
-    def test_hosts_give_each_other_what_they_lack(self):
+    def lose(self, name, lost, step, *settings, hosts=2, before=""):
+        """A run on emulated hosts, which lose something after `step`; waits for its end."""
         possible = subprocess.run([EMULATION, "--check"], capture_output=True, text=True)
         if possible.returncode == 69:
             self.skipTest(possible.stderr.strip())
-        run = WORK / "hosts"
-        words = shlex.join(map(str, [self.run_file, "--out", run, *self.settings, "--set", "checkpoint.memory_folder='/dev/shm'"]))
-        process = start([EMULATION, "--hosts", "2", "bash", "-c", HOSTS.format(program=PROGRAM, arguments=words, run=run)], WORK / "hosts.err")
+        run = WORK / name
+        words = shlex.join(map(str, [self.run_file, "--out", run, *self.settings, "--set", "checkpoint.memory_folder='/dev/shm'", *settings]))
+        script = before + HOSTS.format(program=PROGRAM, arguments=words, run=run, lost=lost)
+        process = start([EMULATION, "--hosts", hosts, "bash", "-c", script], WORK / f"{name}.err")
         self.addCleanup(process.terminate)
-        self.wait_for_step(run, process, 5)
+        self.wait_for_step(run, process, step)
+        if settings:
+            wait_for(lambda: (run / "checkpoints/latest").exists(), "a checkpoint")
         Path(f"{run}.kill").touch()
         self.assertEqual(process.wait(DEADLINE), 0, self.said(run))
+        return run
+
+    def test_hosts_give_each_other_what_they_lack(self):
+        run = self.lose("hosts", "ranks", 5)
         [(step, source)] = self.resumed_at(run)
         self.assertGreaterEqual(step, 4)
         self.assertTrue(source.startswith("/dev/shm/kessoku-"), source)
@@ -172,37 +183,21 @@ class MemoryCheckpoints(unittest.TestCase):
         self.require_equal(run)
 
     def test_a_host_is_lost_with_its_memory(self):
-        possible = subprocess.run([EMULATION, "--check"], capture_output=True, text=True)
-        if possible.returncode == 69:
-            self.skipTest(possible.stderr.strip())
-        run = WORK / "lost"
-        words = shlex.join(map(str, [self.run_file, "--out", run, *self.settings, "--set", "checkpoint.memory_folder='/dev/shm'"]))
-        process = start(["env", "LOST=1", EMULATION, "--hosts", "2", "bash", "-c", HOSTS.format(program=PROGRAM, arguments=words, run=run)],
-                        WORK / "lost.err")
-        self.addCleanup(process.terminate)
-        self.wait_for_step(run, process, 5)
-        Path(f"{run}.kill").touch()
-        self.assertEqual(process.wait(DEADLINE), 0, self.said(run))
+        run = self.lose("lost", "ranks-and-memory", 5)
         [(step, source)] = self.resumed_at(run)
         self.assertGreaterEqual(step, 4)
         self.assertTrue(source.startswith("/dev/shm/kessoku-"), source)
         self.require_equal(run)
 
+    def test_a_rank_without_room_for_anothers_part_ends_the_copies_but_not_the_run(self):
+        run = self.lose("full", "room", 5, before="mount -t tmpfs -o size=140m none /dev/shm\n")
+        self.assertEqual(self.resumed_at(run), [])
+        self.assertIn(": no more checkpoints in memory", self.said(run))
+        self.require_equal(run)
+
     def test_a_host_without_room_for_all_parts_resumes_from_disk(self):
-        possible = subprocess.run([EMULATION, "--check"], capture_output=True, text=True)
-        if possible.returncode == 69:
-            self.skipTest(possible.stderr.strip())
-        run = WORK / "small"
         # Two of a rank's parts take 57 MB, all parts of a copy 114 MB.
-        script = "mount -t tmpfs -o size=100m none /dev/shm\n" + HOSTS.replace("node1,node2 ", "node1,node2,node3,node4 ")
-        words = shlex.join(map(str, [self.run_file, "--out", run, *self.settings, "--set", "checkpoint.memory_folder='/dev/shm'",
-                                     "--set", "checkpoint.every_steps=3"]))
-        process = start([EMULATION, "--hosts", "4", "bash", "-c", script.format(program=PROGRAM, arguments=words, run=run)], WORK / "small.err")
-        self.addCleanup(process.terminate)
-        self.wait_for_step(run, process, 7)
-        wait_for(lambda: (run / "checkpoints/latest").exists(), "a checkpoint")
-        Path(f"{run}.kill").touch()
-        self.assertEqual(process.wait(DEADLINE), 0, self.said(run))
+        run = self.lose("small", "ranks", 7, "--set", "checkpoint.every_steps=3", hosts=4, before="mount -t tmpfs -o size=100m none /dev/shm\n")
         self.assertRegex(self.said(run), r"No space left on device; a checkpoint on disk is used instead")
         [(_, source)] = self.resumed_at(run)
         self.assertTrue(source.startswith(str(run)), source)
