@@ -84,7 +84,7 @@ template <size_t count>
 KESSOKU_INLINE void powers_of_e(float* values) {
   for (size_t i = 0; i < count; ++i) {
     constexpr float kRounds = 0x1.8p23f;  // the sum has no bits below 1
-    constexpr int32_t kItsBits = 0x4B400000;
+    constexpr uint32_t kItsBits = 0x4B400000;
     const float x = values[i];
     const float rounded = x * std::numbers::log2e_v<float> + kRounds;
     const float n = rounded - kRounds;
@@ -94,8 +94,8 @@ KESSOKU_INLINE void powers_of_e(float* values) {
                                  4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f}) *
             (r * r) +
         r + 1;
-    const int32_t exponent = std::bit_cast<int32_t>(rounded) - kItsBits;
-    values[i] = sum * std::bit_cast<float>((exponent + 127) * (1 << 23));
+    const uint32_t exponent = std::bit_cast<uint32_t>(rounded) - kItsBits;  // any, of NaN
+    values[i] = sum * std::bit_cast<float>((exponent + 127) << 23);
   }
 }
 

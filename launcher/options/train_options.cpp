@@ -12,8 +12,8 @@ CLI::App* declare(CLI::App& app, TrainOptions& options) {
   add_run_options(*command, options);
   command->add_option(
       "--profile", options.profiled_steps,
-      "record so many steps, from the third on, operation by operation, in "
-      "profile/rank-N.json in the run\nfolder, which https://ui.perfetto.dev opens");
+      "record so many steps, from the third on, in profile/rank-N.json in the run folder (for "
+      "ui.perfetto.dev)");
   command->footer(
       "Example: mpirun -n 2 kessoku train configs/demo.toml --set train.steps=500\n"
       "Without mpirun there is one rank. Ctrl-C, SIGTERM and SIGUSR1 stop it with a checkpoint "

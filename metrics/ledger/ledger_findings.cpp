@@ -125,7 +125,7 @@ std::optional<LedgerFindings> findings_of(const std::filesystem::path& run) {
   try {
     const std::optional<Ledger> ledger = read_ledger(run);
     if (ledger) return examine(*ledger);
-  } catch (const DataError& error) {
+  } catch (const Error& error) {  // or a file that the run has just removed
     log_warning("{}", error.what());
   }
   return std::nullopt;

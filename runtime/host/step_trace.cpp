@@ -16,12 +16,7 @@ StepTrace::StepTrace(std::filesystem::path file, uint64_t steps, at::Device devi
     : file_(std::move(file)), left_(steps), device_(device) {}
 
 StepTrace::~StepTrace() {
-  if (!records_) return;
-  try {
-    write();
-  } catch (const std::exception& error) {
-    log_warning("{}", error.what());
-  }
+  if (records_) write();
 }
 
 void StepTrace::begin_step() {
@@ -48,13 +43,18 @@ void StepTrace::end_step() {
   if (records_ && --left_ == 0) write();
 }
 
-void StepTrace::write() {
+/// Training goes on if it cannot.
+void StepTrace::write() noexcept {
   records_ = false;
-  const auto result = torch::autograd::profiler::disableProfiler();
-  std::filesystem::create_directories(file_.parent_path());
-  result->save(file_.string());
-  if (!std::filesystem::exists(file_)) throw SystemError(file_.string() + ": cannot be written");
-  write_line(fmt::format("profile      {}", file_.string()));
+  try {
+    const auto result = torch::autograd::profiler::disableProfiler();
+    std::filesystem::create_directories(file_.parent_path());
+    result->save(file_.string());
+    if (!std::filesystem::exists(file_)) throw SystemError(file_.string() + ": cannot be written");
+    write_line(fmt::format("profile      {}", file_.string()));
+  } catch (const std::exception& error) {
+    log_warning("no profile: {}", error.what());
+  }
 }
 
 }  // namespace kessoku::runtime

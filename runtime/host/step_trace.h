@@ -21,11 +21,11 @@ class StepTrace {
   ~StepTrace();
 
   void begin_step();
-  /// Writes the file after the last of the steps. Throws SystemError if it cannot.
+  /// Writes the file after the last of the steps.
   void end_step();
 
  private:
-  void write();
+  void write() noexcept;
 
   std::filesystem::path file_;
   uint64_t left_, to_skip_ = 2;

@@ -6,7 +6,6 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/system_error.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
 #include "runtime/checkpoint/memory_checkpoint.h"
 #include "runtime/run/overwritten_files.h"

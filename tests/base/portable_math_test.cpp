@@ -29,6 +29,12 @@ TEST(PortableMath, ExponentiatesCloseToTheTruth) {
   EXPECT_EQ(bits_of(values), "bc60260580a7c8a4") << "not the bits of other processors";
 }
 
+TEST(PortableMath, KeepsNaN) {
+  std::vector<float> values(300, std::numeric_limits<float>::quiet_NaN());
+  exponentiate(values);
+  for (const float value : values) ASSERT_TRUE(std::isnan(value));
+}
+
 TEST(PortableMath, WidensAllHalves) {
   std::vector<c10::Half> halves(65'536);
   std::vector<float> floats(halves.size());
