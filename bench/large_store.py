@@ -27,6 +27,8 @@ import h5py
 import numpy as np
 from PIL import Image
 
+import machine
+
 BUCKETS = ("512x512", "256x256", "384x384", "640x640", "768x768")
 SHARDS = 4
 
@@ -141,15 +143,6 @@ def timed(*command, check=True):
     return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def read_plainly(path):
-    began = time.perf_counter()
-    buffer = bytearray(1 << 20)
-    with open(path, "rb", buffering=0) as file:
-        while file.readinto(buffer):
-            pass
-    return time.perf_counter() - began
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path)
@@ -184,7 +177,7 @@ def main():
         timed(a.program, "prepare", work / "images", "--out", work / "store", "--keep", "images", "--variants", 16)
         shard = work / "store/shard-00000.h5"
         rounds = [(timed(a.program, "inspect", work / "store", "--verify", "--threads", 1)[0] -
-                   timed(a.program, "inspect", work / "store", "--json")[0], read_plainly(shard)) for _ in range(a.repeat)]
+                   timed(a.program, "inspect", work / "store", "--json")[0], machine.seconds_to_read(shard)) for _ in range(a.repeat)]
         result |= dict(verify_mb_per_s=round(shard.stat().st_size / 1e6 / statistics.median(r[0] for r in rounds)),
                        read_mb_per_s=round(shard.stat().st_size / 1e6 / statistics.median(r[1] for r in rounds)))
         print(json.dumps(result), flush=True)

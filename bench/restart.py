@@ -51,16 +51,6 @@ def drop_cache():
     DROP.write_text("1\n")
 
 
-def seconds_to_read(files):
-    """Each from its beginning to its end, without keeping it."""
-    room, begin = bytearray(1 << 24), time.perf_counter()
-    for file in files:
-        with open(file, "rb", buffering=0) as source:
-            while source.readinto(room):
-                pass
-    return time.perf_counter() - begin
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("kessoku", type=Path)
@@ -82,7 +72,7 @@ def main():
         if cold:
             drop_cache()
             files = files_read(a.work)
-            reading.append(seconds_to_read(files["checkpoint"] + files["model"]))
+            reading.append(sum(machine.seconds_to_read(file) for file in files["checkpoint"] + files["model"]))
         for cache in ("cold", "warm") if cold else ("warm",):
             if cache == "cold":
                 drop_cache()
