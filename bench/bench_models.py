@@ -46,16 +46,16 @@ def make_sd15(folder: Path, program: Path = PROGRAM) -> Path:
     return folder
 
 
-def make_images(folder: Path, count: int, side: int) -> None:
-    """Smooth images with captions."""
+def make_images(folder: Path, sizes: list[tuple[int, int]]) -> None:
+    """Smooth images with captions, each of a width and height."""
     import numpy as np
     from PIL import Image
 
     folder.mkdir(parents=True)
     generator = np.random.default_rng(1)
-    for i in range(count):
+    for i, size in enumerate(sizes):
         coarse = Image.fromarray(generator.integers(0, 256, (16, 16, 3), dtype=np.uint8))
-        coarse.resize((side, side), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+        coarse.resize(size, Image.Resampling.BICUBIC).save(folder / f"{i}.png")
         (folder / f"{i}.txt").write_text(f"a colorful pattern, number {i}")
 
 
@@ -82,6 +82,6 @@ def make_inputs(size: str, work: Path) -> tuple[Path, Path]:
             shutil.rmtree(work / name, ignore_errors=True)
         side = SIZES[size][-1] * DOWNSCALE
         make_model(size, model)
-        make_images(work / "images", IMAGES, side)
+        make_images(work / "images", [(side, side)] * IMAGES)
         run(PROGRAM, "prepare", work / "images", "--out", store, "--model", model, "--resolution", side)
     return model, store

@@ -2,14 +2,17 @@
 seconds of `kessoku train`, and the same steps in PyTorch (diffusers, transformers, AdamW; in bf16 under autocast), of which each
 must be equal.
 
-    full_size_step.py KESSOKU WORK_FOLDER [--precision fp32,bf16] [--rounds 2] [--steps 2] [--threads 2] [--out RESULT.json]
+    full_size_step.py KESSOKU WORK_FOLDER [--precision fp32,bf16] [--rounds 2] [--steps 2] [--threads 2] [--images 512x512,512x512]
+                      [--resume-at STEP] [--out RESULT.json]
 
-Weights are random. WORK_FOLDER needs 20 GB of disk; what is in it already (the model, the store) is used again. Both train with
+`--resume-at` trains once more with a stop at that step and a resume from its checkpoint; all losses and the files of the last
+checkpoint must be equal. Weights are random. WORK_FOLDER needs 20 GB of disk, with --resume-at 35; what is in it already (the model, the store) is used again. Both train with
 gradient checkpointing, in turns, never both at once; the first step of each turn warms up. The replay takes latents, noise,
 timesteps and token ids from [audit], and has nothing else of ours. In fp32 gradients and weights are compared, too. Exits with 1
 if something differs.
 """
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -67,25 +70,48 @@ def run(*command) -> tuple[float, float]:
     return time.perf_counter() - start, peak_gb(usage)
 
 
-def make_inputs(kessoku: Path, work: Path) -> tuple[Path, Path]:
-    model, store = make_sd15(work / "model", kessoku), work / "store"
+def make_inputs(kessoku: Path, work: Path, sizes: str) -> tuple[Path, Path]:
+    model, store = make_sd15(work / "model", kessoku), work / f"store-{sizes}"
     if not (store / "store.json").exists():
         shutil.rmtree(store, ignore_errors=True)
         shutil.rmtree(work / "pictures", ignore_errors=True)
-        make_images(work / "pictures", 2, 512)
+        make_images(work / "pictures", [tuple(map(int, size.split("x"))) for size in sizes.split(",")])
         run(kessoku, "prepare", work / "pictures", "--out", store, "--model", model, "--resolution", 512)
     return model, store
 
 
-def train(kessoku: Path, work: Path, precision: str, steps: int, threads: int) -> dict:
-    model, store = make_inputs(kessoku, work)
+def train(kessoku: Path, work: Path, precision: str, steps: int, threads: int, images: str, stops: tuple[int, ...] = ()) -> dict:
+    """`stops`: steps at which it ends with a checkpoint, and is started again."""
+    model, store = make_inputs(kessoku, work, images)
     shutil.rmtree(work / "run", ignore_errors=True)
     run_file = work / "run.toml"
-    run_file.write_text(RUN_FILE.format(model=model, store=store, precision=precision, steps=steps, threads=threads, lr=LR))
-    seconds, peak = run(kessoku, "train", run_file, "--out", work / "run")
+    seconds, peaks = 0.0, []
+    for end in (*stops, steps):
+        run_file.write_text(RUN_FILE.format(model=model, store=store, precision=precision, steps=end, threads=threads, lr=LR))
+        took, peak = run(kessoku, "train", run_file, "--out", work / "run")
+        seconds, peaks = seconds + took, [*peaks, peak]
     log = [json.loads(line) for line in (work / "run/log.jsonl").read_text().splitlines()]
-    return {"peak_gb": peak, "step_seconds": [record["seconds"] for record in log], "whole_seconds": seconds,
+    return {"peak_gb": max(peaks), "step_seconds": [record["seconds"] for record in log], "whole_seconds": seconds,
+            "data_seconds": [record["phases"]["data"] for record in log],
             "losses": [record["loss"] for record in log], "grad_norms": [record["grad_norm"] for record in log]}
+
+
+def digests_of(run_folder: Path) -> dict[str, str]:
+    """Of the tensors of the newest checkpoint."""
+    checkpoint = (run_folder / "checkpoints/latest").resolve()
+    found = {}
+    for file in sorted(checkpoint.rglob("*.safetensors")):
+        with open(file, "rb") as stream:
+            found[str(file.relative_to(checkpoint))] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def resume_exactly(kessoku: Path, work: Path, at: int, straight: dict, *sizes) -> dict:
+    """Trains again, and stops and resumes `at` that step. `straight`: what train returned for the run that is there still."""
+    expected = digests_of(work / "run")
+    resumed = train(kessoku, work, *sizes, stops=(at,))
+    return {"at": at, "equal_losses": resumed["losses"] == straight["losses"], "equal_checkpoints": digests_of(work / "run") == expected,
+            "files": len(expected), "peak_gb": resumed["peak_gb"], "whole_seconds": resumed["whole_seconds"]}
 
 
 def replay(work: Path, precision: str, steps: int, threads: int) -> dict:
@@ -175,6 +201,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--images", default="512x512,512x512", help="sizes of the images, WIDTHxHEIGHT,… (default %(default)s)")
+    parser.add_argument("--resume-at", type=int, metavar="STEP")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--part", choices=("all", "train", "replay"), default="all", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -184,20 +212,24 @@ def main() -> int:
         (work / "replay.json").write_text(json.dumps(replay(work, precisions[0], *sizes)))
         return 0
     if options.part == "train":
-        print(json.dumps(train(options.kessoku.resolve(), work, precisions[0], *sizes)))
+        print(json.dumps(train(options.kessoku.resolve(), work, precisions[0], *sizes, options.images)))
         return 0
-    report = {"benchmark": "full_size_step", "threads": options.threads, "steps": options.steps, "lr": LR,
+    report = {"benchmark": "full_size_step", "threads": options.threads, "steps": options.steps, "lr": LR, "images": options.images,
               "rounds": options.rounds, "measures": {}, "failed": [],
               "checked": "losses and gradient norms of each step; in fp32 also gradients and weights"}
     for precision in precisions:
         pairs = []
         for _ in range(options.rounds):
-            ours = undisturbed(lambda: train(options.kessoku.resolve(), work, precision, *sizes))
+            ours = undisturbed(lambda: train(options.kessoku.resolve(), work, precision, *sizes, options.images))
             undisturbed(lambda: run(sys.executable, __file__, options.kessoku, work, "--part", "replay", "--precision", precision,
                                     "--steps", options.steps, "--threads", options.threads))
             pairs.append((ours, json.loads((work / "replay.json").read_text())))
             show(precision, *pairs[-1])
             report["failed"] += [f"{precision}: {what}" for what in check(*pairs[-1], precision, options.steps)]
+        if options.resume_at:
+            report[f"{precision} resumed"] = resumed = resume_exactly(options.kessoku.resolve(), work, options.resume_at, pairs[-1][0],
+                                                                      precision, *sizes, options.images)
+            report["failed"] += [f"{precision}: {key} after a resume" for key in ("equal_losses", "equal_checkpoints") if not resumed[key]]
         report[precision] = {name: [pair[i] for pair in pairs] for i, name in enumerate(("kessoku", "pytorch"))}
         report["measures"][precision] = side_by_side(*([statistics.median(one["step_seconds"][1:]) for one in side] for side in zip(*pairs)), "s")
         report["measures"][f"{precision} peak"] = side_by_side(*([one["peak_gb"] for one in side] for side in zip(*pairs)), "GB")
