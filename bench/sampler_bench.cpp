@@ -1,9 +1,10 @@
 // The sampler over N examples that are only simulated: start-up, memory, draws and seeks a second.
 //
-//     sampler_bench N [FOLDERS]
+//     sampler_bench N [THREADS]
 //
-// FOLDERS (N / 10,000 by default, 10 at least) have multipliers of their own, one image in 16 has
-// another one; images fall into 11 buckets at random. G = 64. One thread. Prints one line of JSON.
+// N / 10,000 folders (10 at least) have multipliers of their own, one image in 16 has
+// another one; images fall into 11 buckets at random. G = 64. So many threads (1 by default) start
+// it, one draws. Prints one line of JSON.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -70,21 +71,23 @@ Rates measure(Sampler& sampler) {
   return rates;
 }
 
-void run(uint64_t size, uint64_t folders) {
+void run(uint64_t size, int threads) {
+  const uint64_t folders = std::max<uint64_t>(10, size / 10'000);
   std::vector<Category> categories{{.path = "."}};
   for (uint64_t i = 0; i < folders; ++i) categories.push_back({.path = fmt::format("{:07}", i)});
   const Examples examples = simulate(size, folders);
   const double before = peak_bytes();
   const auto start = std::chrono::steady_clock::now();
-  const Mixture mixture = resolve_mixture(categories, examples, {});
+  const Mixture mixture = resolve_mixture(categories, examples, {}, threads);
   const double mixture_seconds = seconds_since(start);
-  Sampler sampler(examples, mixture, {.seed = 1, .global_batch = kGlobalBatch});
+  Sampler sampler(examples, mixture, {.seed = 1, .global_batch = kGlobalBatch, .threads = threads});
   const double start_seconds = seconds_since(start);
   const double bytes = peak_bytes() - before;
   const Rates rates = measure(sampler);
   const nlohmann::json result{
       {"examples", size},
       {"folders", folders},
+      {"threads", threads},
       {"leaves", mixture.leaves.size()},
       {"pass_draws", sampler.pass_draws()},
       {"mixture_seconds", mixture_seconds},
@@ -102,9 +105,9 @@ void run(uint64_t size, uint64_t folders) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    fmt::print(stderr, "usage: sampler_bench EXAMPLES [FOLDERS]\n");
+    fmt::print(stderr, "usage: sampler_bench EXAMPLES [THREADS]\n");
     return 64;
   }
   const uint64_t size = std::stoull(argv[1]);
-  kessoku::data::run(size, argc > 2 ? std::stoull(argv[2]) : std::max<uint64_t>(10, size / 10'000));
+  kessoku::data::run(size, argc > 2 ? std::stoi(argv[2]) : 1);
 }

@@ -5,8 +5,10 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/parallel.h"
 #include "base/text.h"
 #include "data/sampling/glob.h"
+#include "data/sampling/parts.h"
 
 namespace kessoku::data {
 namespace {
@@ -53,7 +55,7 @@ struct Tally {
 // Folders and the weights of their children, while the shares are worked out.
 class Tree {
  public:
-  Tree(const std::vector<Category>& categories, const Examples& examples);
+  Tree(const std::vector<Category>& categories, const Examples& examples, int threads);
 
   void weigh_by_multipliers();
   void weigh_down_the_tree(const MixtureRules& rules);
@@ -61,7 +63,9 @@ class Tree {
 
  private:
   size_t size() const { return categories_.size(); }
-  void count(const Examples& examples);
+  void count(const Examples& examples, int threads);
+  void count_part(const Examples& examples, uint64_t begin, uint64_t end,
+                  std::vector<Tally>& tallies) const;
   void apply_rule(const std::string& key, double weight);
   std::string suggestion(const std::string& key) const;
   void share_out(size_t folder, double share);
@@ -83,7 +87,7 @@ class Tree {
   Mixture mixture_;
 };
 
-Tree::Tree(const std::vector<Category>& categories, const Examples& examples)
+Tree::Tree(const std::vector<Category>& categories, const Examples& examples, int threads)
     : categories_(categories),
       tallies_(categories.size()),
       children_(categories.size()),
@@ -102,7 +106,7 @@ Tree::Tree(const std::vector<Category>& categories, const Examples& examples)
   mixture_.category_share.resize(size());
   mixture_.own_share.resize(size());
   mixture_.own_examples.resize(size());
-  count(examples);
+  count(examples, threads);
   std::map<std::string_view, size_t> by_path;
   for (size_t i = 0; i < size(); ++i) by_path[categories[i].path] = i;
   for (size_t i = 1; i < size(); ++i) {
@@ -123,10 +127,29 @@ Tree::Tree(const std::vector<Category>& categories, const Examples& examples)
   }
 }
 
-void Tree::count(const Examples& examples) {
+void Tree::count(const Examples& examples, int threads) {
+  const Parts parts(examples.size, threads);
+  std::vector<std::vector<Tally>> counted(parts.count(), tallies_);
+  parallel_for(parts.count(), threads, [&](size_t part) {
+    count_part(examples, parts.begin(part), parts.begin(part + 1), counted[part]);
+  });
+  for (const std::vector<Tally>& part : counted) {
+    for (size_t i = 0; i < size(); ++i) {
+      for (const auto& [multiply, count] : part[i].by_multiplier) {
+        Tally::Count& sum = tallies_[i].by_multiplier[multiply];
+        sum.drawable += count.drawable;
+        sum.held_out += count.held_out;
+        mixture_.own_examples[i] += count.drawable + count.held_out;
+      }
+    }
+  }
+}
+
+void Tree::count_part(const Examples& examples, uint64_t begin, uint64_t end,
+                      std::vector<Tally>& tallies) const {
   Tally::Count* tally = nullptr;  // of the last example: most often the next one's too
   ExampleKey last{};
-  for (uint64_t i = 0; i < examples.size; ++i) {
+  for (uint64_t i = begin; i < end; ++i) {
     const ExampleKey key = examples.at(i);
     if (tally == nullptr || key.category != last.category || key.multiply != last.multiply) {
       if (key.category >= size()) {
@@ -139,11 +162,10 @@ void Tree::count(const Examples& examples) {
                         "be 0 or more",
                         i, categories_[key.category].path, key.multiply));
       }
-      tally = &tallies_[key.category].by_multiplier[key.multiply];
+      tally = &tallies[key.category].by_multiplier[key.multiply];
       last = key;
     }
     ++(key.held_out ? tally->held_out : tally->drawable);
-    ++mixture_.own_examples[key.category];
   }
 }
 
@@ -334,8 +356,8 @@ std::optional<uint32_t> Mixture::leaf_of(const ExampleKey& key) const {
 }
 
 Mixture resolve_mixture(const std::vector<Category>& categories, const Examples& examples,
-                        const MixtureRules& rules) {
-  Tree tree(categories, examples);
+                        const MixtureRules& rules, int threads) {
+  Tree tree(categories, examples, threads);
   const bool weights = std::ranges::any_of(
       categories, [](const Category& category) { return category.weight.has_value(); });
   if (rules.empty() && !weights) {

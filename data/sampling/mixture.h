@@ -41,11 +41,11 @@ struct Mixture {
 /// siblings and multiply down the tree. A folder's own images beside sub-folders are one more
 /// child: of weight 1, or of the folder's weight if the dataset gave it one. Multipliers then count
 /// only among the images of one folder. Held-out images leave their weight to the others of their
-/// folder. In rules `*` stays within one level, `**` crosses.
+/// folder. In rules `*` stays within one level, `**` crosses. `threads` count the examples.
 ///
 /// Throws UsageError for a rule that matches nothing, naming the nearest folder, and for negative
 /// weights or nothing left to draw; DataError for multipliers that are none.
 Mixture resolve_mixture(const std::vector<Category>& categories, const Examples& examples,
-                        const MixtureRules& rules);
+                        const MixtureRules& rules, int threads = 1);
 
 }  // namespace kessoku::data

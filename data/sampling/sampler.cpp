@@ -1,13 +1,15 @@
 #include "data/sampling/sampler.h"
 
 #include <cmath>
-#include <numeric>
+#include <utility>
 
 #include "base/error.h"
+#include "base/parallel.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "data/sampling/bucket_stream.h"
 #include "data/sampling/interleave.h"
+#include "data/sampling/parts.h"
 
 namespace kessoku::data {
 namespace {
@@ -28,17 +30,17 @@ struct Sampler::Impl {
   Impl(const Examples& examples, const Mixture& mixture, const SamplerOptions& options);
 
   void choose_pass(const Mixture& mixture);
-  void sort_examples(const Examples& examples, const Mixture& mixture);
-  void add_leaf(uint32_t leaf, uint64_t begin, std::span<const uint64_t> ends);
-  void shuffle_segment(uint32_t group, const Segment& segment);
-  void deal_steps();
-
   // The examples of one leaf and group.
   struct Cell {
-    uint32_t group;
+    uint32_t leaf, group;
     uint64_t begin, end;  // in `order`
     double share;         // of a pass's draws
   };
+  void sort_examples(const Examples& examples, const Mixture& mixture, int threads);
+  void add_leaf(uint32_t leaf, uint64_t begin, std::span<const uint64_t> ends);
+  void shuffle(const Cell& cell);
+  void deal_steps();
+
   size_t cell_of(uint32_t example) const;
   std::vector<uint32_t> substitutes(const Draw& draw) const;
 
@@ -73,7 +75,7 @@ Sampler::Impl::Impl(const Examples& examples, const Mixture& mixture, const Samp
   if (global_batch == 0) throw UsageError("train.global_batch must be at least 1");
   choose_pass(mixture);
   for (uint32_t i = 0; i < groups.size(); ++i) streams.emplace_back(seed, i, quotas);
-  sort_examples(examples, mixture);
+  sort_examples(examples, mixture, options.threads);
   deal_steps();
 }
 
@@ -90,36 +92,71 @@ void Sampler::Impl::choose_pass(const Mixture& mixture) {
     throw UsageError("nothing is left to draw: no folder has a share of the mixture");
 }
 
-// A counting sort by leaf and group.
-void Sampler::Impl::sort_examples(const Examples& examples, const Mixture& mixture) {
-  if (examples.size > UINT32_MAX) throw DataError("the store has more than 2^32 examples");
-  const auto cell_of = [&](uint64_t example) -> std::optional<uint64_t> {
-    const ExampleKey key = examples.at(example);
-    if (key.group >= groups.size()) {
-      throw DataError(
-          fmt::format("example {} is of group {} of {}", example, key.group, groups.size()));
+// Finds the cells of examples: soonest of one whose folder and multiplier are the last one's.
+class CellFinder {
+ public:
+  CellFinder(const Examples& examples, const Mixture& mixture)
+      : examples_(examples), mixture_(mixture), groups_(examples.groups.size()) {}
+
+  // Nothing for an example that is never drawn.
+  std::optional<uint64_t> operator()(uint64_t example) {
+    const ExampleKey key = examples_.at(example);
+    if (key.group >= groups_) {
+      throw DataError(fmt::format("example {} is of group {} of {}", example, key.group, groups_));
     }
-    const std::optional<uint32_t> leaf = mixture.leaf_of(key);
-    if (!leaf) return std::nullopt;
-    return *leaf * groups.size() + key.group;
+    if (key.category != last_.category || key.multiply != last_.multiply ||
+        key.held_out != last_.held_out) {
+      leaf_ = mixture_.leaf_of(key);
+      last_ = key;
+    }
+    if (!leaf_) return std::nullopt;
+    return *leaf_ * groups_ + key.group;
+  }
+
+ private:
+  const Examples& examples_;
+  const Mixture& mixture_;
+  const size_t groups_;
+  ExampleKey last_{.category = UINT32_MAX, .group = 0, .multiply = 0};
+  std::optional<uint32_t> leaf_;  // of last_
+};
+
+// A counting sort by leaf and group. Each part of the examples is counted, and put in its place, by
+// a thread; the result is the same for any number of parts.
+void Sampler::Impl::sort_examples(const Examples& examples, const Mixture& mixture, int threads) {
+  if (examples.size > UINT32_MAX) throw DataError("the store has more than 2^32 examples");
+  const Parts parts(examples.size, threads);
+  const auto for_each_of = [&](size_t part, const auto& work) {
+    CellFinder find_cell(examples, mixture);
+    for (uint64_t i = parts.begin(part); i < parts.begin(part + 1); ++i) {
+      if (const auto cell = find_cell(i)) work(*cell, i);
+    }
   };
-  std::vector<uint64_t> ends(groups.size() * leaves.size() + 1, 0);
-  for (uint64_t i = 0; i < examples.size; ++i) {
-    if (const auto cell = cell_of(i)) ++ends[*cell + 1];
+  // By part and cell: how many examples; then the place in `order` of the next one.
+  std::vector<std::vector<uint64_t>> places(parts.count());
+  std::vector<uint64_t> ends(groups.size() * leaves.size());  // of the cells
+  parallel_for(parts.count(), threads, [&](size_t part) {
+    places[part].resize(ends.size());
+    for_each_of(part, [&](uint64_t cell, uint64_t) { ++places[part][cell]; });
+  });
+  uint64_t end = 0;
+  for (size_t cell = 0; cell < ends.size(); ends[cell++] = end) {
+    for (std::vector<uint64_t>& own : places) end += std::exchange(own[cell], end);
   }
-  std::partial_sum(ends.begin(), ends.end(), ends.begin());
-  if (ends.back() == 0)
-    throw UsageError("nothing is left to draw: no example has a share of the mixture");
-  order.resize(ends.back());
-  for (uint64_t i = 0; i < examples.size; ++i) {
-    if (const auto cell = cell_of(i)) order[ends[*cell]++] = static_cast<uint32_t>(i);
-  }
+  if (end == 0) throw UsageError("nothing is left to draw: no example has a share of the mixture");
+  order.resize(end);
+  parallel_for(parts.count(), threads, [&](size_t part) {
+    for_each_of(part, [&](uint64_t cell, uint64_t example) {
+      order[places[part][cell]++] = static_cast<uint32_t>(example);
+    });
+  });
+  uint64_t begin = 0;
   for (uint32_t leaf = 0; leaf < leaves.size(); ++leaf) {
-    // `ends` holds the ends of the cells now, not their beginnings.
     const std::span own = std::span(ends).subspan(leaf * groups.size(), groups.size());
-    const uint64_t begin = leaf == 0 ? 0 : own.data()[-1];
     add_leaf(leaf, begin, own);
+    begin = own.back();
   }
+  parallel_for(cells.size(), threads, [&](size_t cell) { shuffle(cells[cell]); });
 }
 
 // `ends`: of the leaf's examples in `order`, by group.
@@ -136,18 +173,17 @@ void Sampler::Impl::add_leaf(uint32_t leaf, uint64_t begin, std::span<const uint
   quotas.emplace_back(pass, parts, RandomStream(seed, Purpose::kLeafPhase, leaf).next64());
   for (const auto& [group, segment] : segments) {
     streams[group].add(segment);
-    shuffle_segment(group, segment);
     const double images = static_cast<double>(segment.images);
-    cells.push_back({group, segment.offset, segment.offset + segment.images,
+    cells.push_back({leaf, group, segment.offset, segment.offset + segment.images,
                      quotas.back().multiplier() * images});
   }
 }
 
-void Sampler::Impl::shuffle_segment(uint32_t group, const Segment& segment) {
+void Sampler::Impl::shuffle(const Cell& cell) {
   uint64_t state =
-      RandomStream(seed, Purpose::kLeafOrder, uint64_t{segment.leaf} << 32 | group).next64();
-  uint32_t* examples = order.data() + segment.offset;
-  for (uint64_t left = segment.images; left > 1; --left) {
+      RandomStream(seed, Purpose::kLeafOrder, uint64_t{cell.leaf} << 32 | cell.group).next64();
+  uint32_t* examples = order.data() + cell.begin;
+  for (uint64_t left = cell.end - cell.begin; left > 1; --left) {
     // 64 bits for numbers below 2^32: the bias is at most 2^-32.
     const auto other = static_cast<uint64_t>((uint128{mix_bits(state++)} * left) >> 64);
     std::swap(examples[left - 1], examples[other]);

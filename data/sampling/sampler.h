@@ -20,6 +20,7 @@ struct SamplerOptions {
   uint64_t seed = 0;
   uint64_t global_batch = 4;  ///< G
   uint64_t pass_draws = 0;    ///< 0 = so long that the rarest image is drawn once
+  int threads = 1;            ///< that prepare it; they make no difference to the draws
 };
 
 /// The distributed weighted sampler: which example draw d is, as a pure function of (seed, store,

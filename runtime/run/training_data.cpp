@@ -10,13 +10,17 @@ TrainingData::TrainingData(RunConfig& config)
     : store(config.data.store),
       held_out(data::hold_out(store, config.validation.fraction)),
       examples(data::examples_of(store.manifest(), store.rows(), held_out)),
-      mixture(data::resolve_mixture(store.manifest().categories, examples, config.mixture.rules)),
+      mixture(data::resolve_mixture(store.manifest().categories, examples, config.mixture.rules,
+                                    static_cast<int>(config.data.threads))),
       sampler(sampler_of(config)) {
   resolve_steps(config, sampler.pass_draws());
 }
 
 data::Sampler TrainingData::sampler_of(const RunConfig& config) const {
-  return {examples, mixture, {config.seed, config.train.global_batch, config.mixture.pass_draws}};
+  return {examples,
+          mixture,
+          {config.seed, config.train.global_batch, config.mixture.pass_draws,
+           static_cast<int>(config.data.threads)}};
 }
 
 std::vector<std::string> TrainingData::warnings(const RunConfig& config) const {

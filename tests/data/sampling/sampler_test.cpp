@@ -393,6 +393,27 @@ TEST(Sampler, WarningsNameBucketsAndFolders) {
               Contains(HasSubstr("folder \"rare\"")));
 }
 
+TEST(Sampler, ThreadsThatPrepareItMakeNoDifference) {
+  Scenario scenario = simple_scenario({{"a", 30'001}, {"b", 7}, {"b/c", 25'000}}, 3,
+                                      {.seed = 1, .global_batch = 4});
+  for (size_t i = 0; i < scenario.tree.rows.size(); i += 3)
+    scenario.tree.rows[i].settings = scenario.tree.rows[1].settings;
+  const Examples examples = scenario.tree.examples();
+  scenario.mixture = resolve_mixture(scenario.tree.categories, examples, {});
+  Sampler alone = scenario.sampler();
+  for (const int threads : {2, 5, 64}) {
+    const Mixture mixture = resolve_mixture(scenario.tree.categories, examples, {}, threads);
+    EXPECT_EQ(mixture.own_share, scenario.mixture.own_share);
+    EXPECT_EQ(mixture.own_examples, scenario.mixture.own_examples);
+    scenario.options.threads = threads;
+    Sampler sampler = scenario.sampler();
+    for (uint64_t step = 0; step < 30'000; step += 7)
+      ASSERT_EQ(keys(sampler.step(step)), keys(alone.step(step))) << threads << ", step " << step;
+  }
+  scenario.tree.rows[54'000].bucket = 9;
+  EXPECT_THROW(scenario.sampler(), DataError);
+}
+
 TEST(Sampler, WrongInputIsRefused) {
   Scenario scenario = simple_scenario({{"a", 5}}, 1, {.seed = 1, .global_batch = 0});
   EXPECT_THROW(scenario.sampler(), UsageError);
