@@ -28,11 +28,10 @@ struct RunContents {
 RunContents describe_run(const fs::path& path) {
   RunContents run;
   if (fs::exists(path / "log.jsonl")) {
-    const auto records = metrics::read_run_log(path / "log.jsonl");
-    if (!records.empty()) {
-      run.step = records.back().step;
-      run.draws = records.back().draws;
-      if (std::isfinite(records.back().loss)) run.loss = records.back().loss;
+    if (const auto last = metrics::last_record(path / "log.jsonl")) {
+      run.step = last->step;
+      run.draws = last->draws;
+      if (std::isfinite(last->loss)) run.loss = last->loss;
     }
   }
   if (fs::is_directory(path / "checkpoints")) {

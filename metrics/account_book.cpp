@@ -80,9 +80,9 @@ std::optional<AccountEntry> last_account_entry(const fs::path& run) {
 AccountEntry read_account(const fs::path& run) {
   AccountEntry entry = last_account_entry(run).value_or(AccountEntry{});
   if (entry.ended || !fs::exists(run / "log.jsonl")) return entry;
-  for (const StepRecord& record : read_run_log(run / "log.jsonl")) {
-    if (record.time > entry.time) entry.account.add(record);
-  }
+  const auto newer = [&](const StepRecord& record) { return record.time > entry.time; };
+  for (const StepRecord& record : read_newest_records(run / "log.jsonl", newer))
+    entry.account.add(record);
   return entry;
 }
 

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "metrics/run_log.h"
 
 namespace kessoku::metrics {
 
@@ -31,8 +32,16 @@ void RunFollower::poll() {
 void RunFollower::read_entry() {
   book_size_ = size_of(account_book_of(run_));
   entry_ = last_account_entry(run_).value_or(AccountEntry{});
-  log_offset_ = 0;
   recent_.clear();
+  size_t count = 0;
+  const auto needed = [&](const StepRecord& record) {
+    return ++count <= kRecent || (!entry_.ended && record.time > entry_.time);
+  };
+  try {
+    log_offset_ = offset_of_newest_records(run_ / "log.jsonl", needed);
+  } catch (const Error&) {  // it is not there yet, being shortened, or damaged
+    log_offset_ = 0;
+  }
 }
 
 void RunFollower::read_log() {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,8 +14,8 @@ namespace kessoku::metrics {
 class RunLog {
  public:
   /// Opens for appending; drops records after `last_step` (and a torn last line), so that a resumed
-  /// run has neither gaps nor doubles. Throws DataError naming the line if one before that is
-  /// damaged, Error if it cannot be written.
+  /// run has neither gaps nor doubles. Reads no more than these and the one before; throws
+  /// DataError naming the line if one of them is damaged, Error if it cannot be written.
   RunLog(const std::filesystem::path& path, uint64_t last_step);
   RunLog(const RunLog&) = delete;
   RunLog& operator=(const RunLog&) = delete;
@@ -35,5 +37,16 @@ class RunLog {
 /// All records of a log; throws UsageError if there is no such file, DataError naming the line if
 /// one is damaged (a torn last line is left out).
 std::vector<StepRecord> read_run_log(const std::filesystem::path& path);
+
+/// The newest records, oldest first: as far back as `wanted` is true. Reads no more than these.
+std::vector<StepRecord> read_newest_records(const std::filesystem::path& path,
+                                            const std::function<bool(const StepRecord&)>& wanted);
+
+/// Where the first of these begins in the file: of none, where the next one will.
+uint64_t offset_of_newest_records(const std::filesystem::path& path,
+                                  const std::function<bool(const StepRecord&)>& wanted);
+
+/// Nothing if there is none yet.
+std::optional<StepRecord> last_record(const std::filesystem::path& path);
 
 }  // namespace kessoku::metrics

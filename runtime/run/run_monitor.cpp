@@ -43,13 +43,16 @@ void raise_to(prometheus::Counter& counter, double value) {
 
 /// Of the steps up to `last`, as far as averages reach back.
 std::vector<double> losses_before(const fs::path& run, uint64_t last) {
-  constexpr size_t kSteps = 2000;
+  constexpr uint64_t kSteps = 2000;
   if (!fs::exists(run / "log.jsonl")) return {};
   std::vector<double> losses;
-  for (const metrics::StepRecord& record : metrics::read_run_log(run / "log.jsonl")) {
+  const auto recent = [&](const metrics::StepRecord& record) {
+    return record.step + kSteps > last;
+  };
+  for (const metrics::StepRecord& record :
+       metrics::read_newest_records(run / "log.jsonl", recent)) {
     if (record.step <= last) losses.push_back(record.loss);
   }
-  if (losses.size() > kSteps) losses.erase(losses.begin(), losses.end() - kSteps);
   return losses;
 }
 

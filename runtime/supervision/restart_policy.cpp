@@ -13,8 +13,7 @@ RunProgress progress_of(const std::filesystem::path& run) {
   RunProgress progress;
   const std::filesystem::path log = run / "log.jsonl";
   if (std::filesystem::exists(log)) {
-    const std::vector<metrics::StepRecord> records = metrics::read_run_log(log);
-    if (!records.empty()) progress.step = records.back().step;
+    if (const auto last = metrics::last_record(log)) progress.step = last->step;
   }
   const auto checkpoints = list_checkpoints(run);
   if (!checkpoints.empty()) progress.checkpoint = checkpoint_step(checkpoints.front());

@@ -111,7 +111,37 @@ TEST_F(RunLogFile, ADamagedLineIsNamed) {
   } catch (const DataError& error) {
     EXPECT_THAT(error.what(), HasSubstr("log.jsonl:2:"));
   }
-  EXPECT_THROW(RunLog(path_, kAll), DataError);
+  EXPECT_THROW(RunLog(path_, 2), DataError);
+}
+
+TEST_F(RunLogFile, OnlyWhatIsAskedForIsRead) {
+  add_text("nonsense, which nobody reads\n");
+  append(kAll, {1, 2, 3, 4});
+  const auto from = [](uint64_t step) {
+    return [step](const StepRecord& record) { return record.step >= step; };
+  };
+  std::vector<uint64_t> found;
+  for (const StepRecord& record : read_newest_records(path_, from(3))) found.push_back(record.step);
+  EXPECT_THAT(found, ElementsAre(3, 4));
+  EXPECT_EQ(last_record(path_)->step, 4);
+  append(2, {3});
+  EXPECT_EQ(last_record(path_)->step, 3);
+  EXPECT_EQ(offset_of_newest_records(path_, from(9)), std::filesystem::file_size(path_));
+  std::ifstream file(path_);
+  file.seekg(static_cast<std::streamoff>(offset_of_newest_records(path_, from(2))));
+  std::string line;
+  std::getline(file, line);
+  EXPECT_EQ(step_record_from_json(line).step, 2);
+}
+
+TEST_F(RunLogFile, LinesLongerThanAPieceOfTheFileAreRead) {
+  for (uint64_t step = 1; step <= 3; ++step) {
+    StepRecord record;
+    record.step = step;
+    record.changes = {{.key = "data.caption_rename", .before = std::string(200'000, 'x')}};
+    RunLog(path_, step - 1).append(record);
+  }
+  EXPECT_THAT(steps(), ElementsAre(1, 2, 3));
 }
 
 TEST_F(RunLogFile, ALogThatIsNotThereIsAUsageError) {
