@@ -1,8 +1,10 @@
 """Goodput under failures: `kessoku launch` trains the demo's model while a process of it is killed again and again, and once undisturbed.
 
-    goodput.py KESSOKU WORK_FOLDER [--every 15] [--seconds 1200] [--ranks 2] [--hosts 1] [--seed 1] [--settings KEY=VALUE…] [--out RESULT.json]
+    goodput.py KESSOKU WORK_FOLDER [--every 15] [--seconds 1200] [--ranks 2] [--hosts 1] [--seed 1]
+               [--run-file configs/demo.toml] [--from RUN] [--settings KEY=VALUE…] [--out RESULT.json]
 
-Needs the demo's inputs (demo/base, demo/store; scripts/demo.sh makes them). Every so many seconds a rank, mpirun or, with several hosts
+Needs the run file's inputs (of the demo: demo/base, demo/store; scripts/demo.sh makes them). With `--from` all runs go on from a
+copy of that run's folder. Every so many seconds a rank, mpirun or, with several hosts
 (scripts/cluster_emulation.sh), a host, drawn at random (3 : 1 : 1), is killed with SIGKILL, until the run has all its steps; their number is
 chosen so that this takes about as long as asked. A host loses what it holds in memory and is there again at once; the first one, where
 `kessoku launch` runs, is spared. The undisturbed run has no copies in memory. Goodput is what the undisturbed run took for the same steps over what the disturbed one took, both from the start of
@@ -33,6 +35,8 @@ class Launch:
 
     def __init__(self, arguments, run, settings):
         shutil.rmtree(run, ignore_errors=True)
+        if arguments.from_run:
+            shutil.copytree(arguments.from_run, run, symlinks=True)
         self.run, self.said = run, []
         words = [word for setting in settings for word in ("--set", setting)]
         where, cluster = ["-n", str(arguments.ranks)], []
@@ -42,7 +46,7 @@ class Launch:
                        f'exec "$@" --hosts "${{KESSOKU_CLUSTER_HOSTS//,/:{slots},}}:{slots}" --agent "$KESSOKU_CLUSTER_AGENT"', "bash"]
         self.began = time.time()
         self.process = subprocess.Popen(
-            [*cluster, arguments.kessoku, "launch", *where, ROOT / "configs/demo.toml", "--out", run, "--patience", "5",
+            [*cluster, arguments.kessoku, "launch", *where, arguments.run_file, "--out", run, "--patience", "5",
              "--set", "metrics.port=-1", "--set", "sample.every_steps=0", *words],
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT, cwd=ROOT)
         self.reader = threading.Thread(target=self.listen)
@@ -120,6 +124,10 @@ def records_of(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+def account_of(run):
+    return json.loads((run / "account.jsonl").read_text().splitlines()[-1])["account"]
+
+
 class Log(threading.Thread):
     """When each record of a run was written; those of steps that are taken again too, which the log itself drops."""
 
@@ -188,33 +196,38 @@ def main():
     p.add_argument("--ranks", type=int, default=2)
     p.add_argument("--hosts", type=int, default=1)
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--run-file", type=Path, default=ROOT / "configs/demo.toml")
+    p.add_argument("--from", dest="from_run", type=Path)
     p.add_argument("--settings", nargs="*", default=["checkpoint.memory_share=0.04"])
     p.add_argument("--out", type=Path)
     a = p.parse_args()
     a.kessoku, a.work = a.kessoku.resolve(), a.work.resolve()
     a.work.mkdir(parents=True, exist_ok=True)
 
-    none = ["checkpoint.memory_share=0"]
-    Launch(a, a.work / "trial", [*none, "train.steps=60"]).end()
-    rate = 1 / statistics.median(record["seconds"] for record in records_of(a.work / "trial")[5:])
-    steps = int(0.9 * rate * a.seconds)
+    none = [*(s for s in a.settings if not s.startswith("checkpoint.memory_")), "checkpoint.memory_share=0"]
+    before = len(records_of(a.from_run)) if a.from_run else 0
+    Launch(a, a.work / "trial", [*none, f"train.steps={before + 100}"]).end()
+    rate = 1 / statistics.mean(record["seconds"] for record in records_of(a.work / "trial")[before + 5:])
+    steps = before + int(0.9 * rate * a.seconds)
     took, kills = disturb(a, a.work / "disturbed", [*a.settings, f"train.steps={steps}"])
     undisturbed = Launch(a, a.work / "undisturbed", [*none, f"train.steps={steps}"]).end()
 
     runs = {name: records_of(a.work / name) for name in ("disturbed", "undisturbed")}
-    account = json.loads((a.work / "disturbed/account.jsonl").read_text().splitlines()[-1])["account"]
+    account, earlier = account_of(a.work / "disturbed"), account_of(a.from_run) if a.from_run else None
     result = {
-        "machine": machine.describe(), "every_seconds": a.every, "ranks": a.ranks, "hosts": a.hosts, "seed": a.seed, "settings": a.settings, "steps": steps,
+        "machine": machine.describe(), "every_seconds": a.every, "ranks": a.ranks, "hosts": a.hosts, "seed": a.seed, "settings": a.settings,
+        "run_file": a.run_file.name, "from_step": before, "steps": steps - before,
         "kills": len(kills), "kills_by_kind": {kind: sum(one["what"] == kind for one in kills) for kind in KINDS},
         "seconds": {"disturbed": round(took, 1), "undisturbed": round(undisturbed, 1)},
         "goodput": round(undisturbed / took, 4),
-        "step_seconds": {name: round(statistics.median(record["seconds"] for record in records), 4) for name, records in runs.items()},
+        "step_seconds": {name: round(statistics.median(record["seconds"] for record in records[before:]), 4) for name, records in runs.items()},
         "seconds_from_kill": {
             kind: {point: {"median": round(statistics.median(times), 3), "longest": max(times)}
                    for point in ("noticed", "restarted", "announced", "next_step")
                    if (times := [one[point] for one in kills if one["what"] == kind and one[point] is not None])}
             for kind in KINDS if any(one["what"] == kind for one in kills)},
-        "redone_steps": account["redone"], "account_seconds": {cause: round(value, 1) for cause, value in account["seconds"].items()},
+        "redone_steps": account["redone"] - (earlier["redone"] if earlier else 0),
+        "account_seconds": {cause: round(value - (earlier["seconds"][cause] if earlier else 0), 1) for cause, value in account["seconds"].items()},
         "equal_losses": [r["loss"] for r in runs["disturbed"]] == [r["loss"] for r in runs["undisturbed"]],
         "equal_checkpoints": digest_of(a.work / "disturbed") == digest_of(a.work / "undisturbed"),
     }
