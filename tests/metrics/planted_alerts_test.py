@@ -170,6 +170,16 @@ class PlantedFaults(unittest.TestCase):
         fill_disk()
         self.expect("KessokuCheckpointFailed", "KessokuDiskNearlyFull", besides=["KessokuCheckpointTooOld"])
 
+    def test_a_learning_rate_that_diverges(self):
+        """Of the last layer alone: its loss is a parabola of the weights, so that it stays some hundred times as high, and finite."""
+        others = [f"unet.{part}.*" for part in ("conv_in", "time_embedding", "down_blocks", "mid_block", "up_blocks", "conv_norm_out")]
+        frozen = {"optimizer.freeze": ["text_encoder.*", *others]}
+        _, process = self.launch(**frozen)
+        self.settle(300)
+        stop(process)
+        self.launch(**frozen, **{"optimizer.lr": 0.5})
+        self.expect("KessokuLossHigh", besides=["KessokuRunEnded", "KessokuRankMissing"])  # between the two
+
     def test_a_rank_that_is_killed_again_and_again(self):
         run, process = self.launch("--backoff", "0.1")
         self.settle()
