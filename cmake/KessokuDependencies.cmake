@@ -1,4 +1,5 @@
-# Everything the project is built on; scripts/setup.sh installs it.
+# Everything the project is built on; scripts/setup.sh installs it, into .venv what the system does not package.
+list(APPEND CMAKE_PREFIX_PATH ${CMAKE_SOURCE_DIR}/.venv)
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(LibTorch REQUIRED)
@@ -11,6 +12,7 @@ find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(tomlplusplus REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(civetweb REQUIRED)
 find_package(prometheus-cpp REQUIRED)
 pkg_check_modules(jpeg REQUIRED IMPORTED_TARGET libjpeg)
 pkg_check_modules(vips REQUIRED IMPORTED_TARGET vips-cpp)

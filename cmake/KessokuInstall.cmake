@@ -16,7 +16,8 @@ install(PROGRAMS launcher/installed_kessoku.sh DESTINATION bin RENAME kessoku)
 
 set(_share share/kessoku)
 install(DIRECTORY configs DESTINATION ${_share})
-install(FILES scripts/requirements-libtorch.txt scripts/slurm/train.sbatch DESTINATION ${_share})
+install(FILES scripts/requirements-libtorch.txt scripts/requirements-libtorch-cuda12.txt scripts/slurm/train.sbatch
+        DESTINATION ${_share})
 # CLIP's tokenizer, where scripts/setup.sh has made it.
 install(DIRECTORY models/clip-tokenizer DESTINATION ${_share}/models OPTIONAL)
 install(FILES LICENSE NOTICE README.md DESTINATION share/doc/kessoku)

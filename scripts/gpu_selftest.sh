@@ -31,7 +31,8 @@ else
   [ "$gpus" != 0 ] || no_gpu "nvidia-smi lists none"
   nvidia-smi --query-gpu=index,name,memory.total,driver_version --format=csv
   nvidia-smi topo -m || true
-  scripts/setup.sh --tests
+  scripts/setup.sh --device-tests
+  [ ! -x .venv/bin/cmake ] || PATH=$PWD/.venv/bin:$PATH  # where the system's is too old
   gpus=$(.venv/bin/python -c 'import torch; print(torch.cuda.device_count())')
   [ "$gpus" != 0 ] || no_gpu "PyTorch sees none: CUDA_VISIBLE_DEVICES may hide them"
 fi

@@ -12,6 +12,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scripts/setup.sh --tests
+[ ! -x .venv/bin/cmake ] || PATH=$PWD/.venv/bin:$PATH  # where the system's is too old
 export KESSOKU_DEVICE=${KESSOKU_DEVICE:-cpu}  # also where there are GPUs; scripts/gpu_selftest.sh tests those
 commit=$(git rev-parse --short=7 HEAD 2>/dev/null || echo 0)
 export KESSOKU_TEST_SEED=${KESSOKU_TEST_SEED:-$((16#$commit))}

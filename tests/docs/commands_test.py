@@ -50,6 +50,16 @@ NOT_RUN = {
     "ctest --test-dir build -R plan_test --output-on-failure": "runs tests",
     ".venv/bin/python tests/distributed/train_test.py build/kessoku /tmp/work": "runs tests",
     "scripts/gpu_selftest.sh": "needs GPUs",
+    "docker build -t kessoku .": "needs Docker",
+    'docker build -t kessoku --build-arg SETUP="--gpu --cuda12" .': "needs Docker",
+    "docker build -t kessoku --build-arg SETUP=--cpu .": "needs Docker",
+    'docker run --rm --init --gpus all --shm-size 64g --ulimit memlock=-1 --user "$(id -u):$(id -g)" '
+    '--env HOME=/data --volume "$PWD:/data" --workdir /data kessoku kessoku launch -n 4 my-run.toml':
+        "needs Docker",
+    "apptainer build kessoku.sif scripts/containers/kessoku.def": "needs Apptainer",
+    "apptainer run --nv kessoku.sif launch -n 4 my-run.toml": "needs Apptainer",
+    "kubectl apply -f scripts/kubernetes/mpijob.yaml": "needs Kubernetes",
+    "kubectl logs -f job/kessoku-launcher": "needs Kubernetes",
     "mpirun -n 4 kessoku train my-run.toml": "needs four GPUs",
     "kessoku launch --hosts a:4,b:4 my-run.toml": "needs two hosts",
     "kessoku launch configs/cluster.toml --hosts node1:4,node2:4": "needs two hosts",
