@@ -28,6 +28,7 @@ json to_json(const ScalingRow& row) {
           {"compute_seconds", row.step.compute},
           {"communication_seconds", row.step.communication},
           {"exposed_seconds", row.step.exposed},
+          {"bytes_out_of_host", row.step.bytes_out},
           {"samples_per_second", row.samples_per_second},
           {"efficiency", row.efficiency},
           {"rank_dependence", row.rank_dependence},
@@ -56,19 +57,20 @@ std::string heading(const Scaling& scaling) {
 }
 
 std::string time_table(const std::vector<ScalingRow>& rows) {
-  std::string table =
-      fmt::format("  {:>6}{:>18}{:>11}{:>11}{:>11}{:>11}{:>12}{:>12}\n", "ranks", "draws a rank",
-                  "step", "compute", "exchange", "exposed", "samples/s", "efficiency");
+  std::string table = fmt::format("  {:>6}{:>18}{:>11}{:>11}{:>11}{:>11}{:>14}{:>12}{:>12}\n",
+                                  "ranks", "draws a rank", "step", "compute", "exchange", "exposed",
+                                  "out of a host", "samples/s", "efficiency");
   for (const ScalingRow& row : rows) {
     if (!row.problem.empty()) {
       table += fmt::format("  {:>6}  {}\n", row.ranks, row.problem);
       continue;
     }
     const std::string draws = fmt::format("{} x {}", row.split.micro, row.split.accumulation);
-    table += fmt::format("  {:>6}{:>18}{:>11}{:>11}{:>11}{:>11}{:>12.3f}{:>10.1f} %\n", row.ranks,
-                         draws, seconds_text(row.step.seconds), seconds_text(row.step.compute),
-                         seconds_text(row.step.communication), seconds_text(row.step.exposed),
-                         row.samples_per_second, 100 * row.efficiency);
+    table +=
+        fmt::format("  {:>6}{:>18}{:>11}{:>11}{:>11}{:>11}{:>14}{:>12.3f}{:>10.1f} %\n", row.ranks,
+                    draws, seconds_text(row.step.seconds), seconds_text(row.step.compute),
+                    seconds_text(row.step.communication), seconds_text(row.step.exposed),
+                    bytes_text(row.step.bytes_out), row.samples_per_second, 100 * row.efficiency);
   }
   return table;
 }

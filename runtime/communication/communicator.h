@@ -12,7 +12,8 @@
 
 namespace kessoku::runtime {
 
-/// What a reduce-scatter's numbers travel as. Sums are f32 either way.
+/// What a reduce-scatter's numbers travel as. In bf16 what each rank has and all sums but the last
+/// are rounded to bf16; they are added in f32.
 enum class Wire { kFloat32, kBFloat16 };
 
 /// In which order a reduce-scatter adds: along the tree, or as the library likes it.
@@ -53,6 +54,10 @@ class Communicator {
   virtual std::unique_ptr<Pending> shift(const at::Tensor& sent, at::Tensor& received,
                                          int distance) = 0;
   virtual void barrier() = 0;
+  /// Of each rank, the number of its host.
+  virtual std::vector<int> hosts() const {
+    return std::vector<int>(static_cast<size_t>(size()), 0);
+  }
   /// Text from rank 0 to all.
   std::string broadcast_text(const std::string& text);
   /// Whether it is so on all ranks.

@@ -95,8 +95,8 @@ void complete(std::vector<MPI_Request>& requests, const SomebodyWaits& somebody_
 /// Where this process stands among the ranks, and what its thread works with.
 struct Place {
   int rank = 0, size = 1, local_rank = 0, local_size = 1;
-  int per_host = 1;              ///< see even_ranks_per_host
-  std::vector<at::Tensor> room;  ///< for what is received
+  std::vector<int> hosts{0};  ///< of each rank; see pretended_hosts
+  Staging staging;
 };
 
 void set_up(Place& place) {
@@ -110,11 +110,13 @@ void set_up(Place& place) {
         "MPI_Comm_split_type");
   MPI_Comm_rank(host, &place.local_rank);
   MPI_Comm_size(host, &place.local_size);
+  int first = place.rank;  // of the host
+  check(MPI_Bcast(&first, 1, MPI_INT, 0, host), "MPI_Bcast");
   MPI_Comm_free(&host);
-  std::vector<int> ranks(static_cast<size_t>(place.size)), sizes(ranks.size());
-  MPI_Allgather(&place.local_rank, 1, MPI_INT, ranks.data(), 1, MPI_INT, MPI_COMM_WORLD);
-  MPI_Allgather(&place.local_size, 1, MPI_INT, sizes.data(), 1, MPI_INT, MPI_COMM_WORLD);
-  place.per_host = even_ranks_per_host(ranks, sizes);
+  place.hosts.resize(static_cast<size_t>(place.size));
+  check(MPI_Allgather(&first, 1, MPI_INT, place.hosts.data(), 1, MPI_INT, MPI_COMM_WORLD),
+        "MPI_Allgather");
+  if (const auto pretended = pretended_hosts(place.size)) place.hosts = *pretended;
 }
 
 /// Of the communicator that an exception has left; it may hang in an exchange, and is never joined.
@@ -134,6 +136,7 @@ class MpiCommunicator : public Communicator {
   int size() const override { return place_->size; }
   int local_rank() const override { return place_->local_rank; }
   int local_size() const override { return place_->local_size; }
+  std::vector<int> hosts() const override { return place_->hosts; }
 
   std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
     const MPI_Datatype type = number_type(tensor);
@@ -215,13 +218,14 @@ class MpiCommunicator : public Communicator {
 
   /// With one block a rank and one host, each rank sends and gets (size − 1) / size of the whole,
   /// the least there is. Open MPI 4.1's own reduce-scatter took two to three times as long between
-  /// two processes of a host, cannot sum bf16 in f32, and adds in an order that depends on the
-  /// number of ranks.
+  /// two processes of a host, cannot sum bf16, and adds in an order that depends on the number of
+  /// ranks.
   static void exchange_and_sum(Place& place, const std::vector<at::Tensor>& blocks,
                                const at::Tensor& part, const SummationTree& tree, Wire wire,
                                const SomebodyWaits& somebody_waits) {
-    TreeExchange exchange(blocks, part, tree, wire, place.rank, place.per_host, place.room);
+    TreeExchange exchange(blocks, part, {tree, place.hosts}, wire, place.rank, place.staging);
     for (size_t round = 0; round < exchange.rounds(); ++round) {
+      exchange.begin_round();
       std::vector<MPI_Request> requests;
       for (const auto& [peer, tensor] : exchange.receives()) {
         check(MPI_Irecv(tensor.data_ptr(), count_of(tensor), moved_type(tensor), peer, 0,

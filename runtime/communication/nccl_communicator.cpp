@@ -46,7 +46,6 @@ class NcclCommunicator : public Communicator {
         reduction_(reduction),
         stream_(c10::impl::VirtualGuardImpl(device.type())
                     .getStreamFromGlobalPool(device, /*isHighPriority=*/true)),
-        per_host_(ranks_per_host()),
         nccl_(*host_, device, timeout),
         watch_(device, log(), [this] { return nccl_.failure(); }) {}
 
@@ -54,6 +53,7 @@ class NcclCommunicator : public Communicator {
   int size() const override { return host_->size(); }
   int local_rank() const override { return host_->local_rank(); }
   int local_size() const override { return host_->local_size(); }
+  std::vector<int> hosts() const override { return host_->hosts(); }
   void barrier() override { host_->barrier(); }
 
   std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
@@ -106,11 +106,22 @@ class NcclCommunicator : public Communicator {
 
   using Calls = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
 
-  /// Once the current stream has got this far, the own one carries out `calls`, then what `after`
-  /// asks for. `tensors` are what it uses, the first the one that is exchanged.
-  std::unique_ptr<Pending> enqueue(
-      const char* name, std::vector<at::Tensor> tensors, const Calls& calls,
-      const std::function<void()>& after = [] {}) {
+  /// Once the current stream has got this far, the own one carries out `calls`. `tensors` are what
+  /// it uses, the first the one that is exchanged.
+  std::unique_ptr<Pending> enqueue(const char* name, std::vector<at::Tensor> tensors,
+                                   const Calls& calls) {
+    return enqueue_work(name, std::move(tensors), [&](StreamOperation&) { call(name, calls); });
+  }
+
+  void call(const char* name, const Calls& calls) {
+    nccl_.call(name, [&](ncclComm_t comm) {
+      return calls(comm, static_cast<cudaStream_t>(stream_.native_handle()));
+    });
+  }
+
+  /// The same of anything that `work` asks the own stream for.
+  std::unique_ptr<Pending> enqueue_work(const char* name, std::vector<at::Tensor> tensors,
+                                        const std::function<void(StreamOperation&)>& work) {
     auto operation = std::make_shared<StreamOperation>();
     operation->number = log()->ask(name, static_cast<int64_t>(tensors.front().nbytes()));
     operation->tensors = std::move(tensors);
@@ -118,10 +129,7 @@ class NcclCommunicator : public Communicator {
     asked.record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
     const c10::StreamGuard guard(stream_);
     asked.block(stream_);
-    nccl_.call(name, [&](ncclComm_t comm) {
-      return calls(comm, static_cast<cudaStream_t>(stream_.native_handle()));
-    });
-    after();
+    work(*operation);
     operation->end.record(stream_);
     watch_.add(operation);
     return std::make_unique<StreamPending>(std::move(operation), watch_);
@@ -132,22 +140,20 @@ class NcclCommunicator : public Communicator {
   std::unique_ptr<Pending> exchange_and_sum(const std::vector<at::Tensor>& blocks,
                                             const at::Tensor& part, const SummationTree& tree,
                                             Wire wire) {
-    // Not kept: another exchange may be under way.
-    auto room = std::make_shared<std::vector<at::Tensor>>();
-    TreeExchange exchange(blocks, part, tree, wire, rank(), per_host_, *room);
     std::vector<at::Tensor> used = blocks;  // the first tells how many bytes
     used.push_back(part);
-    std::unique_ptr<Pending> last;
-    for (size_t round = 0; round < exchange.rounds(); ++round) {
-      for (const std::vector<Message>& messages : {exchange.sends(), exchange.receives()}) {
-        for (const Message& message : messages) used.push_back(message.tensor);
+    return enqueue_work("reduce-scatter", std::move(used), [&](StreamOperation& operation) {
+      // Several exchanges share the staging: the stream carries out one after the other.
+      TreeExchange exchange(blocks, part, {tree, hosts()}, wire, rank(), staging_);
+      for (size_t round = 0; round < exchange.rounds(); ++round) {
+        exchange.begin_round();
+        if (round == 0) operation.tensors.push_back(staging_.memory());
+        call("reduce-scatter", [&](ncclComm_t comm, cudaStream_t stream) {
+          return transfer(exchange, comm, stream);
+        });
+        exchange.finish_round();
       }
-      last = enqueue(
-          "reduce-scatter", used,
-          [&](ncclComm_t comm, cudaStream_t stream) { return transfer(exchange, comm, stream); },
-          [&] { exchange.finish_round(); });
-    }
-    return last;
+    });
   }
 
   /// The messages of a round, in one group.
@@ -171,20 +177,11 @@ class NcclCommunicator : public Communicator {
     return begun(result) ? end : result;
   }
 
-  int ranks_per_host() {
-    std::vector<int> ranks, sizes;
-    for (const std::string& text : host_->all_gather_text(std::to_string(local_rank())))
-      ranks.push_back(std::stoi(text));
-    for (const std::string& text : host_->all_gather_text(std::to_string(local_size())))
-      sizes.push_back(std::stoi(text));
-    return even_ranks_per_host(ranks, sizes);
-  }
-
   std::unique_ptr<Communicator> host_;
   at::Device device_;
   Reduction reduction_;
   c10::Stream stream_;
-  int per_host_;
+  Staging staging_;  ///< that the own stream alone uses
   NcclHandle nccl_;
   StreamWatcher watch_;  ///< last: it uses the others
 };

@@ -16,7 +16,11 @@ struct TreeBlock {
   /// Whether `next` is the other half of the same parent.
   bool is_sibling_of(const TreeBlock& next) const;
   TreeBlock parent() const { return {level + 1, index / 2}; }
+  int64_t first_leaf() const { return index << level; }
 };
+
+/// Siblings next to each other become their parent, as far as that goes.
+std::vector<TreeBlock> merge_siblings(const std::vector<TreeBlock>& blocks);
 
 /// The order in which numbers of `leaves` micro-batches are summed: one binary tree over their
 /// numbers, by aligned blocks of powers of two. It is the same for every number of ranks, so that
@@ -35,8 +39,6 @@ class SummationTree {
   int64_t first_leaf(int rank) const { return rank * leaves_per_rank(); }
   /// What `rank` sends, in order of leaves.
   std::vector<TreeBlock> blocks_of(int rank) const;
-  /// Blocks of all ranks together.
-  size_t blocks() const;
 
  private:
   int64_t leaves_;
@@ -46,16 +48,17 @@ class SummationTree {
 /// One block's numbers.
 struct BlockSum {
   TreeBlock block;
-  at::Tensor values;      ///< f32, or bf16 as it traveled
+  at::Tensor values;      ///< f32 or bf16
   bool writable = false;  ///< may be used as room for sums
 };
 
-/// Adds siblings, as far as both are there: of the blocks of consecutive ranks, in order, those of
-/// one rank that has all of their leaves.
+/// Adds siblings that are next to each other: of the blocks of consecutive ranks, in order, those
+/// of one rank that has all of their leaves. Sums are of the type of the blocks, which all have the
+/// same; bf16 ones must be writable, and their sums are rounded to the nearest.
 std::vector<BlockSum> merge_siblings(std::vector<BlockSum> blocks);
 
 /// The root of the tree from `blocks`, which are all of its leaves in order, into `sum` (f32),
-/// which may be one of them.
+/// which may be one of them. The last sum is not rounded to bf16.
 void sum_blocks(std::vector<BlockSum> blocks, const at::Tensor& sum);
 
 }  // namespace kessoku::runtime

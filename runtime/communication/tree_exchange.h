@@ -1,64 +1,70 @@
 #pragma once
 
-#include <functional>
-#include <span>
+#include <utility>
 #include <vector>
 
 #include "runtime/communication/communicator.h"
-#include "runtime/communication/summation_tree.h"
+#include "runtime/communication/exchange_groups.h"
+#include "runtime/communication/staging.h"
 
 namespace kessoku::runtime {
 
-/// A tensor that is sent to a rank or comes from it. Between two ranks, messages of a round arrive
-/// in the order in which they are sent.
+/// A tensor that is sent to a rank or comes from it. Between two ranks, messages arrive in the
+/// order in which they are sent.
 struct Message {
   int peer;
   at::Tensor tensor;
 };
 
 /// A reduce-scatter along a tree, as rounds of messages between ranks that any transport can carry
-/// out. With one host there is one round: each rank sends each part straight to its owner. With
-/// several hosts the ranks of each host first add what they have of a part, so that a host's link
-/// carries each part once where the host's leaves are one block; what crosses hosts travels as
-/// `wire` says.
+/// out: within groups and then between them (see ExchangeGroups), for one chunk of the parts after
+/// the other, so that messages fit into `staging`.
+///
+/// With Wire::kBFloat16 what a rank has and all sums but the last are rounded to bf16, wherever
+/// they are made; so hosts make no difference to the result.
 class TreeExchange {
  public:
-  /// As of Communicator::reduce_scatter. `ranks_per_host`: see even_ranks_per_host. `room` is kept
-  /// between exchanges of the same size: fresh pages cost as much as the exchange.
-  TreeExchange(std::vector<at::Tensor> blocks, at::Tensor part, const SummationTree& tree,
-               Wire wire, int rank, int ranks_per_host, std::vector<at::Tensor>& room);
+  /// As of Communicator::reduce_scatter. `staging` must outlive it, and serves no other meanwhile.
+  TreeExchange(std::vector<at::Tensor> blocks, at::Tensor part, ExchangeGroups groups, Wire wire,
+               int rank, Staging& staging);
 
-  /// Rounds are to be taken in order.
-  size_t rounds() const { return by_host() ? 2 : 1; }
-  /// Both ready to be sent and received at once.
+  /// The same number on all ranks.
+  size_t rounds() const { return chunks_ * (groups_.any_adds() ? 2 : 1); }
+  /// Rounds are to be taken in order: begin, messages (all at once), finish. After the last one
+  /// `part` is the sum.
+  void begin_round();
   const std::vector<Message>& sends() const { return sends_; }
   const std::vector<Message>& receives() const { return receives_; }
-  /// After each round's messages: adds what came. After the last round `part` is the sum.
   void finish_round();
 
  private:
-  bool by_host() const { return per_host_ > 1 && per_host_ < tree_.ranks(); }
-  at::Tensor part_of(const at::Tensor& block, int owner) const;
-  at::Tensor take_room(at::ScalarType dtype);
-  void exchange_directly();
-  void exchange_within_host();
-  void exchange_between_hosts();
+  /// What this rank's group has of a part.
+  struct Sums {
+    int owner;
+    std::vector<BlockSum> blocks;
+  };
+  void begin_chunk();
+  at::Tensor part_of(size_t block, int owner) const;
+  at::Tensor receive_from(int peer);
+  void exchange_within_group();
+  void exchange_between_groups();
 
   std::vector<at::Tensor> blocks_;
   at::Tensor part_;
-  SummationTree tree_;
+  ExchangeGroups groups_;
   at::ScalarType wire_;
-  int rank_, per_host_;
-  std::vector<at::Tensor>& room_;
-  size_t used_ = 0;
+  int rank_;
+  Staging& staging_;
+  int64_t chunk_;  ///< elements of a part
+  size_t chunks_, round_ = 0;
+  int64_t begin_ = 0, numel_ = 0;    ///< of the chunk under way
+  std::vector<at::Tensor> rounded_;  ///< blocks in bf16, a row a part
   std::vector<Message> sends_, receives_;
-  std::vector<std::vector<BlockSum>> sums_;  ///< within a host, by host of the owner; else one
-  size_t round_ = 0;
+  std::vector<Sums> sums_;     ///< of the parts that this rank adds up
+  std::vector<BlockSum> own_;  ///< all that there is of the own part
 };
 
-/// How many ranks each host has, if all have the same number and consecutive ranks; else 1, as if
-/// each rank were a host. Of each rank: its number on its host, and how many are there. The
-/// environment variable KESSOKU_RANKS_PER_HOST says otherwise, for tests.
-int even_ranks_per_host(std::span<const int> local_ranks, std::span<const int> local_sizes);
+/// Bytes that an exchange needs for each element of a part: the most that a rank does.
+int64_t staged_bytes(const ExchangeGroups& groups, Wire wire);
 
 }  // namespace kessoku::runtime

@@ -101,8 +101,8 @@ void declare_communication(std::vector<Key>& keys) {
   using Communication = RunConfig::Communication;
   const Section key(keys, "communication", &RunConfig::communication);
   key("wire", &Communication::wire,
-      "dtype in which gradients travel between ranks; bf16 halves the bytes, sums are fp32 either "
-      "way")
+      "dtype in which gradients travel between ranks; bf16 halves the bytes, and rounds partial "
+      "sums to bf16")
       .one_of({"fp32", "bf16"})
       .on_resume(OnResume::kRecorded);
   key("reduction", &Communication::reduction,

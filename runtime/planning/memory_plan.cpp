@@ -1,7 +1,9 @@
 #include "runtime/planning/memory_plan.h"
 
 #include <algorithm>
+#include <numeric>
 
+#include "runtime/communication/tree_exchange.h"
 #include "runtime/training/partition.h"
 #include "runtime/training/trainer.h"
 #include "runtime/training/update_rule.h"
@@ -12,13 +14,13 @@ namespace {
 
 constexpr uint64_t kFloatBytes = 4;
 
-/// MpiCommunicator keeps a received bucket of each of the own blocks, and rounds others for the
-/// wire.
+/// As if each rank were on a host of its own: no other hosts need more.
 uint64_t wire_bytes(const RunConfig& config, const Partition& partition, int ranks) {
-  if (ranks == 1) return 0;
-  const double numel =
-      blocks_per_rank(config, ranks) * static_cast<double>(partition.bucket(0).size());
-  return static_cast<uint64_t>(numel * (config.communication.wire == "bf16" ? 2 * 2 : 4));
+  std::vector<int> hosts(static_cast<size_t>(ranks));
+  std::iota(hosts.begin(), hosts.end(), 0);
+  const int64_t staged = staged_bytes({summation_tree(config, ranks), hosts}, wire_of(config));
+  const auto bytes = static_cast<uint64_t>(staged * partition.part(0, 0).size());
+  return std::min<uint64_t>(bytes, Staging::kLimit);
 }
 
 /// Buffers of the size of all gradients.

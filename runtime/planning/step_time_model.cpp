@@ -19,8 +19,14 @@ class Simulation {
       : costs_(costs),
         accumulation_(static_cast<double>(accumulation)),
         traffic_(traffic),
-        network_(network),
-        ranks_(ranks) {}
+        short_sum_(network.short_sum_seconds(ranks)),
+        weights_(network.exchange(ranks, traffic.weight_bytes)),
+        whole_gradients_(network.exchange(ranks, sizeof(float))) {
+    const SummationTree tree = traffic.tree.value_or(SummationTree::over_ranks(ranks));
+    gradients_ = traffic.as_nccl_sums && network.rings
+                     ? network.exchange(ranks, traffic.gradient_bytes)
+                     : network.tree_exchange(tree, traffic.gradient_bytes);
+  }
 
   StepPrediction step() {
     prediction_ = {};
@@ -29,13 +35,13 @@ class Simulation {
     compute((accumulation_ - 1) * (costs_.forward + costs_.backward));
     send_gradients();
     compute(costs_.norm);
-    send(network_.short_sum_seconds(ranks_));
+    send(short_sum_);
     await(sent_);
     arrivals_.clear();
     const double elements = std::accumulate(traffic_.buckets.begin(), traffic_.buckets.end(), 0.0);
     for (const double bucket : traffic_.buckets | std::views::reverse) {
       compute(costs_.update * bucket / elements);
-      if (traffic_.shard) send(network_.exchange_seconds(ranks_, bucket * traffic_.weight_bytes));
+      if (traffic_.shard) send(weights_, bucket);
       arrivals_.push_back(sent_);
     }
     prediction_.seconds = now_ - start;
@@ -50,6 +56,10 @@ class Simulation {
   void send(double seconds) {
     sent_ = std::max(sent_, now_) + seconds;
     prediction_.communication += seconds;
+  }
+  void send(const CollectiveCost& cost, double numel) {
+    send(cost.seconds(numel));
+    prediction_.bytes_out += cost.bytes_out(numel);
   }
   void await(double arrival) {
     prediction_.exposed += std::max(0.0, arrival - now_);
@@ -69,13 +79,6 @@ class Simulation {
     }
     compute((1 - done) * costs_.forward);
   }
-  double gradient_seconds(double bucket) const {
-    const double bytes = bucket * traffic_.gradient_bytes * traffic_.blocks;
-    const double reduce_scatter = traffic_.by_tree ? network_.tree_seconds(ranks_, bytes)
-                                                   : network_.exchange_seconds(ranks_, bytes);
-    if (traffic_.shard) return reduce_scatter;
-    return reduce_scatter + network_.exchange_seconds(ranks_, bucket * 4);  // all-gather
-  }
   /// Backward, and what is sent meanwhile.
   void send_gradients() {
     const double start = now_;
@@ -84,7 +87,8 @@ class Simulation {
       const double even = static_cast<double>(i + 1) / static_cast<double>(count);
       const double ready = costs_.ready.size() == count ? costs_.ready[i] : even;
       now_ = start + (traffic_.overlap ? ready : 1) * costs_.backward;
-      send(gradient_seconds(traffic_.buckets[i]));
+      send(gradients_, traffic_.buckets[i]);
+      if (!traffic_.shard) send(whole_gradients_, traffic_.buckets[i]);
     }
     now_ = start;
     compute(costs_.backward);
@@ -94,8 +98,8 @@ class Simulation {
   const StepCosts& costs_;
   double accumulation_;
   const Traffic& traffic_;
-  const NetworkModel& network_;
-  int ranks_;
+  double short_sum_;  ///< seconds
+  CollectiveCost gradients_, weights_, whole_gradients_;
   double now_ = 0, sent_ = 0;     ///< seconds; when all that was sent so far has arrived
   std::vector<double> arrivals_;  ///< of the last step's weights, in the order of sending
   StepPrediction prediction_;
@@ -108,9 +112,9 @@ Traffic traffic_of(const RunConfig& config, int64_t numel, int ranks) {
   Traffic traffic;
   for (size_t i = 0; i < partition.buckets(); ++i)
     traffic.buckets.push_back(static_cast<double>(partition.bucket(i).size()));
-  traffic.by_tree =
-      reduction_of(config) == Reduction::kExact || config.communication.wire == "bf16";
-  traffic.blocks = blocks_per_rank(config, ranks);
+  traffic.tree = summation_tree(config, ranks);
+  traffic.as_nccl_sums =
+      reduction_of(config) == Reduction::kFast && config.communication.wire == "fp32";
   traffic.gradient_bytes = config.communication.wire == "bf16" ? 2 : 4;
   traffic.weight_bytes = static_cast<double>(c10::elementSize(dtype_of(config)));
   traffic.shard = config.optimizer.shard;

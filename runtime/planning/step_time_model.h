@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "runtime/config/config.h"
@@ -24,10 +25,11 @@ struct StepCosts {
 /// What a rank exchanges in a step.
 struct Traffic {
   std::vector<double> buckets;  ///< elements of each, padding included
-  double blocks = 1;            ///< sums of gradients that a rank sends, see SummationTree; a mean
-  bool by_tree = true;          ///< gradients are summed along the tree, else as NCCL sums
-  double gradient_bytes = 4;    ///< of an element on the wire
-  double weight_bytes = 4;      ///< of an element
+  /// Along which gradients are summed; none = one leaf a rank.
+  std::optional<SummationTree> tree;
+  bool as_nccl_sums = false;  ///< where there is NCCL, instead of along the tree
+  double gradient_bytes = 4;  ///< of an element on the wire
+  double weight_bytes = 4;    ///< of an element
   bool shard = true, overlap = true;
 };
 
@@ -39,6 +41,7 @@ struct StepPrediction {
   double compute = 0;        ///< of that, what is computed
   double communication = 0;  ///< what collectives take, hidden or not
   double exposed = 0;        ///< of that, what nothing hides: seconds − compute
+  double bytes_out = 0;      ///< that leave the host whose link carries most
 };
 
 /// A step far from the run's beginning, as Trainer::step goes: buckets of gradients are sent one

@@ -160,8 +160,7 @@ std::vector<int64_t> blocks_of(const std::vector<Range>& ranges) {
 }
 
 ReducerOptions reducer_options(const RunConfig& config) {
-  return {config.optimizer.shard, config.communication.overlap,
-          config.communication.wire == "bf16" ? Wire::kBFloat16 : Wire::kFloat32,
+  return {config.optimizer.shard, config.communication.overlap, wire_of(config),
           reduction_of(config)};
 }
 
@@ -188,11 +187,14 @@ BatchSplit split_batch(uint64_t global_batch, uint64_t at_most, int ranks) {
   return {micro, local / micro};
 }
 
-double blocks_per_rank(const RunConfig& config, int ranks) {
-  if (reduction_of(config) == Reduction::kFast) return 1;
+Wire wire_of(const RunConfig& config) {
+  return config.communication.wire == "bf16" ? Wire::kBFloat16 : Wire::kFloat32;
+}
+
+SummationTree summation_tree(const RunConfig& config, int ranks) {
+  if (reduction_of(config) == Reduction::kFast) return SummationTree::over_ranks(ranks);
   const BatchSplit split = split_batch(config.train.global_batch, config.train.micro_batch, ranks);
-  const SummationTree tree(static_cast<int64_t>(config.train.global_batch / split.micro), ranks);
-  return static_cast<double>(tree.blocks()) / ranks;
+  return {static_cast<int64_t>(config.train.global_batch / split.micro), ranks};
 }
 
 int64_t bucket_numel(const RunConfig& config) {

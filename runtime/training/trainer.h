@@ -51,9 +51,9 @@ struct Wishes {
   WriterState writer{};
 };
 
-/// Sums of gradients that a rank sends in a step over `ranks`, in the mean (see SummationTree): 1
-/// where what it computes is a power of two of micro-batches.
-double blocks_per_rank(const RunConfig& config, int ranks);
+/// Along which the gradients that ranks send are summed.
+SummationTree summation_tree(const RunConfig& config, int ranks);
+Wire wire_of(const RunConfig& config);
 
 /// Elements of a bucket of gradients, by communication.bucket_mb.
 int64_t bucket_numel(const RunConfig& config);

@@ -81,6 +81,7 @@ TEST(Communicator, RefusesPartsThatDoNotMakeTheWhole) {
 TEST(Communicator, CountsTheRanksOfThisHost) {
   EXPECT_EQ(communicator->local_size(), communicator->size());
   EXPECT_EQ(communicator->local_rank(), communicator->rank());
+  EXPECT_EQ(communicator->hosts(), std::vector<int>(static_cast<size_t>(communicator->size()), 0));
 }
 
 }  // namespace

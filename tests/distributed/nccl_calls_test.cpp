@@ -75,9 +75,16 @@ TEST(NcclCalls, ExchangesPartsInOneGroup) {
   for (const auto& [wire, type] :
        {std::pair(Wire::kFloat32, ncclFloat32), std::pair(Wire::kBFloat16, ncclBfloat16)}) {
     std::vector<std::string> expected{"record stream=current", "wait stream=own", "group_start"};
-    const auto others = static_cast<size_t>(communicator->size() - 1);
-    expected.insert(expected.end(), others, call("receive", 64, type));
-    expected.insert(expected.end(), others, call("send", 64, type));
+    const auto with = [&](const char* name, int peer) {
+      return fmt::format("{} count=64 type={} peer={} stream=own", name, static_cast<int>(type),
+                         peer);
+    };
+    const int size = communicator->size(), rank = communicator->rank();
+    for (int peer = 0; peer < size; ++peer) {
+      if (peer != rank) expected.push_back(with("receive", peer));
+    }
+    for (int distance = 1; distance < size; ++distance)
+      expected.push_back(with("send", (rank + distance) % size));
     expected.insert(expected.end(), {"group_end", "record stream=own"});
     EXPECT_EQ(calls_of([&] { communicator->reduce_scatter(whole, part, wire)->wait(); }), expected);
   }

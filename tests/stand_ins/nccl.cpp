@@ -10,9 +10,11 @@
 #include <nccl.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -134,53 +136,72 @@ void sum(SharedSegment& segment, const char* own, size_t bytes, size_t begin, si
   });
 }
 
-/// How many of the transfers go to or come from a peer, at most.
-size_t most_of_a_peer(const std::vector<Transfer>& transfers, bool sends, int ranks) {
-  std::vector<size_t> counts(static_cast<size_t>(ranks));
-  size_t most = 0;
-  for (const Transfer& transfer : transfers) {
-    if (transfer.sends == sends)
-      most = std::max(most, ++counts[static_cast<size_t>(transfer.peer)]);
+/// Messages to or from one peer, one after the other in pieces.
+class Conversation {
+ public:
+  Conversation(SharedSegment& segment, bool sends, int peer) : sends_(sends) {
+    const int ranks = segment.ranks(), own = segment.rank();
+    const int from = sends ? own : peer, to = sends ? peer : own;
+    lane_ = &segment.lane(from, to);
+    room_ = SharedSegment::kSlot / static_cast<size_t>(ranks) / 64 * 64;
+    place_ = segment.slot(from) + static_cast<size_t>(to) * room_;
   }
-  return most;
-}
-
-/// All send and receive at once; all transfers have the same size, and those between two ranks
-/// arrive in the order in which they were sent.
-void exchange(SharedSegment& segment, const std::vector<Transfer>& transfers) {
-  const int ranks = segment.ranks();
-  const size_t own = most_of_a_peer(transfers, true, ranks);
-  std::memcpy(segment.slot(segment.rank()), &own, sizeof(own));
-  segment.barrier();
-  size_t most = 1;  // that a rank sends another
-  for (int rank = 0; rank < ranks; ++rank) {
-    size_t theirs = 0;
-    std::memcpy(&theirs, segment.slot(rank), sizeof(theirs));
-    most = std::max(most, theirs);
+  void add(const Transfer& transfer) { transfers_.push_back(transfer); }
+  bool done() const {
+    return next_ == transfers_.size() && (!sends_ || lane_->sent == lane_->taken);
   }
-  segment.barrier();
-  const size_t place = SharedSegment::kSlot / (static_cast<size_t>(ranks) * most) / 64 * 64;
-  const size_t bytes = transfers.empty() ? 0 : transfers.front().bytes;
-  /// Calls `work` with each transfer and its place in a slot, as the number of its receiver tells.
-  const auto each = [&](bool sends, const auto& work) {
-    std::vector<size_t> counts(static_cast<size_t>(ranks));
-    for (const Transfer& transfer : transfers) {
-      if (transfer.sends != sends) continue;
-      const int receiver = sends ? transfer.peer : segment.rank();
-      const size_t number = counts[static_cast<size_t>(transfer.peer)]++;
-      work(transfer, (static_cast<size_t>(receiver) * most + number) * place);
+  /// Returns whether a piece could be moved.
+  bool move() {
+    if (next_ == transfers_.size()) return false;
+    if ((lane_->sent == lane_->taken) != sends_) return false;
+    const Transfer& transfer = transfers_[next_];
+    const size_t piece = std::min(room_, transfer.bytes - offset_);
+    if (sends_) {
+      lane_->bytes = transfer.bytes;
+      std::memcpy(place_, transfer.data + offset_, piece);
+      ++lane_->sent;
+    } else {
+      // NCCL would hang, or write too far.
+      if (lane_->bytes != transfer.bytes) {
+        std::fprintf(stderr, "stand-in: receives %zu bytes where %zu are sent\n", transfer.bytes,
+                     static_cast<size_t>(lane_->bytes));
+        std::abort();
+      }
+      std::memcpy(transfer.data + offset_, place_, piece);
+      ++lane_->taken;
     }
-  };
-  for (size_t offset = 0; offset < bytes; offset += place) {
-    const size_t piece = std::min(place, bytes - offset);
-    each(true, [&](const Transfer& transfer, size_t at) {
-      std::memcpy(segment.slot(segment.rank()) + at, transfer.data + offset, piece);
-    });
-    segment.barrier();
-    each(false, [&](const Transfer& transfer, size_t at) {
-      std::memcpy(transfer.data + offset, segment.slot(transfer.peer) + at, piece);
-    });
-    segment.barrier();
+    offset_ += piece;
+    if (offset_ == transfer.bytes) {
+      offset_ = 0;
+      ++next_;
+    }
+    return true;
+  }
+
+ private:
+  bool sends_;
+  SharedSegment::Lane* lane_;
+  size_t room_ = 0, offset_ = 0, next_ = 0;
+  char* place_ = nullptr;
+  std::vector<Transfer> transfers_;
+};
+
+/// All at once; those between two ranks arrive in the order in which they were sent. Ranks that
+/// neither send nor receive have no part in it.
+void exchange(SharedSegment& segment, const std::vector<Transfer>& transfers) {
+  std::map<std::pair<bool, int>, Conversation> conversations;
+  for (const Transfer& transfer : transfers) {
+    conversations
+        .try_emplace({transfer.sends, transfer.peer}, segment, transfer.sends, transfer.peer)
+        .first->second.add(transfer);
+  }
+  const auto done = [](const auto& item) { return item.second.done(); };
+  while (!std::ranges::all_of(conversations, done)) {
+    bool moved = false;
+    for (auto& [peer, conversation] : conversations) moved |= conversation.move();
+    if (moved) continue;
+    if (segment.aborted()) throw Aborted();
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
 }
 
@@ -223,9 +244,10 @@ ncclResult_t transfer(ncclComm* comm, Stream* stream, const Transfer& transfer) 
   return ncclSuccess;
 }
 
-void note_call(const char* name, size_t count, ncclDataType_t type, cudaStream_t stream) {
+void note_call(const char* name, size_t count, ncclDataType_t type, cudaStream_t stream,
+               int peer = -1) {
   note(std::string(name) + " count=" + std::to_string(count) + " type=" + std::to_string(type) +
-       " stream=" +
+       (peer < 0 ? "" : " peer=" + std::to_string(peer)) + " stream=" +
        std::to_string(stream == nullptr ? 0 : reinterpret_cast<Stream*>(stream)->number()));
 }
 
@@ -339,14 +361,14 @@ ncclResult_t ncclBroadcast(const void* from, void* to, size_t count, ncclDataTyp
 
 ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int peer,
                       ncclComm_t comm, cudaStream_t stream) {
-  note_call("send", count, type, stream);
+  note_call("send", count, type, stream, peer);
   return transfer(comm, reinterpret_cast<Stream*>(stream),
                   {true, static_cast<char*>(const_cast<void*>(from)), count * size_of(type), peer});
 }
 
 ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
-  note_call("receive", count, type, stream);
+  note_call("receive", count, type, stream, peer);
   return transfer(comm, reinterpret_cast<Stream*>(stream),
                   {false, static_cast<char*>(to), count * size_of(type), peer});
 }

@@ -13,7 +13,8 @@ SharedSegment::SharedSegment(const std::string& name, int rank, int ranks)
     : name_("/" + name),
       rank_(rank),
       ranks_(ranks),
-      bytes_(sizeof(Header) + static_cast<size_t>(ranks) * kSlot) {
+      bytes_(sizeof(Header) + static_cast<size_t>(ranks) * kSlot +
+             static_cast<size_t>(ranks * ranks) * sizeof(Lane)) {
   // Whoever comes first makes it; fresh pages are zeros, which is what the header begins as.
   const int file = ::shm_open(name_.c_str(), O_RDWR | O_CREAT, 0600);
   if (file < 0 || ::ftruncate(file, static_cast<off_t>(bytes_)) != 0)

@@ -13,7 +13,8 @@ struct Aborted : std::runtime_error {
   Aborted() : std::runtime_error("aborted") {}
 };
 
-/// Memory that the processes of one host share: a slot for each rank, and a barrier.
+/// Memory that the processes of one host share: a slot for each rank, a barrier, and what two ranks
+/// tell each other about messages.
 class SharedSegment {
  public:
   static constexpr size_t kSlot = size_t{1} << 20;  // bytes
@@ -29,6 +30,15 @@ class SharedSegment {
   /// Before anything else, once all ranks are there; the first call counts.
   void begin();
   char* slot(int rank) { return memory_ + sizeof(Header) + static_cast<size_t>(rank) * kSlot; }
+  /// Of messages from one rank to another. They lie in the sender's slot.
+  struct Lane {
+    std::atomic<uint64_t> sent, taken;  ///< pieces
+    uint64_t bytes;                     ///< of the message under way
+  };
+  Lane& lane(int from, int to) {
+    char* lanes = slot(ranks_);
+    return reinterpret_cast<Lane*>(lanes)[from * ranks_ + to];
+  }
   /// Returns when all ranks have called it. Throws Aborted.
   void barrier();
   void abort() { header()->aborted = true; }

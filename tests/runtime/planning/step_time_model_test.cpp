@@ -15,27 +15,57 @@ Traffic traffic() { return {.buckets = {100, 100}}; }
 
 TEST(Network, ARankSendsAllPartsButItsOwn) {
   const NetworkModel network{.link = 100, .latency = 0.5};
-  EXPECT_DOUBLE_EQ(network.exchange_seconds(1, 400), 0);
-  EXPECT_DOUBLE_EQ(network.exchange_seconds(4, 400), 3 * 0.5 + 3.0);
+  EXPECT_DOUBLE_EQ(network.exchange(1, 4).seconds(100), 0);
+  EXPECT_DOUBLE_EQ(network.exchange(4, 4).seconds(100), 3 * 0.5 + 3.0);
   EXPECT_DOUBLE_EQ(network.short_sum_seconds(8), 2 * 3 * 0.5);
 }
 
 TEST(Network, RanksOfAHostShareItsLinkUnlessRingsCrossItOnce) {
   const NetworkModel direct{.link = 100, .ranks_per_host = 2, .local_link = 1000};
-  EXPECT_NEAR(direct.exchange_seconds(4, 400), 2 * 2 * 100 / 100.0, kClose);
-  EXPECT_NEAR(direct.exchange_seconds(2, 400), 200 / 1000.0, kClose);
+  EXPECT_NEAR(direct.exchange(4, 4).seconds(100), 2 * 2 * 100 / 100.0, kClose);
+  EXPECT_NEAR(direct.exchange(4, 4).bytes_out(100), 2 * 2 * 100, kClose);
+  EXPECT_NEAR(direct.exchange(2, 4).seconds(100), 200 / 1000.0, kClose);
+  EXPECT_EQ(direct.exchange(2, 4).bytes_out(100), 0);
   NetworkModel rings = direct;
   rings.rings = true;
-  EXPECT_NEAR(rings.exchange_seconds(4, 400), 3 * 100 / 100.0, kClose);
-  EXPECT_NEAR(rings.exchange_seconds(2, 400), 200 / 1000.0, kClose);
+  EXPECT_NEAR(rings.exchange(4, 4).seconds(100), 3 * 100 / 100.0, kClose);
+  EXPECT_NEAR(rings.exchange(4, 4).bytes_out(100), 3 * 100, kClose);
+  EXPECT_NEAR(rings.exchange(2, 4).seconds(100), 200 / 1000.0, kClose);
+  EXPECT_EQ(rings.exchange(2, 4).bytes_out(100), 0);
 }
 
 TEST(Network, ATreeCrossesAHostsLinkOnceAPart) {
   const NetworkModel hosts{.link = 100, .ranks_per_host = 2, .local_link = 1000};
-  EXPECT_NEAR(hosts.tree_seconds(4, 400), 2 * 100 / 1000.0 + 2 * 100 / 100.0, kClose);
-  EXPECT_NEAR(hosts.tree_seconds(2, 400), 200 / 1000.0, kClose);
+  const auto over = [](int ranks) { return SummationTree::over_ranks(ranks); };
+  EXPECT_NEAR(hosts.tree_exchange(over(4), 4).seconds(100), 2 * 100 / 1000.0 + 2 * 100 / 100.0,
+              kClose);
+  EXPECT_NEAR(hosts.tree_exchange(over(4), 4).bytes_out(100), 2 * 100, kClose);
+  EXPECT_NEAR(hosts.tree_exchange(over(2), 4).seconds(100), 200 / 1000.0, kClose);
   const NetworkModel alone{.link = 100, .latency = 0.5};
-  EXPECT_NEAR(alone.tree_seconds(4, 400), alone.exchange_seconds(4, 400), kClose);
+  EXPECT_NEAR(alone.tree_exchange(over(4), 4).seconds(100), alone.exchange(4, 4).seconds(100),
+              kClose);
+}
+
+TEST(Network, FourHostsOfEightSendTwoFifthsOfAnFp32RingInBf16) {
+  NetworkModel network{.link = 100, .ranks_per_host = 8, .rings = true};
+  const double ring = network.exchange(32, 4).element_bytes_out;
+  EXPECT_NEAR(ring, 4 * 31 / 32.0, kClose);
+  const auto sent = [&](int64_t leaves, double bytes) {
+    return network.tree_exchange({leaves, 32}, bytes).element_bytes_out;
+  };
+  EXPECT_NEAR(sent(32, 4), 4 * 24 / 32.0, kClose);
+  EXPECT_NEAR(sent(32, 2), 2 * 24 / 32.0, kClose);
+  EXPECT_NEAR(sent(64, 2), sent(32, 2), kClose) << "a rank's two are added before";
+  EXPECT_NEAR(sent(96, 2), 2 * sent(32, 2), kClose) << "24 on a host are 16 and 8";
+}
+
+TEST(Network, UnevenHostsWaitForTheOneThatSendsOrGetsMost) {
+  // Three ranks, and one on its own, which gets their two sums of its part: leaves 0 and 1, and 2.
+  const NetworkModel network{.link = 100, .ranks_per_host = 3, .local_link = 1000};
+  const CollectiveCost cost = network.tree_exchange({4, 4}, 4);
+  EXPECT_NEAR(cost.bytes_out(100), 3 * 100, kClose) << "from the one to the three";
+  // Within the host a rank adds up the others' one or two parts; then three parts cross the link.
+  EXPECT_NEAR(cost.seconds(100), 2 * 2 * 100 / 1000.0 + 3 * 100 / 100.0, kClose);
 }
 
 TEST(Scaling, OneRankOnlyComputes) {
@@ -81,14 +111,36 @@ TEST(Scaling, SumsWithoutSiblingsAreSentApart) {
   RunConfig config;  // 12 micro-batches
   config.train.global_batch = 12;
   config.train.micro_batch = 1;
-  EXPECT_EQ(traffic_of(config, 1, 12).blocks, 1);
-  EXPECT_EQ(traffic_of(config, 1, 6).blocks, 1);
-  EXPECT_EQ(traffic_of(config, 1, 4).blocks, 2) << "three each: a pair and one";
+  const auto blocks = [&](int ranks) {
+    return traffic_of(config, 1, ranks).tree->blocks_of(0).size();
+  };
+  EXPECT_EQ(blocks(12), 1);
+  EXPECT_EQ(blocks(6), 1);
+  EXPECT_EQ(blocks(4), 2) << "three each: a pair and one";
   config.communication.reduction = "fast";
-  EXPECT_EQ(traffic_of(config, 1, 4).blocks, 1);
+  EXPECT_EQ(blocks(4), 1);
   Traffic twice = traffic();
-  twice.blocks = 2;
-  EXPECT_NEAR(predict_step({}, 1, twice, network(), 2).communication, 2 * 4 + 4, kClose);
+  twice.tree = SummationTree(6, 2);
+  const StepPrediction step = predict_step({}, 1, twice, network(), 2);
+  EXPECT_NEAR(step.communication, 2 * 4 + 4, kClose);
+  EXPECT_NEAR(step.bytes_out, 100 * (2 * 4 + 4), kClose);
+}
+
+TEST(Scaling, NcclSumsInRingsOnlyWhatIsFastAndFp32) {
+  RunConfig config;
+  config.communication.reduction = "fast";
+  EXPECT_TRUE(traffic_of(config, 1, 4).as_nccl_sums);
+  config.communication.wire = "bf16";
+  EXPECT_FALSE(traffic_of(config, 1, 4).as_nccl_sums);
+  Traffic fast = traffic();
+  fast.as_nccl_sums = true;
+  NetworkModel hosts{.link = 100, .ranks_per_host = 2};
+  const auto gradients = [&] {  // without the weights, which are gathered
+    return predict_step({}, 1, fast, hosts, 4).bytes_out - 2 * hosts.exchange(4, 4).bytes_out(100);
+  };
+  EXPECT_NEAR(gradients(), 2 * 200, kClose) << "MPI adds along the tree anyway";
+  hosts.rings = true;
+  EXPECT_NEAR(gradients(), 2 * 300, kClose);
 }
 
 TEST(Scaling, HalfTheBytesTakeHalfTheTime) {
@@ -127,8 +179,8 @@ TEST(MemoryPlan, ShardsWhatTheOptimizerOwns) {
   const MemoryPlan one = plan_memory(config, inputs, 1), four = plan_memory(config, inputs, 4);
   EXPECT_EQ(one.peak, all + all + 2 * all);
   EXPECT_EQ(four.moments, 2 * all / 4);
-  EXPECT_EQ(four.wire, all);  // less than one bucket of 25 MiB
-  EXPECT_EQ(four.peak, all + all + all / 2 + all);
+  EXPECT_EQ(four.wire, all * 3 / 4);  // less than one bucket of 25 MiB; but the own part
+  EXPECT_EQ(four.peak, all + all + all / 2 + all * 3 / 4);
   config.optimizer.shard = false;
   EXPECT_EQ(plan_memory(config, inputs, 4).moments, 2 * all);
 }
@@ -148,7 +200,8 @@ TEST(MemoryPlan, Bf16KeepsACopyInFp32AndBeginsWithWholeWeights) {
   EXPECT_EQ(plan.snapshot, 0);
   // Weights, gradients, moments, master, averages; then the bucket on the wire and the whole
   // averages.
-  EXPECT_EQ(plan.peak, all / 2 + all + all + all / 2 + all / 2 + all + all);
+  EXPECT_EQ(plan.wire, all / 2);
+  EXPECT_EQ(plan.peak, all / 2 + all + all + all / 2 + all / 2 + all / 2 + all);
   config.validation.fraction = 0.1;  // also keeps the run's own weights meanwhile
   EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 2).gathered, all + all / 2);
   config.checkpoint.background = true;
@@ -169,7 +222,21 @@ TEST(MemoryPlan, VerificationHoldsABucketsPartOfEveryRank) {
   config.ema.decay = 0.9;
   EXPECT_EQ(bytes(4), 25 * all);
   // Weights, gradients, moments, averages and the bucket on the wire; whole averages are less.
-  EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 4).peak, 5 * all + all + 25 * all);
+  EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 4).peak, 5 * all + all * 3 / 4 + 25 * all);
+}
+
+TEST(MemoryPlan, WireIsBoundedHoweverLargeBucketsAre) {
+  RunConfig config;
+  config.train.global_batch = 28;  // seven a rank, in three sums
+  config.train.micro_batch = 1;
+  const auto wire = [&](double megabytes) {
+    config.communication.bucket_mb = megabytes;
+    return plan_memory(config, {.trained = 1 << 28}, 4).wire;
+  };
+  EXPECT_EQ(wire(1), 3 * 3u << 18) << "three of each other rank's quarters";
+  EXPECT_EQ(wire(1000), 64u << 20);
+  config.communication.wire = "bf16";
+  EXPECT_EQ(wire(1000), 64u << 20);
 }
 
 }  // namespace
