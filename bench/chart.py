@@ -18,13 +18,14 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
     return [round(step * i, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def line_chart(path: Path, title: str, x_label: str, y_label: str, series: list[dict], log_x=False, y_from=None) -> None:
+def line_chart(path: Path, title: str, x_label: str, y_label: str, series: list[dict], log_x=False, log_y=False, y_from=None) -> None:
     """`series`: {"name", "points": [(x, y), …], "dashed", "color": its number, "marks"}; those of one color belong together."""
     xs = [x for s in series for x, _ in s["points"]]
     ys = [y for s in series for _, y in s["points"]]
     x_low, x_high = min(xs), max(xs)
     y_low, y_high = (min(ys) if y_from is None else y_from), max(ys)
-    y_high += 0.05 * (y_high - y_low)
+    if not log_y:
+        y_high += 0.05 * (y_high - y_low)
 
     def place(value, low, high, begin, end, log=False):
         if log:
@@ -35,7 +36,7 @@ def line_chart(path: Path, title: str, x_label: str, y_label: str, series: list[
         return place(x, x_low, x_high, LEFT, WIDTH - RIGHT, log_x)
 
     def y_of(y):
-        return place(y, y_low, y_high, HEIGHT - BOTTOM, TOP)
+        return place(y, y_low, y_high, HEIGHT - BOTTOM, TOP, log_y)
 
     svg = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
@@ -43,7 +44,7 @@ def line_chart(path: Path, title: str, x_label: str, y_label: str, series: list[
     for x in ticks(x_low, x_high, log_x):
         svg.append(f'<path d="M{x_of(x)} {TOP}V{HEIGHT - BOTTOM}" stroke="#e4e4e4"/>'
                    f'<text x="{x_of(x)}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{x:g}</text>')
-    for y in ticks(y_low, y_high, False):
+    for y in ticks(y_low, y_high, log_y):
         svg.append(f'<path d="M{LEFT} {y_of(y)}H{WIDTH - RIGHT}" stroke="#e4e4e4"/>'
                    f'<text x="{LEFT - 8}" y="{y_of(y) + 4}" text-anchor="end">{y:g}</text>')
     svg.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 12}" text-anchor="middle">{escape(x_label)}</text>'
