@@ -32,6 +32,7 @@ case "$system" in
   jammy)
     not_packaged=(chromium cmake libtomlplusplus-dev prometheus-cpp-dev)
     python_packages=(python3.11 python3.11-venv)
+    system_packages+=(civetweb g++-12)  # the CMake files of libcivetweb-dev name its program
     compilers=(-DCMAKE_C_COMPILER=gcc-12 -DCMAKE_CXX_COMPILER=g++-12)
     ;;
   noble) not_packaged=(chromium) ;;
@@ -101,11 +102,7 @@ install_system_packages() {
   command -v dpkg-query >/dev/null ||
     fail "this is neither Debian nor Ubuntu; install the packages listed in scripts/setup.sh by hand"
   local packages=("${system_packages[@]}" "${chosen_packages[@]}")
-  if [ ${#compilers[@]} != 0 ]; then
-    packages+=(g++-12)
-  elif ! command -v c++ >/dev/null; then
-    packages+=(g++)
-  fi
+  [ ${#compilers[@]} != 0 ] || command -v c++ >/dev/null || packages+=(g++)
   local python
   python=$(find_python)
   if [ -z "$python" ]; then

@@ -3,9 +3,9 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/alias.h>
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
+#include "model/networks/autograd_node.h"
 #include "model/networks/flop_counter.h"
 
 namespace kessoku::model {
@@ -65,7 +65,7 @@ at::Tensor run_block(bool recompute, const Tensors& inputs, const Block& block) 
     for (const at::Tensor& input : inputs) aliases.push_back(at::alias(input));
     return block(aliases);
   }
-  const auto node = c10::make_intrusive<Recompute>(block, inputs);
+  const auto node = make_node<Recompute>(block, inputs);
   at::Tensor output;
   {
     const at::NoGradGuard unrecorded;

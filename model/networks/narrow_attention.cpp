@@ -5,10 +5,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
 #include "model/kernels/attention_kernel.h"
+#include "model/networks/autograd_node.h"
 #include "model/networks/flop_counter.h"
 
 namespace kessoku::model {
@@ -63,8 +63,7 @@ class NarrowAttentionBackward : public torch::autograd::Node {
   torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
     const at::NoGradGuard no_grad;
     const at::Tensor query = inputs_[0].unpack(), key = inputs_[1].unpack(),
-                     value = inputs_[2].unpack(),
-                     out = out_.unpack(c10::intrusive_ptr<Node>::reclaim_copy(this));
+                     value = inputs_[2].unpack(), out = out_.unpack(owner_of(this));
     const at::Tensor gradient = gradients[0].contiguous();
     const Heads all(query, key, heads_);
     FlopCounter::add(5 * all.flops());
@@ -107,7 +106,7 @@ at::Tensor attend_in_floats(const std::vector<at::Tensor>& inputs, int64_t heads
            const_cast<float*>(all.log_sums(log_sums, image, head)));
   });
   if (!recorded) return out;
-  const auto node = c10::make_intrusive<NarrowAttentionBackward>(inputs, heads, log_sums);
+  const auto node = make_node<NarrowAttentionBackward>(inputs, heads, log_sums);
   torch::autograd::set_history(out, node);
   node->save(out);
   return out;

@@ -2,6 +2,7 @@
 
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
+#include <dlfcn.h>
 
 #include "runtime/communication/nccl_handle.h"
 #include "runtime/communication/stream_watcher.h"
@@ -21,6 +22,22 @@ ncclDataType_t number_type(const at::Tensor& tensor) {
       return ncclInt64;
     default:
       throw std::logic_error("NCCL sums f32, f64 and int64 tensors");
+  }
+}
+
+/// CUDA's own handle of a stream. LibTorch before 2.11 has it in its CUDA library alone, which is
+/// not linked but loaded when a GPU is chosen: a method of c10::cuda::CUDAStream, which is nothing
+/// but a c10::Stream.
+template <typename Stream>
+cudaStream_t native_handle(const Stream& stream) {
+  if constexpr (requires { stream.native_handle(); }) {
+    return static_cast<cudaStream_t>(stream.native_handle());
+  } else {
+    constexpr const char* kMethod = "_ZNK3c104cuda10CUDAStream6streamEv";
+    using Method = cudaStream_t (*)(const Stream*);
+    static const auto method = reinterpret_cast<Method>(::dlsym(RTLD_DEFAULT, kMethod));
+    if (method == nullptr) throw std::logic_error("LibTorch's CUDA library has no streams");
+    return method(&stream);
   }
 }
 
@@ -114,9 +131,7 @@ class NcclCommunicator : public Communicator {
   }
 
   void call(const char* name, const Calls& calls) {
-    nccl_.call(name, [&](ncclComm_t comm) {
-      return calls(comm, static_cast<cudaStream_t>(stream_.native_handle()));
-    });
+    nccl_.call(name, [&](ncclComm_t comm) { return calls(comm, native_handle(stream_)); });
   }
 
   /// The same of anything that `work` asks the own stream for.

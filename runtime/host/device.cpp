@@ -66,8 +66,10 @@ at::Device choose_device(std::string wanted, int local_rank, int local_size) {
   }
   const bool shown = driver && driver->gpus > 0;
   if (wanted == "auto" && !shown) return at::kCPU;
-  if (shown && driver->version / 1000 < loaded_cuda_version() / 1000)
-    refuse(*driver, "needs a newer one: update the driver");
+  if (shown && driver->version / 1000 < loaded_cuda_version() / 1000) {
+    refuse(*driver,
+           "needs a newer one: update the driver, set up again with scripts/setup.sh --cuda12");
+  }
   const int gpus = load_cuda();
   if (shown && gpus == 0) refuse(*driver, "finds no GPU: see dmesg and nvidia-smi");
   if (gpus == 0) {

@@ -1,5 +1,7 @@
 #include "runtime/supervision/supervisor.h"
 
+#define OMPI_SKIP_MPICXX 1  // as in mpi_communicator.cpp
+#include <mpi.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -116,6 +118,9 @@ std::vector<std::string> variables_for_ranks() {
   std::ranges::sort(names);
   return names;
 }
+
+/// Neighboring ranks on one node, in the words of Open MPI 4 and of later ones.
+constexpr const char* kRankBy = OMPI_MAJOR_VERSION < 5 ? "numa:fill" : "fill";
 
 /// Seconds that mpirun has to end after a rank's watchdog has reported.
 constexpr double kAfterReport = 30;
@@ -249,7 +254,7 @@ class Supervisor {
     // node, and knows nothing of several. Neighboring ranks belong on one node: so do the GPUs of
     // neighboring numbers, mostly.
     if (fs::exists("/sys/devices/system/node/node1")) {
-      add({"--bind-to", "numa", "--map-by", "numa:oversubscribe", "--rank-by", "numa:fill"});
+      add({"--bind-to", "numa", "--map-by", "numa:oversubscribe", "--rank-by", kRankBy});
     } else {
       add({"--bind-to", "none", "--oversubscribe"});
     }

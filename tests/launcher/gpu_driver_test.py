@@ -37,7 +37,7 @@ class GpuDriver(unittest.TestCase):
             with self.subTest(device):
                 said = self.sample(device, 64, gpus=2, version=12040)
                 self.assertRegex(said, rf"^kessoku: this host has 2 GPUs and a driver for CUDA 12\.4, but {CUDA} needs a newer one: "
-                                       'update the driver, or choose device "cpu"\n$')
+                                       'update the driver, set up again with scripts/setup.sh --cuda12, or choose device "cpu"\n$')
         self.sample("cpu", 0, version=12040)
 
     def test_a_gpu_that_libtorch_does_not_find_is_told(self):
