@@ -1,6 +1,12 @@
 #include "data/images/fit_image.h"
 
+#if __has_include(<ATen/ops/_upsample_lanczos2d_aa.h>)
 #include <ATen/ops/_upsample_lanczos2d_aa.h>
+#else
+#include <ATen/ops/empty.h>
+
+#include "data/images/resample.h"
+#endif
 #include <c10/core/InferenceMode.h>
 #include <c10/util/ParallelGuard.h>
 #include <fmt/format.h>
@@ -40,15 +46,23 @@ Crop align(const Crop& crop, int shrink) {
 }
 
 /// (H, W, 3) u8 of any size → (height, width, 3). LibTorch's filter, the fastest that there is;
-/// data/images/resample has Pillow's, bit for bit, for images that are compared with diffusers'.
+/// data/images/resample has Pillow's, bit for bit, for images that are compared with diffusers',
+/// and for a LibTorch that has none.
 at::Tensor resize(const at::Tensor& pixels, int64_t width, int64_t height) {
   if (pixels.size(0) == height && pixels.size(1) == width) return pixels.contiguous();
+#if __has_include(<ATen/ops/_upsample_lanczos2d_aa.h>)
   // In this order it is known as channels-last, and no plane is taken apart or put together.
   const at::Tensor planes = pixels.contiguous().unsqueeze(0).permute({0, 3, 1, 2});
   return at::_upsample_lanczos2d_aa(planes, at::IntArrayRef{height, width}, false, std::nullopt)
       .permute({0, 2, 3, 1})
       .squeeze(0)
       .contiguous();
+#else
+  const Image resized = resize_lanczos(to_image(pixels.contiguous()), width, height);
+  at::Tensor result = at::empty({height, width, 3}, pixels.options());
+  std::memcpy(result.mutable_data_ptr<uint8_t>(), resized.pixels.data(), resized.pixels.size());
+  return result;
+#endif
 }
 
 Image mirrored(const Image& image) {
