@@ -11,9 +11,11 @@ import json
 import os
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 RUN_FILE = """
@@ -48,16 +50,27 @@ def require(done, what):
 
 
 def gpus():
-    """Their names; CUDA_VISIBLE_DEVICES may hide some."""
-    import torch
-    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    """Their names; CUDA_VISIBLE_DEVICES may hide some. A machine may have LibTorch but not PyTorch."""
+    try:
+        import torch
+        return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    except ImportError:
+        return run("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").stdout.splitlines()
+
+
+def write_png(path, size, color):
+    """A plain square, without a library for images, which may be absent where GPUs are."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = (b"\0" + bytes(color) * size) * size
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
+                     + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 def make_images(folder, resolution):
-    from PIL import Image
     folder.mkdir()
     for i in range(64):
-        Image.new("RGB", (resolution, resolution), (4 * i, 255 - 4 * i, 128)).save(folder / f"{i}.png")
+        write_png(folder / f"{i}.png", resolution, (4 * i, 255 - 4 * i, 128))
         (folder / f"{i}.txt").write_text(f"image {i}")
 
 
@@ -79,6 +92,12 @@ def train(program, work, ranks, local, arguments):
     flops = statistics.median(record["flops"] for record in records)
     return result | {"images_per_second": ranks * local / seconds, "step_seconds": seconds, "exposed_communication": exposed / seconds,
                      "teraflops_per_gpu": flops / 1e12 / seconds / ranks}
+
+
+def write_report(arguments, names, rows):
+    if arguments.out:
+        arguments.out.write_text(json.dumps({"gpus": names, "preset": arguments.preset, "precision": arguments.precision,
+                                             "resolution": arguments.resolution, "device": arguments.device, "runs": rows}, indent=1) + "\n")
 
 
 def main():
@@ -109,17 +128,16 @@ def main():
             for count in counts:
                 row = train(arguments.program, work, count, local, arguments)
                 rows.append(row)
+                if "images_per_second" in row:
+                    each = row["images_per_second"] / count
+                    alone = alone or each
+                    row["efficiency"] = each / alone
+                write_report(arguments, names, rows)  # of what there is so far: the time may be up
                 if "images_per_second" not in row:
                     print(f"{count:5} {local:10} out of memory", flush=True)
                     continue
-                each = row["images_per_second"] / count
-                alone = alone or each
-                row["efficiency"] = each / alone
                 print(f"{count:5} {local:10} {row['images_per_second']:9.2f} {row['efficiency']:11.1%} "
                       f"{row['exposed_communication']:8.1%} {row['teraflops_per_gpu']:12.3g}", flush=True)
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"gpus": names, "preset": arguments.preset, "precision": arguments.precision,
-                                             "resolution": arguments.resolution, "device": arguments.device, "runs": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ utilities, torch.optim.AdamW and lion-pytorch, give the same losses, gradient no
 """
 import fnmatch
 import json
+import os
 import shutil
 import sys
 import tomllib
@@ -26,6 +27,8 @@ from transformers.utils import logging
 from harness import ROOT, WORK, kessoku, log_of
 
 STEPS, LR = 10, 1e-4
+# PyTorch's: the GPU of the program, unless a stand-in plays it.
+DEVICE = "cuda" if os.environ.get("KESSOKU_DEVICE") == "cuda" and torch.cuda.is_available() else "cpu"
 RUN_FILE = """
 name = "replay"
 [model]
@@ -74,9 +77,9 @@ def widen(unet) -> None:
 class Replay(torch.nn.Module):
     """What a run did, done again by diffusers and torch, as its config.toml says."""
 
-    def __init__(self, run: Path):
+    def __init__(self, run: Path, device: str = "cpu"):
         super().__init__()
-        self.run = run
+        self.run, self.device = run, device
         self.config = tomllib.loads((run / "config.toml").read_text())
         self.options, self.target = self.config["optimizer"], self.config["train"]["target"]
         pipeline = StableDiffusionPipeline.from_pretrained(self.config["model"]["path"], safety_checker=None)
@@ -84,6 +87,7 @@ class Replay(torch.nn.Module):
         self.vae = pipeline.vae
         if self.config["train"]["inpainting"]:
             widen(self.unet)
+        self.to(device)
         # What was trained is what the checkpoint's file says.
         self.schedule = DDPMScheduler.from_pretrained(run / "checkpoints/latest/scheduler")
         for name, parameter in self.named_parameters():
@@ -117,6 +121,7 @@ class Replay(torch.nn.Module):
 
     def forward(self, batch: dict) -> torch.Tensor:
         """One loss a draw."""
+        batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         timesteps = batch["timesteps"]
         noisy = self.schedule.add_noise(batch["latents"], batch["noise"], timesteps)
         if "masks" in batch:
@@ -155,7 +160,7 @@ class Replay(torch.nn.Module):
         """As they are published: the average, if there is one."""
         if self.ema:
             self.ema.copy_to(self.trained.values())
-        return {name: parameter.detach() for name, parameter in self.trained.items()}
+        return {name: parameter.detach().cpu() for name, parameter in self.trained.items()}
 
 
 def published(run: Path) -> dict:
@@ -204,14 +209,14 @@ class ReplayInPyTorch(unittest.TestCase):
         kessoku("train", self.run_file, "--out", run, *overrides, ranks=ranks)
         log = log_of(run)
         self.assertEqual(len(log), STEPS)
-        replay, batches = Replay(run), []
+        replay, batches = Replay(run, DEVICE), []
         for record in log:
             batch = load_file(run / f"audit/step-{record['step']:08}.safetensors")
             with FlopCounterMode(display=False) as counter:
                 losses = replay(batch)
                 norm = replay.step(losses)
             self.assertEqual(record["flops"], counter.get_total_flops())
-            torch.testing.assert_close(losses.detach(), batch["loss"], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(losses.detach().cpu(), batch["loss"], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(losses.mean().item(), record["loss"], rtol=1e-5)
             np.testing.assert_allclose(replay.rates[-1], record["lr"], rtol=1e-6)
             np.testing.assert_allclose(norm, record["grad_norm"], rtol=1e-4)
