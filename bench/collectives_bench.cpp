@@ -2,10 +2,10 @@
 //
 //     mpirun -n 4 build/bench/collectives_bench [rounds]
 //
-// Rank 0 prints one JSON document: seconds of a reduce-scatter (f32) and an all-gather for several
-// sizes (the median of the rounds, one after the other, begun together), and the latency and
-// bandwidth that fit them best: seconds = (ranks − 1) · (latency + bytes / ranks / bandwidth), the
-// model of `kessoku plan --ranks`, for its --latency and --link.
+// Rank 0 prints one JSON document: seconds of a reduce-scatter (f32, and with bf16 on the wire) and
+// an all-gather for several sizes (the median of the rounds, one after the other, begun together),
+// and the latency and bandwidth that fit those in f32 best: seconds = (ranks − 1) · (latency +
+// bytes / ranks / bandwidth), the model of `kessoku plan --ranks`, for its --latency and --link.
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -64,13 +64,18 @@ int main(int argc, char** argv) {
     at::Tensor part = whole.narrow(0, communicator->rank() * numel / ranks, numel / ranks);
     const double reduced = median_seconds(
         *communicator, rounds, [&] { return communicator->reduce_scatter(whole, part); });
+    const double rounded = median_seconds(*communicator, rounds, [&] {
+      return communicator->reduce_scatter(whole, part, kessoku::runtime::Wire::kBFloat16);
+    });
     const double gathered = median_seconds(*communicator, rounds,
                                            [&] { return communicator->all_gather(part, whole); });
     const auto bytes = static_cast<double>(whole.nbytes());
     samples.push_back({bytes, reduced});
     samples.push_back({bytes, gathered});
-    sizes.push_back(
-        {{"bytes", bytes}, {"reduce_scatter_seconds", reduced}, {"all_gather_seconds", gathered}});
+    sizes.push_back({{"bytes", bytes},
+                     {"reduce_scatter_seconds", reduced},
+                     {"reduce_scatter_bf16_seconds", rounded},
+                     {"all_gather_seconds", gathered}});
   }
   const auto [begin, slope] = fit(samples);
   if (communicator->rank() > 0 || ranks == 1) return 0;

@@ -74,6 +74,29 @@ class Cluster(unittest.TestCase):
                     self.assertGreater(after - before, must)
                     self.assertLess(after - before, 1.5 * must)  # headers, the start's agreement, the checkpoints' averages
 
+    def test_hosts_with_several_ranks_send_what_the_plan_says(self):
+        """Two hosts with as many ranks, or not; equal bits with either wire. The plan's host, which sends most, is node2."""
+        one_host = {}
+        for wire in ("fp32", "bf16"):
+            settings = self.settings(verify__every_steps=0, communication__wire=wire, ema__decay=0)  # checkpoints gather averages
+            one_host[wire] = self.on_one_host(f"hosts-{wire}", settings)
+            for on_node1, on_node2 in ((2, 2), (3, 1)):
+                with self.subTest(wire=wire, ranks=(on_node1, on_node2)):
+                    planned = json.loads(kessoku("plan", self.run_file, "--json", "--ranks", 4, "--ranks-per-host", on_node1, "--link", "1GB/s",
+                                                 "--transport", "mpi", "--compute", "1s", *settings).stdout)["scaling"]["rows"][0]
+                    run = WORK / f"hosts-{wire}-{on_node1}-{on_node2}"
+                    said = on_cluster(f"""
+                        set -e
+                        ip -n node2 -s -j link show eth0
+                        mpirun --bind-to none --host node1:{on_node1},node2:{on_node2} {PROGRAM} train {self.run_file} --out {run} {' '.join(settings)}
+                        ip -n node2 -s -j link show eth0""").splitlines()
+                    self.require_equal(run, one_host[wire])
+                    before, after = (json.loads(line)[0]["stats64"]["tx"]["bytes"] for line in (said[0], said[-1]))
+                    must = len(log_of(run)) * planned["bytes_out_of_host"]
+                    print(f"{wire} {on_node1} + {on_node2}: {after - before} bytes left node2, {must:.0f} planned", flush=True)
+                    self.assertGreater(after - before, must)
+                    self.assertLess(after - before, 1.05 * must)  # headers, the start's agreement
+
     def test_launch_over_uneven_hosts(self):
         expected = self.on_one_host("uneven-one-host", self.settings())
         run = WORK / "uneven"

@@ -11,8 +11,8 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
-from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kessoku, last_step, make_inputs, ranks_of, run_tests, start,
-                     wait_for)
+from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kessoku, last_step, make_inputs, processes_with, ranks_of,
+                     run_tests, start, wait_for)
 
 TIMEOUT = 10  # seconds; an exchange takes less on a machine that is slow or busy, too
 
@@ -22,10 +22,10 @@ class Hang(unittest.TestCase):
     def setUpClass(cls):
         cls.model, cls.store, cls.run_file = make_inputs()
 
-    def start(self, name):
+    def start(self, name, *settings, ranks=2, environment={}):
         run = WORK / name
-        started = start(command("train", self.run_file, "--out", run, *ENDLESS, "--set", f"communication.timeout_seconds={TIMEOUT}", ranks=2),
-                        WORK / f"{name}.err")
+        started = start(command("train", self.run_file, "--out", run, *ENDLESS, "--set", f"communication.timeout_seconds={TIMEOUT}", *settings,
+                                ranks=ranks), WORK / f"{name}.err", environment)
         self.addCleanup(started.kill)
         self.wait_for_step(run, started, 2)
         return run, started
@@ -46,6 +46,22 @@ class Hang(unittest.TestCase):
         self.assertIn("rank 1 says nothing", self.said(run))
         report = json.loads((run / "watchdog" / "rank-00000.json").read_text())
         self.assertEqual(report["last_done"] + 1, next(o["number"] for o in report["operations"] if "done" not in o))
+
+    def test_ranks_of_several_hosts_end_with_one_that_stops_or_dies(self):
+        """Wherever in the two levels of an exchange they are: three ranks on a host, one on another."""
+        for name, lost, signal_number, code in (("stops", 1, signal.SIGSTOP, 76), ("dies", 2, signal.SIGKILL, None),
+                                                ("dies-alone", 3, signal.SIGKILL, None)):
+            with self.subTest(name):
+                run, started = self.start(name, "--set", "communication.wire=bf16", "--set", "train.micro_batch=1", ranks=4,
+                                          environment={"KESSOKU_RANKS_PER_HOST": "3,1"})
+                ranks = ranks_of(started.pid)
+                os.kill(ranks[lost], signal_number)
+                ended = started.wait(DEADLINE)
+                if code:
+                    self.assertEqual(ended, code, self.said(run))
+                    self.assertIn(f"rank {lost} says nothing", self.said(run))
+                self.assertNotEqual(ended, 0)
+                wait_for(lambda: not processes_with(f"--out {run} "), "the end of all ranks")
 
     def test_a_pause_of_all_ranks_is_no_hang(self):
         run, started = self.start("paused")
