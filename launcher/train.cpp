@@ -136,15 +136,16 @@ void announce(const Run& run, runtime::Trainer& trainer) {
 /// A trained VAE brings a scaling factor that fits its latents.
 void fit_scaling_factor(Run& run, runtime::Trainer& trainer) {
   if (!run.config.vae.fit_scaling_factor || !run.config.trains("vae")) return;
-  const runtime::BorrowedWeights borrowed(trainer.flat(), trainer.published_values());
   model::Vae& vae = run.model.model().vae;
-  vae.config().scaling_factor = runtime::fit_scaling_factor(vae, run.data.store);
+  trainer.with_published(
+      [&] { vae.config().scaling_factor = runtime::fit_scaling_factor(vae, run.data.store); });
 }
 
 void make_preview(Run& run, runtime::Trainer& trainer) {
-  const runtime::BorrowedWeights borrowed(trainer.flat(), trainer.published_values());
-  runtime::write_preview(run.folder.path, trainer.steps_done(), run.config, run.model.model(),
-                         run.communicator);
+  trainer.with_published([&] {
+    runtime::write_preview(run.folder.path, trainer.steps_done(), run.config, run.model.model(),
+                           run.communicator);
+  });
 }
 
 bool is_due(uint64_t every_steps, uint64_t step) {

@@ -125,7 +125,7 @@ void load_checkpoint(const fs::path& checkpoint, const RunIdentity& identity, Tr
     state.optimizer_steps = manifest.value("optimizer_steps", state.steps);
     state.scaler.restore(manifest.at("loss_scale").get<double>(),
                          manifest.at("loss_scale_good_steps").get<uint64_t>());
-    trainer.restore(state);
+    trainer.resume_at(state);
   } catch (const json::exception& error) {
     throw DataError(
         fmt::format("{}: state/run.json is damaged: {}", checkpoint.string(), error.what()));

@@ -162,7 +162,7 @@ StepProfile profile_steps(const RunConfig& config, int ranks, const model::Param
   PretendCommunicator communicator(ranks);
   TimedObjective timed(objective);
   Trainer trainer(own, parameters, timed, DrawCounter(store.manifest().categories, store.rows()),
-                  Audit({}, 0, communicator), communicator);
+                  Audit({}, 0, communicator), communicator, gradient_storage_of(config, ranks));
   const std::unique_ptr<data::Loader> loader = make_loader(own, communicator);
 
   std::vector<StepCosts> steps;

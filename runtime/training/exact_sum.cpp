@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 
 #include <algorithm>
 #include <cmath>
@@ -53,16 +54,12 @@ ExactSum squares_on_host(const float* values, int64_t numel) {
 }
 
 /// By element-wise kernels only: how a device's own sums are ordered may depend on their number.
-ExactSum squares_on_device(const at::Tensor& values) {
+at::Tensor squares_of_blocks(const at::Tensor& values) {
   at::Tensor sums = values.reshape({-1, kBlock}).to(at::kDouble);
   sums = sums * sums;
   for (int64_t width = kBlock / 2; width > 0; width /= 2)
     sums = sums.narrow(1, 0, width) + sums.narrow(1, width, width);
-  sums = sums.cpu().contiguous();
-  ExactSum total;
-  const double* sum = sums.const_data_ptr<double>();
-  for (int64_t i = 0; i < sums.numel(); ++i) total.add(sum[i]);
-  return total;
+  return sums.flatten();
 }
 
 }  // namespace
@@ -122,14 +119,21 @@ double ExactSum::value() const {
   return value;
 }
 
-ExactSum sum_of_squares(const at::Tensor& values, const std::vector<Range>& ranges) {
-  ExactSum total;
-  for (const Range& range : ranges) {
-    const at::Tensor own = values.narrow(0, range.begin, range.size());
-    total.add(own.is_cpu() ? squares_on_host(own.const_data_ptr<float>(), own.numel())
-                           : squares_on_device(own));
+void SquareSum::add(const at::Tensor& values) {
+  if (values.is_cpu()) {
+    total_.add(squares_on_host(values.const_data_ptr<float>(), values.numel()));
+  } else {
+    of_blocks_.push_back(squares_of_blocks(values));
   }
-  return total;
+}
+
+ExactSum SquareSum::total() {
+  if (of_blocks_.empty()) return total_;
+  const at::Tensor sums = at::cat(of_blocks_).cpu();
+  of_blocks_.clear();
+  const double* sum = sums.const_data_ptr<double>();
+  for (int64_t i = 0; i < sums.numel(); ++i) total_.add(sum[i]);
+  return total_;
 }
 
 }  // namespace kessoku::runtime

@@ -40,9 +40,17 @@ class ExactSum {
   int64_t added_ = 0;  ///< since the last carry
 };
 
-/// The sum of the squares of `values` (f32, 1-d) over `ranges`, which begin at multiples of
-/// Partition::kAlignment: each aligned block of so many in f64, then exactly. The same bits however
-/// the ranges are cut.
-ExactSum sum_of_squares(const at::Tensor& values, const std::vector<Range>& ranges);
+/// Squares of f32 numbers, which begin at a multiple of Partition::kAlignment: summed in f64 over
+/// each aligned block of so many, then exactly. The same bits however they are cut. The host waits
+/// for a GPU once, for the sum.
+class SquareSum {
+ public:
+  void add(const at::Tensor& values);  ///< 1-d
+  ExactSum total();
+
+ private:
+  ExactSum total_;
+  std::vector<at::Tensor> of_blocks_;  ///< on a GPU
+};
 
 }  // namespace kessoku::runtime

@@ -95,13 +95,13 @@ void GradientReducer::prepare(int64_t number, bool hold) {
   const int64_t leaf = communicator_.rank() * per_rank_ + number;
   if (number == 0) {
     filling_ = {0, leaf};
-    at::Tensor(flat_.gradients()).zero_();
+    flat_.clear_gradients();
   } else if (adds_to(filling_, leaf)) {
     filling_ = filling_.parent();
   } else if (options_.reduction == Reduction::kExact) {
     keep();
     filling_ = {0, leaf};
-    at::Tensor(flat_.gradients()).zero_();
+    flat_.clear_gradients();
   }
   last_ = number + 1 == per_rank_;
   early_ = options_.overlap && !hold;
@@ -140,6 +140,7 @@ void GradientReducer::keep() {
 /// Adds to a bucket what was kept of it, until the gradient buffer holds this rank's last block.
 void GradientReducer::complete(size_t bucket) {
   const at::NoGradGuard no_grad;
+  if (kept_.empty()) return;
   const Range range = partition_.bucket(bucket);
   at::Tensor sum = flat_.gradients().narrow(0, range.begin, range.size());
   TreeBlock block = filling_;

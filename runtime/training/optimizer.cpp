@@ -17,7 +17,7 @@ Optimizer::Optimizer(FlatParameters& flat, const RunConfig::Optimizer& config,
     segments_.push_back(segments_of(range));
     offset += range.size();
   }
-  const auto options = flat.gradients().options();
+  const auto options = flat.values().options().dtype(at::kFloat);
   for (const std::string& name : rule_->moments())
     moments_.push_back({name, at::zeros({offset}, options)});
   if (keep_copy) {
@@ -54,8 +54,7 @@ void Optimizer::step(size_t index, double factor) {
   for (const model::Parameter& moment : moments_)
     moments.push_back(moment.tensor.narrow(0, own.begin, own.size()));
   const at::Tensor range_weights = weights(index);
-  apply(segments_[index], range, range_weights,
-        flat_.gradients().narrow(0, range.begin, range.size()), moments, factor);
+  apply(segments_[index], range, range_weights, flat_.gradients_in(range), moments, factor);
   if (master_.defined()) values_of(range).copy_(range_weights);
 }
 
@@ -69,8 +68,7 @@ void Optimizer::repeat_step(const Range& range, const at::Tensor& weights,
 void Optimizer::apply(const std::vector<Segment>& segments, const Range& range,
                       const at::Tensor& weights, const at::Tensor& gradients,
                       const std::vector<at::Tensor>& moments, double factor) const {
-  const at::Tensor this_step =
-      at::full({}, static_cast<double>(steps_taken_), flat_.gradients().options());
+  const at::Tensor this_step = at::full({}, static_cast<double>(steps_taken_), gradients.options());
   for (const Segment& segment : segments) {
     const int64_t begin = segment.range.begin - range.begin, numel = segment.range.size();
     std::vector<at::Tensor> parts;
@@ -94,15 +92,6 @@ at::Tensor Optimizer::own_weights() const {
   std::vector<at::Tensor> parts;
   for (size_t i = 0; i < owned_.size(); ++i) parts.push_back(weights(i));
   return at::cat(parts);
-}
-
-void Optimizer::restore(uint64_t steps_taken, const at::Tensor& own_weights) {
-  const at::NoGradGuard no_grad;
-  steps_taken_ = steps_taken;
-  for (size_t i = 0; i < owned_.size(); ++i) {
-    weights(i).copy_(own_weights.narrow(0, own_offsets_[i], owned_[i].size()));
-    if (master_.defined()) values_of(owned_[i]).copy_(weights(i));
-  }
 }
 
 at::Tensor Optimizer::values_of(const Range& range) const {

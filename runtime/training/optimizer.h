@@ -40,8 +40,8 @@ class Optimizer {
   at::Tensor own_weights() const;
   /// The update rule's moments of all that is owned, at least one.
   const model::Parameters& moments() const { return moments_; }
-  /// Takes up a run: `own_weights` as above, of `steps_taken` steps.
-  void restore(uint64_t steps_taken, const at::Tensor& own_weights);
+  /// Weights and moments have become those of `steps_taken` steps.
+  void resume_after(uint64_t steps_taken) { steps_taken_ = steps_taken; }
 
  private:
   /// A contiguous run of one range with equal settings.

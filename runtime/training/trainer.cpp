@@ -2,11 +2,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <bit>
@@ -20,7 +18,6 @@
 #include "runtime/host/device.h"
 #include "runtime/host/step_trace.h"
 #include "runtime/training/diverged.h"
-#include "runtime/training/exact_sum.h"
 #include "runtime/training/lr_schedule.h"
 #include "runtime/training/reproducibility.h"
 #include "runtime/verification/block_digests.h"
@@ -197,12 +194,25 @@ SummationTree summation_tree(const RunConfig& config, int ranks) {
   return {static_cast<int64_t>(config.train.global_batch / split.micro), ranks};
 }
 
+GradientStorage gradient_storage_of(const RunConfig& config, int ranks) {
+  const BatchSplit split = split_batch(config.train.global_batch, config.train.micro_batch, ranks);
+  const bool alone = ranks == 1 && split.accumulation == 1;
+  return alone && dtype_of(config) != at::kFloat ? GradientStorage::kTensors
+                                                 : GradientStorage::kBuffer;
+}
+
 int64_t bucket_numel(const RunConfig& config) {
   return static_cast<int64_t>(config.communication.bucket_mb * (1 << 20) / sizeof(float));
 }
 
 Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective,
                  DrawCounter counter, Audit audit, Communicator& communicator)
+    : Trainer(config, parameters, objective, std::move(counter), std::move(audit), communicator,
+              gradient_storage_of(config, communicator.size())) {}
+
+Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective,
+                 DrawCounter counter, Audit audit, Communicator& communicator,
+                 GradientStorage storage)
     : config_(config),
       objective_(objective),
       counter_(std::move(counter)),
@@ -211,7 +221,7 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
       device_(parameters.front().tensor.device()),
       split_(split_batch(config.train.global_batch, config.train.micro_batch, communicator.size())),
       partition_(flat_numel(flat_layout(parameters)), bucket_numel(config), communicator.size()),
-      flat_(parameters, partition_.numel()),
+      flat_(parameters, partition_.numel(), storage),
       optimizer_(
           flat_, config.optimizer,
           partition_.owned_by(config.optimizer.shard ? communicator.rank() : Partition::kEverybody),
@@ -224,8 +234,8 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
                 config.verify.every_steps > 0 && rounds_alike(device_, communicator), communicator),
       memory_(spans_of(flat_), partition_.numel() / kDigestBlock, blocks_of(optimizer_.owned()),
               communicator) {
-  if (config.ema.decay > 0) ema_ = optimizer_.own_weights();
   flat_.round_to(dtype_of(config));
+  if (config.ema.decay > 0) ema_ = optimizer_.own_weights();  // in what the f32 values took
   objective_.set_before_use([this](auto used) { gathers_.await(used); });
 }
 
@@ -270,7 +280,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     if (counter) flops = counter->count();
     record.flops += static_cast<double>(flops) * communicator_.size();
     if (verified && repeats_gradients() && micro == chosen_micro_batch(communicator_.rank())) {
-      verifier_.note_computed(Recomputed::kGradients, flat_.gradients());
+      verifier_.note_computed(Recomputed::kGradients, gradient_digests());
       clock.lap(Phase::kVerification);
     }
   }
@@ -278,8 +288,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
 
   traced("gradients of other ranks", [&] { reducer_.finish(); });
   clock.lap(Phase::kCommunication);
-  // Unsharded, every rank holds all gradients; each adds up those of its parts there too.
-  sums.set_squares(sum_of_squares(flat_.gradients(), partition_.owned_by(communicator_.rank())));
+  sums.set_squares(squared_norm());
   clock.lap(Phase::kOptimizer);
   sums.count(StepSums::kStop) = wishes.stop;
   sums.count(StepSums::kCheckpoint) = wishes.checkpoint;
@@ -314,13 +323,15 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   ++steps_done_;
   if (size.taken) {
     optimizer_.begin_step();
-    scale_gradients(clip_factor(config_.optimizer.grad_clip, norm) / scaler_.scale());
+    flat_.scale_gradients(optimizer_.owned(),
+                          clip_factor(config_.optimizer.grad_clip, norm) / scaler_.scale());
     if (verified) begin_update_check(size);
     traced("optimizer", [&] { update(size); });
     if (verified) end_update_check();
   } else {
     ++left_out_;
   }
+  flat_.release_gradients();
   record.skipped = !size.taken;
   record.loss_scale = scaler_.scale();
   scaler_.update(size.taken);
@@ -363,34 +374,31 @@ TrainerState Trainer::state() const {
   return state;
 }
 
-void Trainer::restore(const TrainerState& state) {
-  const at::NoGradGuard no_grad;
+void Trainer::resume_at(const TrainerState& state) {
   steps_done_ = state.steps;
-  optimizer_.restore(state.optimizer_steps, at::cat(state.weights));
+  optimizer_.resume_after(state.optimizer_steps);
   memory_.forget();
   left_out_ = state.steps - state.optimizer_steps;
   scaler_ = state.scaler;
-  for (size_t i = 0; i < state.moments.size(); ++i)
-    at::Tensor(optimizer_.moments()[i].tensor).copy_(state.moments[i].tensor);
-  if (ema_.defined()) ema_.copy_(state.ema);
 }
 
 at::Tensor Trainer::scaled_mean(const at::Tensor& losses) const {
   return losses.sum() / static_cast<double>(config_.train.global_batch) * scaler_.scale();
 }
 
-void Trainer::scale_gradients(double factor) {
-  if (factor == 1) return;
-  for (const Range& range : optimizer_.owned())
-    flat_.gradients().narrow(0, range.begin, range.size()).mul_(factor);
+/// Of this rank's part of the gradients: unsharded, every rank holds all.
+ExactSum Trainer::squared_norm() const {
+  SquareSum sum;
+  for (const Range& range : partition_.owned_by(communicator_.rank()))
+    sum.add(flat_.gradients_in(range));
+  return sum.total();
 }
 
 void Trainer::update(const StepSize& size) {
-  const bool sharded = config_.optimizer.shard && communicator_.size() > 1;
   // First what the next forward needs first: where backward was last.
   for (const size_t i : std::views::reverse(reducer_.order())) {
     optimizer_.step(i, size.lr_factor);
-    if (sharded) gathers_.send(i);
+    if (is_sharded()) gathers_.send(i);
     average(i, size.ema_decay);
   }
 }
@@ -413,23 +421,40 @@ bool Trainer::publishes_own() const {
   return !ema_.defined() && flat_.values().scalar_type() == at::kFloat;
 }
 
-at::Tensor Trainer::published_values() {
-  if (publishes_own()) {
-    finish_step();
-    return flat_.values();
+void Trainer::with_published(const std::function<void()>& work) {
+  finish_step();
+  if (!ema_.defined()) return work();
+  swap_averages(/*back=*/false);
+  work();
+  swap_averages(/*back=*/true);
+}
+
+/// The averages into the networks, a bucket after the other, or `back`: where an optimizer's copy
+/// keeps the f32 weights, these are rounded again; else weights and averages change places.
+void Trainer::swap_averages(bool back) {
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < optimizer_.owned().size(); ++i) {
+    const Range& range = optimizer_.owned()[i];
+    const Range own = optimizer_.own_range(i);
+    at::Tensor values = flat_.values().narrow(0, range.begin, range.size());
+    at::Tensor average = ema_.narrow(0, own.begin, own.size());
+    if (optimizer_.kept_copy().defined()) {
+      values.copy_(back ? optimizer_.weights(i) : average);
+    } else {
+      const at::Tensor kept = values.clone();
+      values.copy_(average);
+      average.copy_(kept);
+    }
+    if (is_sharded()) gathers_.send(i);
   }
-  at::Tensor whole = at::zeros_like(flat_.gradients());
-  visit_published([&](const Range& range, const at::Tensor& values) {
-    whole.narrow(0, range.begin, range.size()).copy_(values);
-  });
-  return whole;
+  finish_step();
 }
 
 void Trainer::visit_published(const std::function<void(const Range&, const at::Tensor&)>& visit) {
   finish_step();
   if (publishes_own()) return visit({0, flat_.values().numel()}, flat_.values());
   const at::Tensor room =
-      at::empty({partition_.bucket(0).size()}, flat_.gradients().options().requires_grad(false));
+      at::empty({partition_.bucket(0).size()}, flat_.values().options().dtype(at::kFloat));
   for (size_t i = 0; i < optimizer_.owned().size(); ++i) {
     const Range bucket = partition_.bucket(i), own = optimizer_.own_range(i);
     at::Tensor whole = room.narrow(0, 0, bucket.size());
@@ -438,18 +463,6 @@ void Trainer::visit_published(const std::function<void(const Range&, const at::T
     if (config_.optimizer.shard) communicator_.all_gather(part, whole)->wait();
     visit(bucket, whole);
   }
-}
-
-BorrowedWeights::BorrowedWeights(FlatParameters& flat, const at::Tensor& values) : flat_(flat) {
-  const at::NoGradGuard no_grad;
-  if (values.is_same(flat.values())) return;
-  own_ = flat.values().clone();
-  at::Tensor(flat.values()).copy_(values);
-}
-
-BorrowedWeights::~BorrowedWeights() {
-  const at::NoGradGuard no_grad;
-  if (own_.defined()) at::Tensor(flat_.values()).copy_(own_);
 }
 
 }  // namespace kessoku::runtime

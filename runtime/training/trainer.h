@@ -10,6 +10,7 @@
 #include "runtime/config/config.h"
 #include "runtime/training/audit.h"
 #include "runtime/training/draw_counter.h"
+#include "runtime/training/exact_sum.h"
 #include "runtime/training/flat_parameters.h"
 #include "runtime/training/gradient_reducer.h"
 #include "runtime/training/loss.h"
@@ -58,12 +59,17 @@ Wire wire_of(const RunConfig& config);
 /// Elements of a bucket of gradients, by communication.bucket_mb.
 int64_t bucket_numel(const RunConfig& config);
 
+/// Where gradients are over `ranks`: a buffer adds those of several micro-batches and is exchanged.
+GradientStorage gradient_storage_of(const RunConfig& config, int ranks);
+
 /// One run's weights, gradients and optimizer, stepped together by all ranks. All calls are
 /// collective.
 class Trainer {
  public:
   /// `parameters`, under unique names, are moved into flat buffers. The references must outlive the
-  /// trainer.
+  /// trainer. `storage`: gradient_storage_of, or a buffer.
+  Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective,
+          DrawCounter counter, Audit audit, Communicator& communicator, GradientStorage storage);
   Trainer(const RunConfig& config, const model::Parameters& parameters, Objective& objective,
           DrawCounter counter, Audit audit, Communicator& communicator);
   Trainer(const Trainer&) = delete;
@@ -93,18 +99,21 @@ class Trainer {
   uint64_t steps_done() const { return steps_done_; }
   FlatParameters& flat() { return flat_; }
   TrainerState state() const;
-  /// Resumes a run at `state`, whose moments and averages may be those of `state()`, filled in.
-  void restore(const TrainerState& state);
+  /// Goes on from a run: the tensors of `state`, which must be those of `state()`, and the
+  /// networks' weights were filled in.
+  void resume_at(const TrainerState& state);
   /// Waits until the networks hold the weights of the last step. To be called before they are used
   /// elsewhere.
   void finish_step() { gathers_.await_all(); }
-  /// Whether the weights to publish are those that the networks hold.
+  /// Whether the weights to publish, in f32, are those that the networks hold.
   bool publishes_own() const;
-  /// The weights to use and to publish, whole, on every rank: EMA's if there is one.
-  at::Tensor published_values();
-  /// The same, range after range, without memory for all of them: `visit` gets the range of the
-  /// flat layout and its f32 values, which it must not keep.
+  /// The weights to publish, EMA's if there is one, whole and on every rank, a range after the
+  /// other: `visit` gets the range of the flat layout and its f32 values, which it must not keep.
   void visit_published(const std::function<void(const Range&, const at::Tensor&)>& visit);
+  /// Does `work` while the networks hold the weights to publish, rounded as they compute; then they
+  /// have their own again, to the bit. If `work` throws, they keep those. It must not use this
+  /// trainer's state.
+  void with_published(const std::function<void()>& work);
   /// The parts of the flat layout that this rank writes of a checkpoint; all ranks' are all of it.
   std::vector<Range> written_ranges() const { return partition_.owned_by(communicator_.rank()); }
 
@@ -118,9 +127,11 @@ class Trainer {
   };
 
   at::Tensor scaled_mean(const at::Tensor& losses) const;
-  void scale_gradients(double factor);
+  ExactSum squared_norm() const;
   void update(const StepSize& size);
   void average(size_t range, double decay);
+  void swap_averages(bool back);
+  bool is_sharded() const { return config_.optimizer.shard && communicator_.size() > 1; }
   double ema_decay() const;
   double largest_rate() const;
 
@@ -129,6 +140,7 @@ class Trainer {
   uint64_t chosen_micro_batch(int rank) const;
   size_t chosen_bucket() const;
   bool repeats_gradients() const;
+  at::Tensor gradient_digests() const;
   void recompute(data::Loader& loader);
   std::string unplanned(const data::Batch& batch, uint64_t micro) const;
   std::string off_plan(const std::vector<data::Draw>& plan, const int64_t* categories) const;
@@ -163,19 +175,6 @@ class Trainer {
   std::optional<uint64_t> compared_, recomputed_;  ///< the last step after which ranks did so
   at::Tensor ema_;
   std::map<std::vector<int64_t>, int64_t> flops_;  ///< of a micro-batch, by its sizes
-};
-
-/// While it lives the networks hold `values` instead of their own weights.
-class BorrowedWeights {
- public:
-  BorrowedWeights(FlatParameters& flat, const at::Tensor& values);
-  BorrowedWeights(const BorrowedWeights&) = delete;
-  BorrowedWeights& operator=(const BorrowedWeights&) = delete;
-  ~BorrowedWeights();
-
- private:
-  FlatParameters& flat_;
-  at::Tensor own_;
 };
 
 }  // namespace kessoku::runtime

@@ -1,5 +1,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/sum.h>
@@ -55,16 +56,25 @@ bool Trainer::repeats_gradients() const {
   return (device_.is_cpu() || config_.train.deterministic) && verifier_.gradients_repeat();
 }
 
+/// Of all blocks, as `block_digests` of a buffer.
+at::Tensor Trainer::gradient_digests() const {
+  std::vector<at::Tensor> digests;
+  for (size_t i = 0; i < partition_.buckets(); ++i)
+    digests.push_back(block_digests(flat_.gradients_in(partition_.bucket(i))));
+  return at::cat(digests);
+}
+
 void Trainer::recompute(data::Loader& loader) {
   if (!repeats_gradients()) return;
   const int rank = verifier_.checked_rank();
   const data::Batch read = loader.read(steps_done(), rank, chosen_micro_batch(rank));
   const data::Batch batch = on_device(read, device_);
-  at::Tensor(flat_.gradients()).zero_();
+  flat_.clear_gradients();
   const at::Tensor losses = objective_.losses(batch) * batch.loss_scale;
   finish_step();
   scaled_mean(losses).backward();
-  verifier_.note_recomputed(Recomputed::kGradients, flat_.gradients());
+  verifier_.note_recomputed(Recomputed::kGradients, gradient_digests());
+  flat_.release_gradients();
 }
 
 /// What is wrong with a batch, if its draws are not those of its place in the run.
@@ -116,12 +126,14 @@ void Trainer::begin_update_check(const StepSize& size) {
                                               : partition_.bucket(checked_bucket_);
   optimizer_.repeat_step(range, rows[1], rows[0], moments, size.lr_factor);
   if (ema_.defined()) rows.back().lerp_(rows[1], 1 - size.ema_decay);
-  verifier_.note_recomputed(Recomputed::kUpdate, all[rank].slice(0, 1).reshape({-1}));
+  verifier_.note_recomputed(Recomputed::kUpdate,
+                            block_digests(all[rank].slice(0, 1).reshape({-1})));
 }
 
 void Trainer::end_update_check() {
   const at::NoGradGuard no_grad;
-  verifier_.note_computed(Recomputed::kUpdate, update_state(/*gradients=*/false).view({-1}));
+  verifier_.note_computed(Recomputed::kUpdate,
+                          block_digests(update_state(/*gradients=*/false).view({-1})));
 }
 
 /// What this rank has of the checked bucket, as rows: gradients if asked for, weights, moments, the
@@ -130,7 +142,7 @@ at::Tensor Trainer::update_state(bool gradients) const {
   const Range own = optimizer_.own_range(checked_bucket_);
   const Range& range = optimizer_.owned()[checked_bucket_];
   std::vector<at::Tensor> rows;
-  if (gradients) rows.push_back(flat_.gradients().narrow(0, range.begin, range.size()));
+  if (gradients) rows.push_back(flat_.gradients_in(range));
   rows.push_back(optimizer_.weights(checked_bucket_));
   for (const model::Parameter& moment : optimizer_.moments())
     rows.push_back(moment.tensor.narrow(0, own.begin, own.size()));

@@ -46,6 +46,9 @@ at::Tensor hashed_blocks(const at::Tensor& values) {
   return digests;
 }
 
+/// LibTorch widens integers before it sums them: of so many blocks at a time, 64 MiB.
+constexpr int64_t kSummedBlocks = 8192;
+
 at::Tensor summed_blocks(const at::Tensor& values) {
   const int64_t whole = values.numel() / kDigestBlock * kDigestBlock;
   const int64_t rest = values.numel() - whole;
@@ -53,10 +56,12 @@ at::Tensor summed_blocks(const at::Tensor& values) {
   at::Tensor digests = at::empty({(values.numel() + kDigestBlock - 1) / kDigestBlock},
                                  integers.options().dtype(at::kLong));
   const int64_t blocks = whole / kDigestBlock;
-  if (blocks > 0) {
-    digests.narrow(0, 0, blocks)
-        .copy_(at::sum(integers.narrow(0, 0, whole).view({blocks, kDigestBlock}), {1},
-                       /*keepdim=*/false, at::kLong));
+  for (int64_t first = 0; first < blocks; first += kSummedBlocks) {
+    const int64_t count = std::min(kSummedBlocks, blocks - first);
+    digests.narrow(0, first, count)
+        .copy_(at::sum(integers.narrow(0, first * kDigestBlock, count * kDigestBlock)
+                           .view({count, kDigestBlock}),
+                       {1}, /*keepdim=*/false, at::kLong));
   }
   if (rest > 0) digests[blocks].copy_(at::sum(integers.narrow(0, whole, rest), at::kLong));
   return digests;

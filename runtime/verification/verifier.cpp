@@ -56,13 +56,13 @@ int Verifier::checked_rank() const {
                           : communicator_.rank();
 }
 
-void Verifier::note_computed(Recomputed what, const at::Tensor& values) {
-  computed_[static_cast<size_t>(what)] = block_digests(values).cpu();
-  on_cpu_ = values.is_cpu();
+void Verifier::note_computed(Recomputed what, const at::Tensor& digests) {
+  computed_[static_cast<size_t>(what)] = digests.cpu();
+  on_cpu_ = digests.is_cpu();
 }
 
-void Verifier::note_recomputed(Recomputed what, const at::Tensor& values) {
-  recomputed_[static_cast<size_t>(what)] = block_digests(values).cpu();
+void Verifier::note_recomputed(Recomputed what, const at::Tensor& digests) {
+  recomputed_[static_cast<size_t>(what)] = digests.cpu();
 }
 
 void Verifier::compare(uint64_t step, const std::vector<SharedTensor>& tensors,

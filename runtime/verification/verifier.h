@@ -43,10 +43,10 @@ class Verifier {
 
   /// Whose computation this rank repeats.
   int checked_rank() const;
-  /// What this rank computed in the step (1-d).
-  void note_computed(Recomputed what, const at::Tensor& values);
-  /// What checked_rank() should have, computed by this one.
-  void note_recomputed(Recomputed what, const at::Tensor& values);
+  /// The digests of the blocks of what this rank computed in the step.
+  void note_computed(Recomputed what, const at::Tensor& digests);
+  /// Of what checked_rank() should have, computed by this one.
+  void note_recomputed(Recomputed what, const at::Tensor& digests);
 
   /// False where kernels of a GPU have turned out to give other bits each time: gradients are not
   /// compared then.

@@ -70,19 +70,25 @@ TEST(ExactSum, IsInfiniteOnceANumberIsNotFiniteOrTooLarge) {
   EXPECT_EQ(sum.value(), 0);
 }
 
-TEST(SumOfSquares, IsTheSameHoweverItIsCut) {
+ExactSum sum_of_squares(const at::Tensor& values) {
+  SquareSum sum;
+  sum.add(values);
+  return sum.total();
+}
+
+TEST(SquareSum, IsTheSameHoweverItIsCut) {
   constexpr int64_t kBlock = Partition::kAlignment;
   const at::Tensor values = at::randn({40 * kBlock}, at::kFloat);
-  const ExactSum whole = sum_of_squares(values, {{0, 40 * kBlock}});
+  const ExactSum whole = sum_of_squares(values);
   const double expected = values.to(at::kDouble).square().sum().item<double>();
   EXPECT_NEAR(whole.value() / expected, 1, 1e-14);
-  ExactSum parts;
+  SquareSum parts;
   for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{7, 40}, {0, 3}, {3, 7}})
-    parts.add(sum_of_squares(values, {{begin * kBlock, end * kBlock}}));
-  EXPECT_EQ(parts.words(), whole.words());
+    parts.add(values.narrow(0, begin * kBlock, (end - begin) * kBlock));
+  EXPECT_EQ(parts.total().words(), whole.words());
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  EXPECT_EQ(sum_of_squares(values, {{0, 40 * kBlock}}).words(), whole.words());
+  EXPECT_EQ(sum_of_squares(values).words(), whole.words());
   at::set_num_threads(threads);
 }
 

@@ -1,9 +1,13 @@
 #include "runtime/training/flat_parameters.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cos.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
+
+#include "runtime/training/optimizer.h"
 
 namespace kessoku::runtime {
 namespace {
@@ -50,6 +54,39 @@ TEST(FlatParameters, SumsBf16GradientsInFp32) {
     EXPECT_FALSE(parameters[0].tensor.grad().defined());
   }
   EXPECT_EQ(flat.gradients().sum().item<float>(), 4 * 257);
+}
+
+TEST(FlatParameters, GradientsWithoutABufferAreThoseOfOneToTheBit) {
+  const model::Parameters values = three_parameters();
+  const auto trained = [&](GradientStorage storage) {
+    model::Parameters parameters;
+    for (const auto& [name, tensor] : values) parameters.push_back({name, tensor.clone()});
+    FlatParameters flat(parameters, 96, storage);
+    Optimizer optimizer(flat, {}, {{0, 48}, {48, 96}}, /*keep_copy=*/true);
+    flat.round_to(at::kBFloat16);
+    EXPECT_EQ(flat.gradients().defined(), storage == GradientStorage::kBuffer);
+    std::vector<at::Tensor> seen;
+    for (int step = 0; step < 3; ++step) {
+      flat.clear_gradients();
+      // "b" is not used: its gradient is 0, as that of the padding.
+      (parameters[0].tensor.cos().sum() + parameters[2].tensor.pow(2).sum()).backward();
+      for (size_t i = 0; i < parameters.size(); ++i) flat.collect_gradient(i);
+      for (const double factor : {1.0, 0.3}) {
+        flat.scale_gradients(optimizer.owned(), factor);
+        for (const Range& range : optimizer.owned())
+          seen.push_back(flat.gradients_in(range).clone());
+      }
+      optimizer.begin_step();
+      for (size_t i = 0; i < 2; ++i) optimizer.step(i, 1);
+      flat.release_gradients();
+      EXPECT_EQ(parameters[0].tensor.grad().defined(), false);
+    }
+    seen.push_back(optimizer.own_weights());
+    return at::cat(seen);
+  };
+  const at::Tensor buffered = trained(GradientStorage::kBuffer);
+  EXPECT_TRUE(trained(GradientStorage::kTensors).equal(buffered));
+  EXPECT_GT(buffered.abs().sum().item<float>(), 0);
 }
 
 }  // namespace
