@@ -16,7 +16,7 @@ packages=(
   ccache cmake fonts-noto-color-emoji hdf5-tools libcivetweb-dev libcli11-dev libfmt-dev libhdf5-dev libicu-dev libjpeg-dev libjs-chart.js
   libopenmpi-dev libtomlplusplus-dev libvips-dev libxxhash-dev libyaml-dev ninja-build nlohmann-json3-dev openmpi-bin
   pkg-config prometheus-cpp-dev unicode-data zlib1g-dev)
-test_packages=(chromium clang-format clang-tidy iproute2 libbenchmark-dev libgmock-dev libgtest-dev prometheus prometheus-alertmanager slurm-client slurmctld slurmd)
+test_packages=(chromium clang-format clang-tidy iproute2 libbenchmark-dev libgmock-dev libgtest-dev patchelf prometheus prometheus-alertmanager slurm-client slurmctld slurmd)
 
 with_tests=OFF
 device=auto
