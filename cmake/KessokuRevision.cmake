@@ -1,6 +1,9 @@
 # KESSOKU_REVISION: the commit as `git describe` names it. CMake runs again after each commit, which
 # costs a second; only the file that holds the name is compiled again, and the program linked.
-set(KESSOKU_REVISION unknown)
+# A bundle has no commits; scripts/from_bundle.sh gives the name.
+if(NOT DEFINED KESSOKU_REVISION)
+  set(KESSOKU_REVISION unknown)
+endif()
 find_package(Git QUIET)
 if(Git_FOUND AND EXISTS ${CMAKE_SOURCE_DIR}/.git)
   execute_process(

@@ -19,7 +19,7 @@ system_packages=(
   libopenmpi-dev libtomlplusplus-dev libvips-dev libxxhash-dev libyaml-dev ninja-build nlohmann-json3-dev openmpi-bin
   pkg-config prometheus-cpp-dev unicode-data zlib1g-dev)
 device_test_packages=(libgmock-dev libgtest-dev)
-test_packages=("${device_test_packages[@]}" chromium clang-format clang-tidy iproute2 prometheus
+test_packages=("${device_test_packages[@]}" chromium clang-format clang-tidy iproute2 patchelf prometheus
   prometheus-alertmanager slurm-client slurmctld slurmd)
 
 # What a system does not package, or not new enough, and what it calls differently: docs/install.md says what comes in
