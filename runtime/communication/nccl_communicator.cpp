@@ -144,9 +144,17 @@ class NcclCommunicator : public Communicator {
     asked.record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
     const c10::StreamGuard guard(stream_);
     asked.block(stream_);
-    work(*operation);
-    operation->end.record(stream_);
-    watch_.add(operation);
+    const auto watch = [&] {
+      operation->end.record(stream_);
+      watch_.add(operation);
+    };
+    try {
+      work(*operation);
+    } catch (...) {
+      watch();  // what is under way already is ended, and keeps its tensors until then
+      throw;
+    }
+    watch();
     return std::make_unique<StreamPending>(std::move(operation), watch_);
   }
 

@@ -52,8 +52,10 @@ class Nccl(unittest.TestCase):
 
     def test_bf16_on_the_wire_sums_as_over_mpi(self):
         settings = ["communication.wire=bf16"]
-        run, _ = train("wire_gpu", ON_GPU, *settings, ranks=4)
-        np.testing.assert_allclose(losses_of(run), losses_of(train("wire_cpu", ON_CPU, *settings, ranks=4)[0]), rtol=1e-5)
+        on_cpus, _ = train("wire_cpu", ON_CPU, *settings, ranks=4)
+        for hosts in ("4", "2", "3,1"):
+            run, _ = train(f"wire_gpu_{hosts}", ON_GPU | {"KESSOKU_RANKS_PER_HOST": hosts}, *settings, ranks=4)
+            np.testing.assert_allclose(losses_of(run), losses_of(on_cpus), rtol=1e-5)
 
     def test_resumes_bit_equal_and_on_cpus(self):
         whole, _ = train("whole_run", ON_GPU, ranks=2)
