@@ -97,15 +97,16 @@ std::string memory_table(const Scaling& scaling) {
   }
   if (columns.empty()) return "";
   table += "\n";
+  const bool known = scaling.measured || scaling.traced;
   for (size_t term = 0; term < columns.front().size(); ++term) {
     const std::string& name = columns.front()[term].first;
-    if (!scaling.measured && (name == "activations" || name == "loader")) continue;
-    table += fmt::format("  {:<14}", scaling.measured || name != "peak" ? name : "without both");
+    if (!known && (name == "activations" || name == "loader")) continue;
+    table += fmt::format("  {:<14}", known || name != "peak" ? name : "without both");
     for (const auto& column : columns)
       table += fmt::format("{:>11}", bytes_text(static_cast<double>(column[term].second)));
     table += "\n";
   }
-  if (!scaling.measured)
+  if (!known)
     table += "  activations and batches are known only where steps are taken here (no --compute)\n";
   return table;
 }
@@ -118,6 +119,7 @@ json to_json(const Scaling& scaling) {
   for (const ScalingRow& row : scaling.rows) rows.push_back(to_json(row));
   return {{"compute", scaling.compute},
           {"activations_measured", scaling.measured},
+          {"memory_of_gpu", scaling.traced},
           {"threads", scaling.threads},
           {"precision", config.train.precision},
           {"link", scaling.network.link},

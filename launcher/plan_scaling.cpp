@@ -8,6 +8,7 @@
 #include "launcher/quantity.h"
 #include "runtime/host/device.h"
 #include "runtime/host/process_resources.h"
+#include "runtime/planning/gpu_memory.h"
 #include "runtime/planning/measured_costs.h"
 #include "runtime/planning/memory_plan.h"
 #include "runtime/planning/step_profiler.h"
@@ -58,14 +59,22 @@ std::optional<runtime::MeasuredCosts> told_costs(const ScalingOptions& options,
 /// A run's model and data, of which steps are taken as one rank of many.
 class Stage {
  public:
-  Stage(const RunConfig& config, const runtime::TrainingData& data, int ranks_per_host)
-      : data_(data), model_(config, data.store, resolve_model(model_options(config))) {
+  /// Without `steps` none is taken: then a GPU may be planned for where there is none.
+  Stage(const RunConfig& config, const runtime::TrainingData& data, int ranks_per_host, bool steps)
+      : data_(data),
+        model_(config, data.store, resolve_model(model_options(config))),
+        measures_(steps) {
+    if (!steps && config.train.device == "cuda") {
+      inputs_.trained = runtime::flat_numel(runtime::flat_layout(model_.trained()));
+      inputs_.gpu = true;
+      return;
+    }
     runtime::compute_with(
         runtime::use_cores(static_cast<int>(config.train.threads), ranks_per_host));
     const at::Device device = runtime::choose_device(config.train.device);
     model_.prepare(device);
     inputs_.gpu = device.is_cuda();
-    inputs_.program = inputs_.gpu ? 0 : program_;
+    inputs_.program = program_;
     inputs_.trained = runtime::flat_numel(runtime::flat_layout(model_.trained()));
     const model::StableDiffusion& model = model_.model();
     for (const model::Parameters& part :
@@ -87,17 +96,33 @@ class Stage {
         config, ranks, model_.trained(), model_.objective(), data_.store, make_loader, memory_);
     inputs_.activations = static_cast<uint64_t>(profile.activation_bytes);
     inputs_.batch = static_cast<uint64_t>(profile.batch_bytes);
-    if (!inputs_.gpu) inputs_.program = static_cast<uint64_t>(profile.program_bytes);
+    inputs_.program = static_cast<uint64_t>(profile.program_bytes);
     return profile.costs;
   }
 
-  const runtime::MemoryInputs& memory() const { return inputs_; }
+  int64_t trained() const { return inputs_.trained; }
+  bool is_gpu() const { return inputs_.gpu; }
+  /// Of a GPU by a trace of allocations, which knows what no CPU measures.
+  runtime::MemoryPlan plan_memory(const RunConfig& config, int ranks) {
+    if (inputs_.gpu) {
+      const auto plan =
+          runtime::plan_gpu_memory(config, data_.store.manifest().buckets, model_.model(), ranks);
+      if (plan) return *plan;
+      if (!measures_) {
+        throw UsageError(
+            "train.device = \"cuda\": what this run holds of a GPU is only known where steps are "
+            "taken on one: leave out --compute there");
+      }
+    }
+    return runtime::plan_memory(config, inputs_, ranks);
+  }
 
  private:
   runtime::AllocationTracker memory_;  ///< first, to know of all tensors
   uint64_t program_ = process_memory().peak;
   const runtime::TrainingData& data_;
   runtime::TrainingModel model_;
+  bool measures_;
   runtime::MemoryInputs inputs_;
 };
 
@@ -112,9 +137,10 @@ Scaling plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
                      const ScalingOptions& options) {
   const runtime::NetworkModel network = network_of(options, config);
   const std::optional<runtime::MeasuredCosts> told = told_costs(options, config);
-  Stage stage(config, data, options.ranks_per_host);
+  Stage stage(config, data, options.ranks_per_host, !told);
   Scaling scaling{.compute = compute_source(options),
                   .measured = !told,
+                  .traced = stage.is_gpu(),
                   .threads = at::get_num_threads(),
                   .network = network,
                   .config = config,
@@ -138,9 +164,9 @@ Scaling plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
     const double share = own.optimizer.shard ? 1.0 / ranks : 1;
     const runtime::StepCosts costs =
         told ? told->scaled_to(split.micro, share) : stage.profile_steps(own, ranks);
-    const runtime::StepPrediction step = runtime::predict_step(
-        costs, split.accumulation, runtime::traffic_of(own, stage.memory().trained, ranks), network,
-        ranks);
+    const runtime::StepPrediction step =
+        runtime::predict_step(costs, split.accumulation,
+                              runtime::traffic_of(own, stage.trained(), ranks), network, ranks);
     const double rate = static_cast<double>(global_batch) / step.seconds;
     if (first_rate == 0) first_rate = rate / ranks;
     scaling.rows.push_back({.ranks = ranks,
@@ -151,7 +177,7 @@ Scaling plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
                             .samples_per_second = rate,
                             .efficiency = rate / ranks / first_rate,
                             .rank_dependence = runtime::rank_dependence(own, ranks),
-                            .memory = runtime::plan_memory(own, stage.memory(), ranks)});
+                            .memory = stage.plan_memory(own, ranks)});
   }
   return scaling;
 }

@@ -25,6 +25,7 @@ struct ScalingRow {
 struct Scaling {
   std::string compute;    ///< where the seconds of a step come from
   bool measured = false;  ///< steps were taken here: activations and batches are known
+  bool traced = false;    ///< memory is a GPU's: they are known
   int threads = 0;
   runtime::NetworkModel network;
   runtime::RunConfig config;

@@ -17,6 +17,7 @@
 #include "runtime/host/process_resources.h"
 #include "runtime/host/step_trace.h"
 #include "runtime/images/sample_prompts.h"
+#include "runtime/planning/gpu_memory.h"
 #include "runtime/run/loader_options.h"
 #include "runtime/run/rank_agreement.h"
 #include "runtime/run/run_folder.h"
@@ -254,6 +255,16 @@ auto watch_bits(const Run& run, const Work& work) {
   }
 }
 
+void report_gpu_memory(const Run& run, at::Device device,
+                       const std::optional<runtime::MemoryPlan>& plan) {
+  const auto peak = runtime::gpu_memory_peak(device);
+  if (!peak || !plan || !run.first()) return;
+  write_line(fmt::format(
+      "GPU memory: tensors took {:.3f} GB at most, of {:.3f} GB planned; {:.3f} GB were reserved",
+      static_cast<double>(peak->tensors) / 1e9, static_cast<double>(plan->tensors()) / 1e9,
+      static_cast<double>(peak->reserved) / 1e9));
+}
+
 ExitCode conclude(const Run& run, uint64_t step, bool written) {
   if (!written) {
     throw Error(ExitCode::kCannotWrite,
@@ -295,6 +306,8 @@ ExitCode run(const TrainOptions& options) {
                                    config.communication.timeout_seconds);
   runtime::RunMonitor monitor(folder.path, config, device, *communicator,
                               metrics::seconds_since_1970() - since_start.seconds());
+  const std::optional<runtime::MemoryPlan> planned = runtime::require_gpu_memory(
+      config, data.store.manifest().buckets, model.model(), device, *communicator);
   model.prepare(device);
   Run run{config, folder, data, model, *communicator};
 
@@ -311,6 +324,7 @@ ExitCode run(const TrainOptions& options) {
                            options.profiled_steps, device);
   const bool written =
       watch_bits(run, [&] { return take_steps(run, trainer, monitor, trace, stop, since_start); });
+  report_gpu_memory(run, device, planned);
   if (written) {
     monitor.end(trainer.steps_done() >= config.train.steps);
     runtime::remove_memory_checkpoints(run.memory());

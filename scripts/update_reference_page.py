@@ -50,22 +50,16 @@ def plan(result):
 
 
 def memory(result):
-    terms = ("weights", "frozen", "gradients", "moments", "master", "wire")
+    terms = ("program", "weights", "frozen", "gradients", "moments", "master", "ema", "activations", "sampling", "fragmentation", "peak")
     plans, card = result["planned"], 24 * 2**30
-    one = plans["with sample prompts"]["1"]
-    rows = [[term, *(gigabytes(plans["with sample prompts"][n][term]) for n in ("1", "2", "4"))] for term in terms]
-    stays = {n: sum(plans["with sample prompts"][n][term] for term in terms) for n in ("1", "2", "4")}
-    start = {n: stays[n] + one["gradients"] for n in stays}  # weights arrive in fp32: as large as the gradients
-    prompts = {n: stays[n] + plans["with sample prompts"][n]["gathered"] for n in stays}
-    rows += [["stays, in all", *map(gigabytes, stays.values())], ["peak at the start", *map(gigabytes, start.values())],
-             ["peak with sample prompts", *map(gigabytes, prompts.values())]]
+    columns = [plans["reference"]["1"], plans["averaged"]["1"], plans["stored"]["1"], plans["averaged"]["2"], plans["averaged"]["4"]]
+    rows = [[term, *(gigabytes(column[term]) for column in columns)] for term in terms]
     text = paragraph(f"""The plan, with the shapes of Stable Diffusion 1.5, for each card
-        ([terms](scaling.md#memory-of-a-rank)). At the start the weights arrive in fp32, which takes
-        {gigabytes(one['gradients'])} more for a moment: {gigabytes(start['1'])} of the {gigabytes(card)} of a 24 GB card. A step has
-        what stays and {gigabytes(card - stays['1'])} for activations and CUDA. Sample prompts gather weights in fp32: that would leave
-        {gigabytes(card - prompts['1'])} for CUDA and the sampling, so sample from the checkpoints instead. The plan measures activations where it takes steps itself (without
-        `--compute`), on the machine that it runs on. None of this was run on a GPU yet.""")
-    return text + "\n" + table(["", "1 rank", "2 ranks", "4 ranks"], rows)
+        ([terms](scaling.md#memory-of-a-rank)): the run file as it is takes {gigabytes(columns[0]['peak'])} of the {gigabytes(card)} of a 24 GB
+        card. With averages (`ema.decay = 0.9999`) and validation it is {gigabytes(columns[1]['peak'])}, without gradient checkpointing, too,
+        {gigabytes(columns[2]['peak'])}. The tensors are counted by a trace of all allocations; what CUDA, its libraries and fragmentation
+        take is estimated, for none of this was run on a GPU yet. A run says at its end how much it took.""")
+    return text + "\n" + table(["", "1 rank", "with averages", "activations stored", "2 ranks, averages", "4 ranks, averages"], rows)
 
 
 def math_ceil(value):

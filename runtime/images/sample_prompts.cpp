@@ -122,6 +122,11 @@ void check_sample_prompts(const RunConfig& config, const model::StableDiffusion&
   }
 }
 
+GenerationSize sample_size(const RunConfig& config, const model::StableDiffusion& model) {
+  const model::GenerationRequest request = request_of(config, model, 0);
+  return {request.width, request.height, usual_batch(model, request)};
+}
+
 void write_preview(const fs::path& run, uint64_t step, const RunConfig& config,
                    const model::StableDiffusion& model, Communicator& communicator) {
   const fs::path folder = run / "samples" / fmt::format("step-{:08}", step);

@@ -13,6 +13,12 @@ namespace kessoku::runtime {
 namespace {
 
 constexpr uint64_t kFloatBytes = 4;
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+/// Estimates: no GPU was there to measure them.
+constexpr uint64_t kContext = 500 * kMiB, kWorkSpace = 256 * kMiB, kNccl = 400 * kMiB;
+/// Of the memory that comes and goes.
+constexpr double kFragmented = 0.1;
 
 /// As if each rank were on a host of its own: no other hosts need more.
 uint64_t wire_bytes(const RunConfig& config, const Partition& partition, int ranks) {
@@ -30,11 +36,9 @@ uint64_t gradient_buffers(const RunConfig& config, int ranks) {
   return 1 + kept_gradient_buffers(leaves, reduction_of(config));
 }
 
-/// Images and validation need all weights to publish at once, and a copy of the run's own
-/// meanwhile.
-bool publishes_all(const RunConfig& config) {
-  return config.validation.fraction > 0 ||
-         (!config.sample.prompts.empty() && config.sample.every_steps > 0);
+/// On a GPU, norm and step of a bucket after backward: its gradients in f32 and twice in f64.
+uint64_t update_bytes(const Partition& partition) {
+  return 24 * static_cast<uint64_t>(partition.bucket(0).size());
 }
 
 /// Each rank has gradients, weights, moments and averages of one bucket's part from every rank, and
@@ -54,19 +58,23 @@ uint64_t weights_file_bytes(const RunConfig& config) {
 
 }  // namespace
 
+uint64_t gpu_libraries(int ranks) { return kContext + kWorkSpace + (ranks > 1 ? kNccl : 0); }
+
 MemoryPlan plan_memory(const RunConfig& config, const MemoryInputs& inputs, int ranks) {
   const Partition partition(inputs.trained, bucket_numel(config), ranks);
   const auto all = static_cast<uint64_t>(partition.numel());
   const uint64_t own = config.optimizer.shard ? all / static_cast<uint64_t>(ranks) : all;
   const uint64_t element = c10::elementSize(dtype_of(config));
   const uint64_t moments = make_update_rule(config.optimizer)->moments().size();
-  const bool rounded = element<kFloatBytes, averages = config.ema.decay> 0;
+  const bool rounded = element < kFloatBytes;
+  const bool averages = config.ema.decay > 0;
+  const bool buffered = gradient_storage_of(config, ranks) == GradientStorage::kBuffer;
 
   MemoryPlan plan;
-  plan.program = inputs.program;
+  plan.program = inputs.gpu ? gpu_libraries(ranks) : inputs.program;
   plan.weights = all * element;
   plan.frozen = inputs.frozen;
-  plan.gradients = all * kFloatBytes * gradient_buffers(config, ranks);
+  plan.gradients = buffered ? all * kFloatBytes * gradient_buffers(config, ranks) : 0;
   plan.moments = moments * own * kFloatBytes;
   plan.master = rounded ? own * kFloatBytes : 0;
   plan.ema = averages ? own * kFloatBytes : 0;
@@ -75,27 +83,43 @@ MemoryPlan plan_memory(const RunConfig& config, const MemoryInputs& inputs, int 
   plan.loader =
       inputs.batch * static_cast<uint64_t>(config.data.prefetch + config.data.threads + 1);
   plan.activations = inputs.activations;
+  plan.sampling = config.draws_samples() ? inputs.sampling : 0;
   // Ranks share what is to be written, sharded or not.
   if (config.checkpoint.background) {
     plan.snapshot = all *
                     (kFloatBytes * (moments + (averages ? 2 : 1)) + weights_file_bytes(config)) /
                     static_cast<uint64_t>(ranks);
   }
-  if (averages || rounded) {
-    plan.gathered = publishes_all(config)
-                        ? all * (kFloatBytes + element)
-                        : static_cast<uint64_t>(partition.bucket(0).size()) * kFloatBytes;
-  }
-
+  if (averages || rounded)
+    plan.gathered = static_cast<uint64_t>(partition.bucket(0).size()) * kFloatBytes;
   plan.verification = verification_bytes(config, partition, moments, ranks);
 
   const uint64_t stays = plan.program + plan.weights + plan.frozen + plan.gradients + plan.moments +
                          plan.master + plan.ema;
-  // Weights arrive in f32, and are rounded once the optimizer has its copy.
-  const uint64_t start = stays + (rounded ? all * kFloatBytes : 0);
   const uint64_t waiting = plan.wire + (inputs.gpu ? 0 : plan.loader + plan.snapshot);
-  plan.peak = std::max(
-      start, stays + waiting + std::max({plan.activations, plan.gathered, plan.verification}));
+  // Gradients without a buffer are there until the optimizer has stepped.
+  const uint64_t left = buffered ? 0 : all * element;
+  const uint64_t update = inputs.gpu ? left + update_bytes(partition) : left;
+  // Weights arrive in f32, and are rounded once the optimizer has its copy; then come averages. A
+  // GPU has the networks' own until they are in the flat buffer.
+  const uint64_t arriving = rounded ? stays - plan.ema + all * kFloatBytes : stays;
+  const uint64_t moving = inputs.gpu ? plan.program + plan.frozen + 2 * all * kFloatBytes : 0;
+  const std::pair<const char*, uint64_t> moments_of_a_run[] = {
+      {"the start", std::max(arriving, moving)},
+      {"a step", stays + waiting + std::max(plan.activations, update)},
+      {"a verification", stays + waiting + update + plan.verification},
+      {"a checkpoint", stays + waiting + plan.gathered},
+      {"sample prompts", stays + waiting + plan.sampling}};
+  for (const auto& [name, bytes] : moments_of_a_run) {
+    if (bytes <= plan.peak) continue;
+    plan.peak = bytes;
+    plan.peak_at = name;
+  }
+  if (inputs.gpu) {
+    plan.fragmentation =
+        static_cast<uint64_t>(kFragmented * static_cast<double>(plan.peak - stays));
+  }
+  plan.peak += plan.fragmentation;
   return plan;
 }
 
@@ -112,7 +136,9 @@ std::vector<std::pair<std::string, uint64_t>> terms_of(const MemoryPlan& plan) {
           {"activations", plan.activations},
           {"snapshot", plan.snapshot},
           {"gathered", plan.gathered},
+          {"sampling", plan.sampling},
           {"verification", plan.verification},
+          {"fragmentation", plan.fragmentation},
           {"peak", plan.peak}};
 }
 

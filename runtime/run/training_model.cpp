@@ -29,8 +29,10 @@ void TrainingModel::prepare(at::Device device) {
   model_.text_encoder.set_gradient_checkpointing(checkpointing);
   model_.vae.set_gradient_checkpointing(checkpointing);
   round_untrained();
-  objective_ = config_.trains("vae") ? make_autoencoder_objective(model_.vae, config_)
-                                     : make_denoising_objective(model_, config_);
+  objective_ = config_.trains("vae")
+                   ? make_autoencoder_objective(model_.vae, config_)
+                   : make_denoising_objective(model_.unet, model_.text_encoder, model_.vae,
+                                              model_.schedule, config_);
 }
 
 bool TrainingModel::is_trained(const model::Parameter& parameter) const {

@@ -21,17 +21,20 @@ at::Tensor mean_per_draw(const at::Tensor& values) { return values.flatten(1).me
 
 class DenoisingObjective : public Objective {
  public:
-  DenoisingObjective(model::StableDiffusion& model, const RunConfig& config)
-      : model_(model),
-        schedule_(model.schedule),
+  DenoisingObjective(model::UNet& unet, model::TextEncoder& text_encoder, const model::Vae& vae,
+                     const model::NoiseScheduleConfig& schedule, const RunConfig& config)
+      : unet_(unet),
+        text_encoder_(text_encoder),
+        vae_(vae),
+        schedule_(schedule),
         clip_skip_(config.train.clip_skip),
         min_snr_gamma_(config.train.min_snr_gamma) {}
 
   at::Tensor losses(const data::Batch& batch) override {
-    const at::Tensor context = model::encode_text(model_.text_encoder, batch.input_ids, clip_skip_);
+    const at::Tensor context = model::encode_text(text_encoder_, batch.input_ids, clip_skip_);
     at::Tensor seen = schedule_.add_noise(batch.latents, batch.noise, batch.timesteps);
     if (batch.masks.defined()) seen = at::cat({seen, inpainting_channels(batch)}, 1);
-    const at::Tensor predicted = model_.unet.forward(seen, batch.timesteps, context);
+    const at::Tensor predicted = unet_.forward(seen, batch.timesteps, context);
     const at::Tensor target = schedule_.target(batch.latents, batch.noise, batch.timesteps);
     const at::Tensor losses = mean_per_draw(at::square(predicted - target));
     if (min_snr_gamma_ == 0) return losses;
@@ -39,21 +42,23 @@ class DenoisingObjective : public Objective {
   }
 
   void set_before_use(const model::BeforeUse& before_use) override {
-    model_.text_encoder.set_before_use(before_use);
-    model_.unet.set_before_use(before_use);
+    text_encoder_.set_before_use(before_use);
+    unet_.set_before_use(before_use);
   }
 
  private:
   /// The mask at the latents' size, and the mean latents of what it leaves of the images.
   at::Tensor inpainting_channels(const data::Batch& batch) const {
     const at::NoGradGuard no_grad;
-    const model::VaeConfig& vae = model_.vae.config();
-    const at::Tensor moments = model_.vae.encode(model::masked_images(batch.images, batch.masks));
+    const model::VaeConfig& vae = vae_.config();
+    const at::Tensor moments = vae_.encode(model::masked_images(batch.images, batch.masks));
     const at::Tensor latents = moments.chunk(2, 1)[0].to(at::kFloat) * vae.scaling_factor;
     return at::cat({model::mask_of_latents(batch.masks, vae.downscale()), latents}, 1);
   }
 
-  model::StableDiffusion& model_;
+  model::UNet& unet_;
+  model::TextEncoder& text_encoder_;
+  const model::Vae& vae_;
   model::NoiseSchedule schedule_;
   int64_t clip_skip_;
   double min_snr_gamma_;
@@ -104,9 +109,12 @@ class AutoencoderObjective : public Objective {
 
 }  // namespace
 
-std::unique_ptr<Objective> make_denoising_objective(model::StableDiffusion& model,
+std::unique_ptr<Objective> make_denoising_objective(model::UNet& unet,
+                                                    model::TextEncoder& text_encoder,
+                                                    const model::Vae& vae,
+                                                    const model::NoiseScheduleConfig& schedule,
                                                     const RunConfig& config) {
-  return std::make_unique<DenoisingObjective>(model, config);
+  return std::make_unique<DenoisingObjective>(unet, text_encoder, vae, schedule, config);
 }
 
 std::unique_ptr<Objective> make_autoencoder_objective(model::Vae& vae, const RunConfig& config) {

@@ -19,7 +19,10 @@ class Objective {
 /// Denoising (Ho et al., 2020): the squared error of the UNet's prediction, mean over the latent's
 /// elements, over all of the image also where it is to be repainted in part; weighed by the
 /// timestep's SNR if `config.train.min_snr_gamma` says so.
-std::unique_ptr<Objective> make_denoising_objective(model::StableDiffusion& model,
+std::unique_ptr<Objective> make_denoising_objective(model::UNet& unet,
+                                                    model::TextEncoder& text_encoder,
+                                                    const model::Vae& vae,
+                                                    const model::NoiseScheduleConfig& schedule,
                                                     const RunConfig& config);
 
 /// Reconstruction by the autoencoder: absolute error, with the other terms of `config.vae`; a mean

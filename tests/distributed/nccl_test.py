@@ -126,6 +126,17 @@ class Nccl(unittest.TestCase):
         _, errors = train("many", ON_GPU | {"KESSOKU_STAND_IN_GPUS": "2"}, ranks=4, expect=64)
         self.assertIn("4 ranks on a host with 2 GPUs", errors)
 
+    def test_how_often_the_host_waits(self):
+        """In a step that is not verified: for each micro-batch to bring the noise schedule, for its losses and the end of its backward; for the norm."""
+        for micro in (4, 2):
+            counts = []
+            for steps in (2, 5):
+                file = WORK / f"host-waits-{micro}-{steps}.txt"
+                train(f"waits-{micro}-{steps}", ON_GPU | {"KESSOKU_STAND_IN_WAITS": str(file)}, f"train.steps={steps}", f"train.micro_batch={micro}",
+                      "train.precision=bf16", "checkpoint.every_steps=0", "communication.bucket_mb=1")
+                counts.append(int(file.read_text()))
+            self.assertEqual((counts[1] - counts[0]) / 3, 3 * (4 // micro) + 1)
+
     def test_no_gpu(self):
         _, errors = train("none", ON_GPU | {"KESSOKU_STAND_IN_GPUS": "0"}, expect=64)
         self.assertIn("shows no GPU", errors)

@@ -1,17 +1,20 @@
 // Stands in for libtorch_cuda.so on a machine without a GPU: tensors of device "cuda" live in host
 // memory, and LibTorch's CPU kernels compute on them. What a GPU would refuse is refused: a tensor
-// of the CPU among tensors of the GPU. Streams other than the default one work later, on threads of
-// their own, so that what nobody waited for is not there yet.
+// of the CPU among tensors of the GPU, and what is more than its memory (KESSOKU_STAND_IN_MEMORY
+// bytes). Streams other than the default one work later, on threads of their own, so that what
+// nobody waited for is not there yet.
 #include <ATen/core/Tensor.h>
 #include <ATen/core/stack.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 #include <future>
 #include <limits>
 #include <memory>
@@ -40,6 +43,24 @@ Stream* pool_stream(c10::StreamId id) {
   Stream*& stream = (*streams)[static_cast<size_t>(id - 1) % kStreams];
   if (stream == nullptr) stream = new Stream(static_cast<int>(id));
   return stream;
+}
+
+/// How often the host has waited for a GPU so far. The process leaves it in the file that
+/// KESSOKU_STAND_IN_WAITS names.
+class HostWaits {
+ public:
+  ~HostWaits() {
+    if (const char* path = std::getenv("KESSOKU_STAND_IN_WAITS")) std::ofstream(path) << count_;
+  }
+  void add() { ++count_; }
+
+ private:
+  std::atomic<int64_t> count_ = 0;
+};
+HostWaits host_waits;
+
+void drain(c10::StreamId id) {
+  if (Stream* queue = pool_stream(id)) queue->synchronize();
 }
 
 /// One version of an event.
@@ -135,7 +156,10 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
     touch_device();
     return event == nullptr || is_done(static_cast<Event*>(event)->version);
   }
-  void synchronizeEvent(void* event) const override { static_cast<Event*>(event)->version.wait(); }
+  void synchronizeEvent(void* event) const override {
+    host_waits.add();
+    static_cast<Event*>(event)->version.wait();
+  }
   void destroyEvent(void* event, const c10::DeviceIndex) const noexcept override {
     delete static_cast<Event*>(event);
   }
@@ -143,7 +167,8 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
     return static_cast<c10::DeviceIndex>(device_count());
   }
   void synchronizeStream(const c10::Stream& stream) const override {
-    if (Stream* queue = pool_stream(stream.id())) queue->synchronize();
+    host_waits.add();
+    drain(stream.id());
   }
 };
 
@@ -180,12 +205,85 @@ namespace {
 
 using at::Tensor;
 
+/// Counts the bytes of the GPUs' tensors.
+class Memory final : public c10::DeviceAllocator {
+ public:
+  bool initialized() override { return true; }
+  void emptyCache(c10::MempoolId_t) override {}
+  void recordStream(const c10::DataPtr&, c10::Stream) override {}
+  c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex device) override {
+    const std::lock_guard lock(mutex_);
+    c10::CachingDeviceAllocator::DeviceStats stats;
+    stats.allocated_bytes[0] = stats.reserved_bytes[0] = used_.at(static_cast<size_t>(device));
+    return stats;
+  }
+  void resetAccumulatedStats(c10::DeviceIndex) override {}
+  void resetPeakStats(c10::DeviceIndex device) override {
+    const std::lock_guard lock(mutex_);
+    used_.at(static_cast<size_t>(device)).reset_peak();
+  }
+  std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex device) override {
+    const std::lock_guard lock(mutex_);
+    const auto used = static_cast<size_t>(used_.at(static_cast<size_t>(device)).current);
+    return {limit_ - used, limit_};
+  }
+  c10::DataPtr allocate(size_t) override {
+    TORCH_CHECK(false, "stand-in: memory of a GPU is that of its tensors");
+  }
+  void copy_data(void*, const void*, std::size_t) const override {
+    TORCH_CHECK(false, "stand-in: memory of a GPU is that of its tensors");
+  }
+
+  void take(c10::Device device, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    auto& used = used_.at(static_cast<size_t>(device.index()));
+    TORCH_CHECK_WITH(OutOfMemoryError, static_cast<size_t>(used.current) + bytes <= limit_,
+                     "CUDA out of memory. Tried to allocate ", bytes, " bytes. GPU ",
+                     static_cast<int>(device.index()), " has ", limit_, ", of which ", used.current,
+                     " are in use.");
+    used.increase(bytes);
+  }
+  void give_back(c10::Device device, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    used_.at(static_cast<size_t>(device.index())).decrease(bytes);
+  }
+
+ private:
+  static size_t limit() {
+    const char* bytes = std::getenv("KESSOKU_STAND_IN_MEMORY");
+    return bytes == nullptr ? size_t{80} << 30 : std::strtoull(bytes, nullptr, 10);
+  }
+
+  const size_t limit_ = limit();
+  std::mutex mutex_;
+  std::array<c10::CachingAllocator::Stat, 64> used_{};
+};
+
+Memory& memory() {
+  static auto* memory = new Memory;  // tensors may be freed late
+  return *memory;
+}
+
+/// Where LibTorch looks for it.
+const bool is_registered = [] {
+  c10::SetAllocator(c10::kCUDA, &memory());
+  return true;
+}();
+
 /// The same memory as `storage`, which it keeps, under another device.
 c10::Storage storage_on(c10::Device device, const c10::Storage& storage, c10::Allocator* grow) {
-  auto* kept = new c10::Storage(storage);
+  struct Kept {
+    c10::Storage storage;
+    c10::Device device;
+    size_t bytes;
+    ~Kept() {
+      if (device.is_cuda()) memory().give_back(device, bytes);
+    }
+  };
+  if (device.is_cuda()) memory().take(device, storage.nbytes());
+  auto* kept = new Kept{storage, device, storage.nbytes()};
   c10::DataPtr memory(
-      storage.mutable_data(), kept, [](void* kept) { delete static_cast<c10::Storage*>(kept); },
-      device);
+      storage.mutable_data(), kept, [](void* kept) { delete static_cast<Kept*>(kept); }, device);
   return {c10::Storage::use_byte_size_t(), storage.nbytes(), std::move(memory), grow,
           /*resizable=*/grow != nullptr};
 }
@@ -209,6 +307,7 @@ class Aliases {
   Tensor host(const Tensor& tensor) {
     if (!tensor.defined() || !tensor.is_cuda()) {
       if (tensor.defined() && tensor.dim() > 0) ++of_cpu_;
+      if (tensor.defined()) on_cpu_.push_back(tensor);
       return tensor;
     }
     for (const Pair& pair : pairs_)
@@ -221,6 +320,8 @@ class Aliases {
 
   Tensor device(const Tensor& result) const {
     if (!result.defined() || result.is_cuda()) return result;
+    for (const Tensor& tensor : on_cpu_)
+      if (tensor.is_same(result)) return result;  // what was copied to
     for (const Pair& pair : pairs_) {
       if (pair.host.is_same(result)) return pair.device;
       if (pair.before.is_alias_of(result.storage()))
@@ -260,6 +361,7 @@ class Aliases {
   };
   const c10::OperatorHandle& op_;
   std::vector<Pair> pairs_;
+  std::vector<Tensor> on_cpu_;
   int of_cpu_ = 0;
   c10::Device device_{c10::kCUDA, current_device};
 };
@@ -310,13 +412,25 @@ void strike() {
   require_health();
 }
 
+/// Whether the host can only go on when the GPU has come this far.
+bool waits(const std::string& name, std::span<const c10::IValue> arguments) {
+  if (name == "aten::_local_scalar_dense" || name == "aten::equal" || name == "aten::nonzero" ||
+      name == "aten::masked_select")
+    return true;
+  if (name != "aten::copy_") return false;
+  const bool from_gpu = arguments[1].toTensor().is_cuda();
+  if (from_gpu == arguments[0].toTensor().is_cuda()) return false;
+  return from_gpu || !arguments[2].toBool();
+}
+
 void run_on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   strike();
-  const GuardImpl guard;
-  guard.synchronizeStream(guard.getStream(guard.getDevice()));
+  drain(current_streams[static_cast<size_t>(current_device)]);
   Aliases aliases(op);
   const auto top = [&](size_t count) { return std::span(*stack).last(count); };
-  for (c10::IValue& value : top(op.schema().arguments().size())) value = to_host(aliases, value);
+  const std::span<c10::IValue> arguments = top(op.schema().arguments().size());
+  if (waits(op.schema().name(), arguments)) host_waits.add();
+  for (c10::IValue& value : arguments) value = to_host(aliases, value);
   aliases.refuse_mixtures();
   op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
   aliases.update();

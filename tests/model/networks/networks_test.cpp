@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "model/networks/init.h"
+#include "model/networks/meta_kernels.h"
 #include "model/networks/text_encoder.h"
 #include "model/networks/unet.h"
 #include "model/networks/vae.h"
@@ -42,6 +43,7 @@ void expect_gradients_on(at::Device device, const Parameters& parameters,
 // The meta device computes shapes alone, and refuses to work with a tensor of another device: what
 // a network made on the host by mistake would be found here, and at the size of the real thing.
 TEST(Networks, KeepToTheirDeviceForwardAndBackward) {
+  register_meta_kernels();
   const at::Device meta = at::kMeta;
   const auto empty = [&](at::IntArrayRef shape, at::ScalarType dtype = at::kFloat) {
     return at::empty(shape, at::TensorOptions(dtype).device(meta));

@@ -202,10 +202,51 @@ TEST(MemoryPlan, Bf16KeepsACopyInFp32AndBeginsWithWholeWeights) {
   // averages.
   EXPECT_EQ(plan.wire, all / 2);
   EXPECT_EQ(plan.peak, all / 2 + all + all + all / 2 + all / 2 + all / 2 + all);
-  config.validation.fraction = 0.1;  // also keeps the run's own weights meanwhile
-  EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 2).gathered, all + all / 2);
+  config.validation.fraction = 0.1;  // averages come a bucket at a time, and go likewise
+  EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 2).peak, plan.peak);
   config.checkpoint.background = true;
   EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 2).snapshot, (4 * all + all / 2) / 2);
+}
+
+TEST(MemoryPlan, OneBf16BackwardAStepNeedsNoGradientBuffer) {
+  RunConfig config;
+  config.verify.every_steps = 0;
+  config.checkpoint.background = false;
+  config.train.precision = "bf16";
+  config.ema.decay = 0.9;
+  const uint64_t all = 4u << 20;
+  const MemoryInputs inputs{.trained = 1 << 20, .frozen = 1000, .activations = 3 * all};
+  const MemoryPlan plan = plan_memory(config, inputs, 1);
+  EXPECT_EQ(plan.gradients, 0);
+  EXPECT_EQ(plan.peak, 1000 + all / 2 + 4 * all + 3 * all);
+  EXPECT_STREQ(plan.peak_at, "a step");
+  EXPECT_EQ(plan_memory(config, {.trained = 1 << 20}, 1).peak, all / 2 + 4 * all + all)
+      << "the bucket of averages for a checkpoint is more than bf16 gradients";
+  config.train.micro_batch = 2;
+  EXPECT_EQ(plan_memory(config, inputs, 1).gradients, all) << "two are added, in backward";
+  config.train.micro_batch = 1;
+  EXPECT_EQ(plan_memory(config, inputs, 1).gradients, 2 * all) << "a sum of two waits for another";
+}
+
+TEST(MemoryPlan, AGpuHasLibrariesAndFragments) {
+  RunConfig config;
+  config.verify.every_steps = 0;
+  const uint64_t all = 4u << 20;
+  const MemoryInputs inputs{
+      .trained = 1 << 20, .batch = 1 << 30, .activations = 20 * all, .program = 1, .gpu = true};
+  const MemoryPlan one = plan_memory(config, inputs, 1), two = plan_memory(config, inputs, 2);
+  EXPECT_EQ(one.program, gpu_libraries(1));
+  EXPECT_GT(two.program, one.program) << "NCCL's";
+  EXPECT_EQ(one.fragmentation, 2 * all);
+  EXPECT_EQ(one.peak, one.program + one.fragmentation + 4 * all + 20 * all)
+      << "batches and copies for checkpoints are the host's";
+  EXPECT_EQ(one.tensors(), 24 * all);
+  // Weights as they were loaded, and in the flat buffer: more than all that eight ranks keep.
+  config.train.global_batch = 8;
+  config.optimizer.name = "lion";
+  const MemoryPlan eight =
+      plan_memory(config, {.trained = 1 << 20, .frozen = 8 * all, .gpu = true}, 8);
+  EXPECT_GE(eight.peak, eight.program + 8 * all + 2 * all);
 }
 
 TEST(MemoryPlan, VerificationHoldsABucketsPartOfEveryRank) {

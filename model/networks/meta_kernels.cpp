@@ -1,13 +1,18 @@
-// LibTorch has the meta kernels of these operators in Python alone. As the others do, they refuse a
-// tensor of another device.
+#include "model/networks/meta_kernels.h"
+
 #include <ATen/ExpandUtils.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <c10/util/Exception.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <array>
 #include <tuple>
+#include <vector>
+
+namespace kessoku::model {
 
 namespace {
 
@@ -69,10 +74,6 @@ ThreeTensors layer_norm_backward(const Tensor& gradient, const Tensor& x, at::In
   return {at::empty_like(x), at::empty_like(*weight), at::empty_like(*bias)};
 }
 
-Tensor safe_softmax(const Tensor& x, int64_t, std::optional<at::ScalarType>) {
-  return at::empty_like(x);
-}
-
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {  // a causal mask
   require_meta({condition, a, b});
   return at::empty(at::infer_size(condition.sizes(), at::infer_size(a.sizes(), b.sizes())),
@@ -85,9 +86,11 @@ Tensor& logical_and(const Tensor& a, const Tensor& b, Tensor& out) {  // the bac
   return out;
 }
 
-Tensor index_select(const Tensor& x, int64_t, const Tensor& index) {  // an embedding
+Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
   require_meta({x, index});
-  return at::empty({index.size(0), x.size(1)}, x.options());
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape[static_cast<size_t>(dim)] = index.size(0);
+  return at::empty(shape, x.options());
 }
 
 Tensor embedding_backward(const Tensor& gradient, const Tensor& indices, int64_t count, int64_t,
@@ -96,18 +99,66 @@ Tensor embedding_backward(const Tensor& gradient, const Tensor& indices, int64_t
   return at::empty({count, gradient.size(-1)}, gradient.options());
 }
 
-TORCH_LIBRARY_IMPL(aten, Meta, library) {
-  library.impl("convolution_overrideable", convolution);
-  library.impl("convolution_backward_overrideable", convolution_backward);
-  library.impl("native_group_norm", group_norm);
-  library.impl("native_group_norm_backward", group_norm_backward);
-  library.impl("native_layer_norm", layer_norm);
-  library.impl("native_layer_norm_backward", layer_norm_backward);
-  library.impl("_safe_softmax", safe_softmax);
-  library.impl("where.self", where);
-  library.impl("logical_and.out", logical_and);
-  library.impl("index_select", index_select);
-  library.impl("embedding_dense_backward", embedding_backward);
+/// Flash attention (Dao, 2024) as it keeps and allocates memory: no scores, and in backward the
+/// gradient of the query in f32, once for each of the parts of the keys that are summed in a fixed
+/// order, which there are to keep the multiprocessors busy.
+class FlashAttention : public torch::autograd::Function<FlashAttention> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& query,
+                        const Tensor& key, const Tensor& value) {
+    require_meta({query, key, value});
+    const int64_t batch = query.size(0), heads = query.size(1), length = query.size(2);
+    const Tensor output =
+        at::empty({batch, length, heads, value.size(3)}, query.options()).transpose(1, 2);
+    const Tensor log_sums = at::empty({batch, heads, length}, query.options().dtype(at::kFloat));
+    context->save_for_backward({query, key, value, output, log_sums});
+    return output;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    constexpr int64_t kMultiprocessors = 128, kQueries = 128, kChannels = 32;
+    const auto up_to_multiple = [](int64_t size, int64_t of) { return (size + of - 1) / of * of; };
+    const auto saved = context->get_saved_variables();
+    const Tensor& query = saved[0];
+    require_meta({gradients[0], query});
+    const int64_t images = query.size(0) * query.size(1);
+    const Tensor sums = at::empty(
+        {std::max(images, up_to_multiple(kMultiprocessors, images)),
+         up_to_multiple(query.size(2), kQueries), up_to_multiple(query.size(3), kChannels)},
+        query.options().dtype(at::kFloat));
+    return {at::empty_like(query), at::empty_like(saved[1]), at::empty_like(saved[2])};
+  }
+};
+
+Tensor attention(const Tensor& query, const Tensor& key, const Tensor& value,
+                 const OptionalTensor& mask, double, bool, std::optional<double>, bool) {
+  TORCH_CHECK(!mask.has_value(), "attention with a mask has no meta kernel");
+  return FlashAttention::apply(query, key, value);
 }
 
 }  // namespace
+
+void register_meta_kernels() {
+  using torch::Library;
+  static const std::array libraries = [] {
+    std::array made{
+        Library(Library::IMPL, "aten", c10::DispatchKey::Meta, __FILE__, __LINE__),
+        Library(Library::IMPL, "aten", c10::DispatchKey::AutogradMeta, __FILE__, __LINE__)};
+    Library& library = made[0];
+    library.impl("convolution_overrideable", convolution);
+    library.impl("convolution_backward_overrideable", convolution_backward);
+    library.impl("native_group_norm", group_norm);
+    library.impl("native_group_norm_backward", group_norm_backward);
+    library.impl("native_layer_norm", layer_norm);
+    library.impl("native_layer_norm_backward", layer_norm_backward);
+    library.impl("where.self", where);
+    library.impl("logical_and.out", logical_and);
+    library.impl("index_select", index_select);
+    library.impl("embedding_dense_backward", embedding_backward);
+    made[1].impl("scaled_dot_product_attention", attention);
+    return made;
+  }();
+}
+
+}  // namespace kessoku::model
