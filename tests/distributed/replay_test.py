@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.utils import logging
 
-from harness import ROOT, WORK, kessoku, log_of
+from harness import ROOT, WORK, kessoku, log_of, run_tests
 
 STEPS, LR = 10, 1e-4
 # PyTorch's: the GPU of the program, unless a stand-in plays it.
@@ -201,6 +201,10 @@ class ReplayInPyTorch(unittest.TestCase):
         kessoku("prepare", WORK / "data", "--out", cls.store, "--model", cls.model, "--resolution", 64,
                 "--keep", "moments,images")
         cls.run_file.write_text(RUN_FILE.format(model=cls.model, store=cls.store, steps=STEPS, lr=LR))
+
+    def tearDown(self):
+        for run in WORK.glob("*/checkpoints"):  # 120 MB each, and 30 of them
+            shutil.rmtree(run.parent)
 
     def replay(self, name: str, settings: dict, ranks: int = 0) -> list:
         """Trains, compares with the replay, and returns the batches."""
@@ -399,4 +403,4 @@ class ReplayInPyTorch(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
+    run_tests()

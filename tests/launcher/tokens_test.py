@@ -55,6 +55,7 @@ class Tokens(unittest.TestCase):
     def setUp(self):
         self.folder = WORK / self.id().rsplit(".", 1)[1]
         self.folder.mkdir()
+        self.addCleanup(shutil.rmtree, self.folder)
 
     def test_a_word_that_transformers_added_is_read_and_kept(self):
         model = self.copy_of_model()

@@ -48,6 +48,7 @@ class WeightFiles(unittest.TestCase):
     def setUp(self):
         self.folder = WORK / self.id().rsplit(".", 1)[1]
         self.folder.mkdir()
+        self.addCleanup(shutil.rmtree, self.folder)
 
     def states(self, dtype=torch.float32):
         """Of each part the state dict, as it lies in a diffusers folder."""
