@@ -7,7 +7,9 @@
     reference_run.py measure     images of all checkpoints that were kept, and of the base; writes bench/results/reference_run.json
     reference_run.py inpaint     repaints one character of two; needs measure's classifier; writes bench/results/reference_inpaint.json
     reference_run.py nine        trains a UNet of nine channels from the newest checkpoint, for inpaint
+    reference_run.py control     the steps after the rename once more without it; writes bench/results/reference_control.json
     reference_run.py weights     the same steps with and without weights; writes bench/results/reference_weights.json
+    reference_run.py report      docs/reference-report.html: `kessoku report` of the run
 
 Each stage needs those before it. A stage that is there is not made again; remove its folder below demo/reference to begin anew.
 scripts/update_reference_page.py puts the results into the page.
@@ -186,17 +188,21 @@ def memory(args):
     write("reference_memory", {"benchmark": "reference_memory", "planned": planned})
 
 
-def train(args):
-    """To `--rename-at` with both words, then with the second one replaced, as a user would who sees the warning late."""
-    rename = json.dumps([[WORDS[1], args.rename_to]])
-    while (reached := max(steps_of(RUN), default=0)) < args.steps:
-        renamed = reached >= args.rename_at
-        settings = [f"train.steps={args.steps if renamed else args.rename_at}"]
-        settings += [f"data.caption_rename={rename}"] if renamed else []
-        print(f"reference_run: from step {reached}, {', '.join(settings)}", flush=True)
-        code = stoppable(mpirun(KESSOKU, "train", RUN_FILE, "--out", RUN, *(w for s in settings for w in ("--set", s))))
+def train_run(run_folder, steps, rename, *settings):
+    """Goes on to `steps`: up to rename[0] with both words, then with rename[1] in place of the second one. `rename` None: with both."""
+    while (reached := max(steps_of(run_folder), default=0)) < steps:
+        renamed = rename is not None and reached >= rename[0]
+        end = steps if rename is None or renamed else min(rename[0], steps)
+        now = [f"train.steps={end}", *settings, *([f"data.caption_rename={json.dumps([[WORDS[1], rename[1]]])}"] if renamed else [])]
+        print(f"reference_run: from step {reached}, {', '.join(now)}", flush=True)
+        code = stoppable(mpirun(KESSOKU, "train", RUN_FILE, "--out", run_folder, *(w for s in now for w in ("--set", s))))
         if code != 0:
             raise SystemExit(code)
+
+
+def train(args):
+    """The rename comes as for a user who sees the warning late."""
+    train_run(RUN, args.steps, (args.rename_at, args.rename_to))
 
 
 def renamed_at(run_folder):
@@ -273,14 +279,8 @@ def measure(args):
     events = [json.loads(line) for line in (RUN / "account.jsonl").read_text().splitlines()]
     make_grids(newest // 2, newest)
     curve = [[i + part // 2, round(sum(losses[i:i + part]) / part, 5)] for i in range(0, len(losses) - part + 1, part)]
-    images = ROOT / "docs/images"
-    line_chart(images / "reference-loss.svg", "The reference run, rehearsed", "step", f"loss (mean of {part} steps)",
+    line_chart(ROOT / "docs/images/reference-loss.svg", "The reference run, rehearsed", "step", f"loss (mean of {part} steps)",
                [{"name": "training", "points": curve}])
-    line_chart(images / "reference-words.svg", f"Bemo1 and the other word, renamed after step {rename_step}", "step", "share",
-               [{"name": "right character", "points": [(s, w["right"] / w["of"]) for s, w in words.items()], "marks": True},
-                {"name": "the other's character", "points": [(s, w["mixed_up"] / w["of"]) for s, w in words.items()], "marks": True},
-                {"name": "similarity (encoder)", "points": [(s, w["similarity"]) for s, w in words.items()], "marks": True,
-                 "dashed": True}])
     write("reference_run", {
         "benchmark": "reference_run", "steps": len(records), "of": 48_000, "draws": records[-1]["draws"], "ranks": 2,
         "starts": sum(event["event"] == "start" and event["account"]["furthest"] < newest for event in events), "hours": round(sum(r["seconds"] for r in records) / 3600, 2),
@@ -288,6 +288,67 @@ def measure(args):
         "renamed_after_step": rename_step, "renamed": [WORDS[1], word], "words": words, "recall": recall,
         "training_images": json.loads((WORK / "training_images.json").read_text()),
         "losses": curve})
+    draw_words()
+
+
+def result_of(name):
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def draw_words():
+    """Of the run, and of the control if it was made."""
+    run_result, kept_result = result_of("reference_run"), result_of("reference_control")
+
+    def series(words, note, color, dashed):
+        kinds = (("right character", "right"), ("the other's character", "mixed_up"), ("similarity (encoder)", "similarity"))
+        return [{"name": name + note, "points": [(int(step), w[key] if key == "similarity" else w[key] / w["of"]) for step, w in words.items()],
+                 "marks": True, "color": color + i, "dashed": dashed} for i, (name, key) in enumerate(kinds)]
+
+    lines = series(run_result["words"], "", 0, False)
+    if kept_result:
+        lines += series(kept_result["words"], ", not renamed", 0, True)
+    line_chart(ROOT / "docs/images/reference-words.svg", f"Bemo1 and the other word, renamed after step {run_result['renamed_after_step']}",
+               "step", "share", lines)
+
+
+def control(args):
+    """From the checkpoint at the rename on, without it."""
+    rename_step, _ = renamed_at(RUN)
+    folder = WORK / "control"
+    if not folder.exists():
+        place = folder / "checkpoints" / f"step-{rename_step:08}"
+        shutil.copytree(steps_of(RUN)[rename_step], place)
+        (folder / "checkpoints/latest").symlink_to(place.name)
+        for name in "config.toml", "mixture.json":
+            shutil.copy(RUN / name, folder)
+        lines = (RUN / "log.jsonl").read_text().splitlines(keepends=True)
+        (folder / "log.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= rename_step))
+    train_run(folder, args.steps, None, "sample.every_steps=0", "sample.prompts=[]")
+    words = {}
+    for step, model in sorted(steps_of(folder).items()):
+        if step % args.every == 0:
+            words[step] = words_at(model, WORK / f"measured/control-{step:08}", None)
+            print(f"step {step}: {words[step]}", flush=True)
+    write("reference_control", {"benchmark": "reference_control", "from_step": rename_step, "words": words})
+    draw_words()
+
+
+def report(args):
+    """Its pictures in fewer colors: they are most of the page."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    def smaller(match):
+        image = Image.open(io.BytesIO(base64.b64decode(match[1]))).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+        image.save(packed := io.BytesIO(), "PNG", optimize=True)
+        return "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode()
+
+    run(KESSOKU, "report", RUN)
+    page = re.sub(r"data:image/png;base64,([A-Za-z0-9+/=]+)", smaller, (RUN / "report.html").read_text())
+    (ROOT / "docs/reference-report.html").write_text(page)
 
 
 def make_grids(middle, newest):
@@ -398,25 +459,22 @@ def nine(args):
 
 
 def weights(args):
-    """The steps that the run's checkpoint has had, once more, with the same images at equal weights."""
+    """The run's first steps once more, with the same images at equal weights."""
     kept = {**{int(f.name[5:]): f for f in WORK.glob("step-*")}, **steps_of(RUN)}
+    rename_step, word = rename = renamed_at(RUN)
     flat, store = WORK / "equal", WORK / "equal-store"
     if not store.exists():
         shutil.copytree(WORK / "data", flat, copy_function=os.link, ignore=shutil.ignore_patterns("multiply.txt"))
         shutil.copytree(WORK / "store", store)
         run(KESSOKU, "prepare", flat, "--out", store, "--captions-only", "--dialect", "screenshot-pipeline")
     run_folder = WORK / "equal-run"
-    settings = [f"data.store={store}", f"train.steps={args.steps}", "mixture.pass_draws=0", "sample.every_steps=0", "sample.prompts=[]"]
-    if max(steps_of(run_folder), default=0) < args.steps:
-        code = stoppable(mpirun(KESSOKU, "train", RUN_FILE, "--out", run_folder, *(w for s in settings for w in ("--set", s))))
-        if code:
-            raise SystemExit(code)
+    train_run(run_folder, args.steps, rename if word else None, f"data.store={store}", "sample.every_steps=0", "sample.prompts=[]")
     prompts, result = json.loads((WORK / "prompts/prompts.json").read_text()), {}
     for name, model in ("weights", kept[args.steps]), ("equal", steps_of(run_folder)[args.steps]):
         folder = WORK / f"measured/{args.steps:08}" / ("all" if name == "weights" else "equal")
-        sample(model, prompts, folder, None)
+        sample(model, prompts, folder, word if word and args.steps > rename_step else None)
         result[name] = {key: value for key, value in score(folder).items() if key in ("groups", "per_character")}
-    write("reference_weights", {"benchmark": "reference_weights", "steps": args.steps, "result": result})
+    write("reference_weights", {"benchmark": "reference_weights", "steps": args.steps, "renamed_after_step": rename_step, "result": result})
 
 
 def main():
@@ -442,9 +500,14 @@ def main():
     nines = stages.add_parser("nine")
     nines.add_argument("--steps", type=int, default=2000)
     nines.set_defaults(run=nine)
+    controls = stages.add_parser("control")
+    controls.add_argument("--steps", type=int, default=16_000)
+    controls.add_argument("--every", type=int, default=4000, help="steps between the checkpoints that are looked at (default %(default)s)")
+    controls.set_defaults(run=control)
     weighted = stages.add_parser("weights")
-    weighted.add_argument("--steps", type=int, default=4000)
+    weighted.add_argument("--steps", type=int, default=16_000)
     weighted.set_defaults(run=weights)
+    stages.add_parser("report").set_defaults(run=report)
     args = parser.parse_args()
     args.run(args)
 
