@@ -111,6 +111,39 @@ std::string memory_table(const Scaling& scaling) {
   return table;
 }
 
+json to_json(const runtime::StepBudget& budget) {
+  json lines = json::array();
+  for (const runtime::BudgetLine& line : budget.lines) {
+    lines.push_back({{"kind", line.kind},
+                     {"calls", line.calls},
+                     {"flops", line.flops},
+                     {"bytes", line.bytes},
+                     {"seconds", line.seconds}});
+  }
+  const runtime::StepCosts& costs = budget.costs.costs;
+  return {{"draws", budget.costs.micro_batch},
+          {"forward_seconds", costs.forward},
+          {"backward_seconds", costs.backward},
+          {"optimizer_seconds", costs.norm + costs.update},
+          {"lines", std::move(lines)}};
+}
+
+std::string budget_table(const Scaling& scaling) {
+  if (!scaling.budget) return "";
+  const runtime::StepBudget& budget = *scaling.budget;
+  std::string table = fmt::format(
+      "\n  at least, for {} draw{} at the peaks of the data sheet\n  "
+      "{:<20}{:>9}{:>14}{:>12}{:>11}\n",
+      budget.costs.micro_batch, budget.costs.micro_batch == 1 ? "" : "s", "kernels", "calls",
+      "TFLOP", "moved", "seconds");
+  for (const runtime::BudgetLine& line : budget.lines) {
+    table += fmt::format("  {:<20}{:>9}{:>14.3f}{:>12}{:>11}\n", line.kind,
+                         line.calls > 0 ? std::to_string(line.calls) : "", 1e-12 * line.flops,
+                         bytes_text(line.bytes), seconds_text(line.seconds));
+  }
+  return table;
+}
+
 }  // namespace
 
 json to_json(const Scaling& scaling) {
@@ -118,6 +151,7 @@ json to_json(const Scaling& scaling) {
   json rows = json::array();
   for (const ScalingRow& row : scaling.rows) rows.push_back(to_json(row));
   return {{"compute", scaling.compute},
+          {"budget", scaling.budget ? to_json(*scaling.budget) : json()},
           {"activations_measured", scaling.measured},
           {"memory_of_gpu", scaling.traced},
           {"threads", scaling.threads},
@@ -135,7 +169,7 @@ json to_json(const Scaling& scaling) {
 
 std::string scaling_table(const Scaling& scaling) {
   return heading(scaling) + time_table(scaling.rows) + dependence_lines(scaling.rows) +
-         memory_table(scaling);
+         budget_table(scaling) + memory_table(scaling);
 }
 
 }  // namespace kessoku::launcher

@@ -11,6 +11,7 @@
 #include "runtime/planning/gpu_memory.h"
 #include "runtime/planning/measured_costs.h"
 #include "runtime/planning/memory_plan.h"
+#include "runtime/planning/step_budget.h"
 #include "runtime/planning/step_profiler.h"
 #include "runtime/run/loader_options.h"
 #include "runtime/run/training_model.h"
@@ -46,8 +47,11 @@ std::optional<runtime::MeasuredCosts> told_costs(const ScalingOptions& options,
   if (!seconds) {
     if (std::filesystem::is_directory(options.compute))
       return runtime::costs_of_run(options.compute);
-    throw UsageError(fmt::format("--compute {}: is neither a time as 0.5s nor the folder of a run",
-                                 options.compute));
+    std::vector<std::string> gpus;
+    for (const runtime::GpuPeaks& gpu : runtime::known_gpus()) gpus.emplace_back(gpu.name);
+    throw UsageError(fmt::format(
+        "--compute {}: is neither a time as 0.5s, nor the folder of a run, nor a GPU ({})",
+        options.compute, fmt::join(gpus, ", ")));
   }
   runtime::MeasuredCosts told;
   told.micro_batch = config.train.micro_batch;
@@ -100,6 +104,11 @@ class Stage {
     return profile.costs;
   }
 
+  /// What a GPU takes at least.
+  runtime::StepBudget budget(const RunConfig& config, const runtime::GpuPeaks& gpu) const {
+    return runtime::budget_step(config, model_.model(), data_.store.manifest().buckets, gpu);
+  }
+
   int64_t trained() const { return inputs_.trained; }
   bool is_gpu() const { return inputs_.gpu; }
   /// Of a GPU by a trace of allocations, which knows what no CPU measures.
@@ -133,18 +142,27 @@ std::string compute_source(const ScalingOptions& options) {
 
 }  // namespace
 
-Scaling plan_scaling(const RunConfig& config, const runtime::TrainingData& data,
+Scaling plan_scaling(const RunConfig& run_config, const runtime::TrainingData& data,
                      const ScalingOptions& options) {
+  RunConfig config = run_config;
+  const runtime::GpuPeaks* gpu = runtime::find_gpu(options.compute);
+  if (gpu != nullptr) config.train.device = "cuda";
   const runtime::NetworkModel network = network_of(options, config);
-  const std::optional<runtime::MeasuredCosts> told = told_costs(options, config);
-  Stage stage(config, data, options.ranks_per_host, !told);
+  std::optional<runtime::MeasuredCosts> told;
+  if (gpu == nullptr) told = told_costs(options, config);
+  Stage stage(config, data, options.ranks_per_host, gpu == nullptr && !told);
   Scaling scaling{.compute = compute_source(options),
-                  .measured = !told,
+                  .measured = gpu == nullptr && !told,
                   .traced = stage.is_gpu(),
                   .threads = at::get_num_threads(),
                   .network = network,
                   .config = config,
+                  .budget = {},
                   .rows = {}};
+  if (gpu != nullptr) {
+    scaling.budget = stage.budget(config, *gpu);
+    told = scaling.budget->costs;
+  }
   double first_rate = 0;  // samples a second and rank, of the first row
   for (const int ranks : options.ranks) {
     RunConfig own = config;

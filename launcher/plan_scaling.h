@@ -3,6 +3,7 @@
 #include "launcher/options/scaling_options.h"
 #include "runtime/planning/memory_plan.h"
 #include "runtime/planning/network_model.h"
+#include "runtime/planning/step_budget.h"
 #include "runtime/planning/step_time_model.h"
 #include "runtime/run/training_data.h"
 #include "runtime/training/trainer.h"
@@ -29,6 +30,7 @@ struct Scaling {
   int threads = 0;
   runtime::NetworkModel network;
   runtime::RunConfig config;
+  std::optional<runtime::StepBudget> budget;  ///< of a GPU by its data sheet
   std::vector<ScalingRow> rows;
 };
 

@@ -24,8 +24,9 @@ void add_scaling_options(CLI::App& command, ScalingOptions& options) {
   add("--transport", options.transport, "mpi | nccl; default: by train.device")
       ->check(CLI::IsMember({"mpi", "nccl"}));
   add("--compute", options.compute,
-      "what forward and backward of train.micro_batch draws take (0.5s), or a run folder whose log "
-      "tells; default: some steps are taken here");
+      "what forward and backward of train.micro_batch draws take (0.5s), a run folder whose log "
+      "tells, or a GPU whose data sheet does (rtx3090, rtx4090, a100, h100, h200); default: some "
+      "steps are taken here");
   command
       .add_flag("--weak", options.weak,
                 "the global batch grows with the ranks, from the first of --ranks on")

@@ -15,9 +15,6 @@ namespace {
 
 using Inputs = c10::ArrayRef<const c10::IValue>;
 
-std::atomic<int64_t> counted{0};
-thread_local int inside = 0;  ///< operators that are counted as a whole, and pauses
-
 int64_t numel(const Inputs& inputs, size_t i) { return inputs[i].toTensor().numel(); }
 int64_t size(const Inputs& inputs, size_t i, int64_t dim) { return inputs[i].toTensor().size(dim); }
 
@@ -62,8 +59,9 @@ int64_t attention_product(const Inputs& inputs, size_t first) {
   return 2 * numel(inputs, first) * size(inputs, first + 1, 2);
 }
 
-/// Nothing for operators that are not counted.
-std::optional<int64_t> flops(std::string_view name, const Inputs& inputs) {
+}  // namespace
+
+std::optional<int64_t> operator_flops(std::string_view name, Inputs inputs) {
   if (name == "aten::mm") return 2 * numel(inputs, 0) * size(inputs, 1, 1);
   if (name == "aten::addmm") return 2 * numel(inputs, 1) * size(inputs, 2, 1);
   if (name == "aten::bmm") return 2 * numel(inputs, 0) * size(inputs, 1, 2);
@@ -76,11 +74,16 @@ std::optional<int64_t> flops(std::string_view name, const Inputs& inputs) {
                                      : 2 * attention_product(inputs, 0);
 }
 
+namespace {
+
+std::atomic<int64_t> counted{0};
+thread_local int inside = 0;  ///< operators that are counted as a whole, and pauses
+
 struct Counted : at::ObserverContext {};
 
 std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction& function) {
   if (inside > 0) return nullptr;
-  const std::optional<int64_t> more = flops(function.name(), function.inputs());
+  const std::optional<int64_t> more = operator_flops(function.name(), function.inputs());
   if (!more) return nullptr;
   ++inside;
   counted += *more;

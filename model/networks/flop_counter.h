@@ -1,10 +1,18 @@
 #pragma once
 
+#include <ATen/core/ivalue.h>
 #include <ATen/record_function.h>
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 namespace kessoku::model {
+
+/// Floating-point operations of an operator of LibTorch on `inputs`: a matrix product, convolution
+/// or attention, forward or backward. Nothing for others.
+std::optional<int64_t> operator_flops(std::string_view name,
+                                      c10::ArrayRef<const c10::IValue> inputs);
 
 /// While it lives it counts the floating-point operations of the matrix products, convolutions and
 /// attention that this thread, and autograd for it, start: two for a multiplication with an

@@ -99,6 +99,23 @@ Tensor embedding_backward(const Tensor& gradient, const Tensor& indices, int64_t
   return at::empty({count, gradient.size(-1)}, gradient.options());
 }
 
+/// What does no work through operators is known to observers as the GPU's operator.
+class Announced {
+ public:
+  Announced(const char* name, std::vector<c10::IValue> inputs)
+      : inputs_(std::move(inputs)), record_(at::RecordScope::FUNCTION) {
+    if (record_.isActive())
+      record_.before(name, c10::ArrayRef<const c10::IValue>(inputs_.data(), inputs_.size()));
+  }
+  void end(std::vector<c10::IValue> outputs) {
+    if (record_.isActive()) record_.setOutputs(std::move(outputs));
+  }
+
+ private:
+  std::vector<c10::IValue> inputs_;
+  at::RecordFunction record_;
+};
+
 /// Flash attention (Dao, 2024) as it keeps and allocates memory: no scores, and in backward the
 /// gradient of the query in f32, once for each of the parts of the keys that are summed in a fixed
 /// order, which there are to keep the multiprocessors busy.
@@ -107,11 +124,13 @@ class FlashAttention : public torch::autograd::Function<FlashAttention> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& query,
                         const Tensor& key, const Tensor& value) {
     require_meta({query, key, value});
+    Announced announced("aten::_scaled_dot_product_flash_attention", {query, key, value});
     const int64_t batch = query.size(0), heads = query.size(1), length = query.size(2);
     const Tensor output =
         at::empty({batch, length, heads, value.size(3)}, query.options()).transpose(1, 2);
     const Tensor log_sums = at::empty({batch, heads, length}, query.options().dtype(at::kFloat));
     context->save_for_backward({query, key, value, output, log_sums});
+    announced.end({output});
     return output;
   }
 
@@ -122,12 +141,17 @@ class FlashAttention : public torch::autograd::Function<FlashAttention> {
     const auto saved = context->get_saved_variables();
     const Tensor& query = saved[0];
     require_meta({gradients[0], query});
+    Announced announced("aten::_scaled_dot_product_flash_attention_backward",
+                        {gradients[0], query, saved[1], saved[2], saved[3]});
     const int64_t images = query.size(0) * query.size(1);
     const Tensor sums = at::empty(
         {std::max(images, up_to_multiple(kMultiprocessors, images)),
          up_to_multiple(query.size(2), kQueries), up_to_multiple(query.size(3), kChannels)},
         query.options().dtype(at::kFloat));
-    return {at::empty_like(query), at::empty_like(saved[1]), at::empty_like(saved[2])};
+    torch::autograd::variable_list own{at::empty_like(query), at::empty_like(saved[1]),
+                                       at::empty_like(saved[2])};
+    announced.end({own[0], own[1], own[2]});
+    return own;
   }
 };
 

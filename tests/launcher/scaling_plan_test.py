@@ -75,6 +75,30 @@ class ScalingPlan(unittest.TestCase):
         row = self.plan("--ranks", "2", "--link", "1000TB/s", "--latency", "0s", "--compute", WORK / "run")["rows"][0]
         self.assertAlmostEqual(row["compute_seconds"], sum(phases.values()), places=6)
 
+    def test_a_gpu_takes_at_least_what_its_data_sheet_says(self):
+        """The operations are those that a training counts, which replay_test compares with PyTorch's counter."""
+        kessoku("train", self.run_file, "--out", WORK / "counted", "--set", "metrics.port=-1")
+        trained = max(json.loads(line)["flops"] for line in (WORK / "counted/log.jsonl").read_text().splitlines())
+        scaling = self.plan("--ranks", "1,2", "--link", "25GB/s", "--compute", "a100")
+        budget = scaling["budget"]
+        lines = {line["kind"]: line for line in budget["lines"]}
+        self.assertEqual(sum(line["flops"] for line in lines.values()), trained)
+        for kind in ("convolutions", "matrix products", "attention"):
+            self.assertGreaterEqual(lines[kind]["seconds"] * 1.0001, lines[kind]["flops"] / 19.5e12)
+            self.assertGreaterEqual(lines[kind]["seconds"] * 1.0001, lines[kind]["bytes"] / 2039e9)
+        for line in lines.values():
+            self.assertLessEqual(line["seconds"], 1.0001 * (line["flops"] / 19.5e12 + line["bytes"] / 2039e9))
+        parts = budget["forward_seconds"] + budget["backward_seconds"] + budget["optimizer_seconds"]
+        self.assertAlmostEqual(parts, sum(line["seconds"] for line in lines.values()), places=9)
+        self.assertAlmostEqual(scaling["rows"][0]["compute_seconds"], parts, places=9)
+        self.assertTrue(scaling["memory_of_gpu"])
+        halves = self.plan("--ranks", "1", "--compute", "a100", "--set", "train.precision=bf16")["budget"]
+        self.assertLess(halves["forward_seconds"], budget["forward_seconds"])
+        again = self.plan("--ranks", "1", "--compute", "a100", "--set", "train.gradient_checkpointing=true")["budget"]
+        self.assertGreater(again["backward_seconds"], budget["backward_seconds"] + 0.5 * budget["forward_seconds"])
+        table = kessoku("plan", self.run_file, "--ranks", "1", "--compute", "rtx3090").stdout
+        self.assertIn("convolutions", table)
+
     def test_what_is_wrong_is_said_in_a_line(self):
         for arguments, words in ((("--ranks", "2"), "--link"), (("--ranks", "2", "--link", "fast"), "--link fast"),
                                  (("--ranks", "2", "--link", "5us"), "--link 5us"), (("--ranks", "2", "--link", "0GB/s"), "0GB/s"),
