@@ -81,6 +81,7 @@ Rank join_ranks(const RunConfig& config, std::unique_ptr<runtime::Communicator> 
   const at::Device device =
       runtime::choose_device(config.train.device, alone->local_rank(), alone->local_size());
   if (device.is_cuda() && !config.train.deterministic) runtime::allow_inexact_kernels();
+  if (config.train.precision == "tf32") runtime::allow_tf32(device);
   return {runtime::connect(std::move(alone), device, config.communication.timeout_seconds,
                            runtime::reduction_of(config)),
           device};

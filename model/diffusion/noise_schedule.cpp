@@ -65,10 +65,11 @@ std::pair<at::Tensor, at::Tensor> coefficients(const at::Tensor& alphas_cumprod,
 
 }  // namespace
 
-NoiseSchedule::NoiseSchedule(const NoiseScheduleConfig& config) : config_(config) {
+NoiseSchedule::NoiseSchedule(const NoiseScheduleConfig& config, at::Device device)
+    : config_(config) {
   at::Tensor betas = make_betas(config);
   if (config.zero_terminal_snr) betas = rescale_to_zero_snr(betas);
-  alphas_cumprod_ = (1 - betas).cumprod(0);
+  alphas_cumprod_ = (1 - betas).cumprod(0).to(device);
 }
 
 at::Tensor NoiseSchedule::add_noise(const at::Tensor& latents, const at::Tensor& noise,

@@ -9,9 +9,10 @@ namespace kessoku::model {
 /// The forward process q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I) (Ho et al., 2020).
 class NoiseSchedule {
  public:
-  explicit NoiseSchedule(const NoiseScheduleConfig& config);
+  /// For latents of `device`; those of another cost a copy of the schedule at each call.
+  explicit NoiseSchedule(const NoiseScheduleConfig& config, at::Device device = at::kCPU);
 
-  /// ᾱ, (num_train_timesteps) f32 on the CPU; computed as diffusers does, in f32.
+  /// ᾱ, (num_train_timesteps) f32; computed as diffusers does, in f32 on the CPU.
   const at::Tensor& alphas_cumprod() const { return alphas_cumprod_; }
   /// latents, noise (B, C, h, w); timesteps (B) int64.
   at::Tensor add_noise(const at::Tensor& latents, const at::Tensor& noise,

@@ -12,11 +12,15 @@
 
 namespace kessoku::runtime {
 
-/// Work under way; `wait` returns when its tensors may be used, and throws what the work threw.
+/// Work under way; `wait` returns when its tensors may be used, and throws what the work threw. It
+/// may be called again.
 class Pending {
  public:
   virtual ~Pending() = default;
   virtual void wait() = 0;
+  /// Puts the work before what the current stream of its GPU is asked for next; the host goes on at
+  /// once, and a later `wait` tells whether the work failed. Elsewhere as `wait`.
+  virtual void order() { wait(); }
   /// Whether `wait` would return at once.
   virtual bool done() const = 0;
 };

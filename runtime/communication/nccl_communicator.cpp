@@ -43,14 +43,18 @@ cudaStream_t native_handle(const Stream& stream) {
 
 class StreamPending : public Pending {
  public:
-  StreamPending(std::shared_ptr<StreamOperation> operation, StreamWatcher& watch)
-      : operation_(std::move(operation)), watch_(watch) {}
+  StreamPending(std::shared_ptr<StreamOperation> operation, StreamWatcher& watch, at::Device device)
+      : operation_(std::move(operation)), watch_(watch), device_(device) {}
   void wait() override { watch_.wait(*operation_); }
+  void order() override {
+    operation_->end.block(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+  }
   bool done() const override { return operation_->done; }
 
  private:
   std::shared_ptr<StreamOperation> operation_;
   StreamWatcher& watch_;
+  at::Device device_;
 };
 
 class NcclCommunicator : public Communicator {
@@ -144,18 +148,19 @@ class NcclCommunicator : public Communicator {
     asked.record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
     const c10::StreamGuard guard(stream_);
     asked.block(stream_);
-    const auto watch = [&] {
+    watch_.add(operation);
+    const auto end = [&] {
       operation->end.record(stream_);
-      watch_.add(operation);
+      operation->asked = true;
     };
     try {
       work(*operation);
     } catch (...) {
-      watch();  // what is under way already is ended, and keeps its tensors until then
+      end();  // what is under way already is ended, and keeps its tensors until then
       throw;
     }
-    watch();
-    return std::make_unique<StreamPending>(std::move(operation), watch_);
+    end();
+    return std::make_unique<StreamPending>(std::move(operation), watch_, device_);
   }
 
   /// In the order that ranks on CPUs have too. NCCL's own sum would depend on the number of ranks

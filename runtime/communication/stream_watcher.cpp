@@ -50,7 +50,7 @@ void StreamWatcher::wait(const StreamOperation& operation) {
 
 /// With the mutex held.
 void StreamWatcher::look() {
-  while (!operations_.empty() && operations_.front()->end.query()) {
+  while (!operations_.empty() && operations_.front()->asked && operations_.front()->end.query()) {
     StreamOperation& front = *operations_.front();
     log_->finish(front.number);
     front.tensors.clear();

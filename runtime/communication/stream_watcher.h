@@ -21,6 +21,7 @@ namespace kessoku::runtime {
 struct StreamOperation {
   uint64_t number;  ///< in the log
   c10::Event end{at::kCUDA};
+  std::atomic<bool> asked = false;  ///< all of it; `end` is recorded
   std::vector<at::Tensor> tensors;  ///< that it uses
   std::atomic<bool> done = false;
 };
@@ -36,7 +37,7 @@ class StreamWatcher {
   StreamWatcher& operator=(const StreamWatcher&) = delete;
   ~StreamWatcher();
 
-  /// In the order of the stream.
+  /// In the order of the stream, and before it is asked for: that may already wait for others.
   void add(std::shared_ptr<StreamOperation> operation);
 
   /// Throws Error (exit code 76) after a failure.

@@ -1,6 +1,7 @@
 #include "runtime/host/device.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/cat.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 
@@ -18,6 +19,10 @@ namespace {
 int load_cuda() {
   // Read by cuBLAS when it begins; without it, its sums may differ from run to run.
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  // Read by LibTorch's allocator when it begins. Buckets' shapes follow each other in any order:
+  // memory of fixed blocks would fall to pieces.
+  if (std::getenv("PYTORCH_CUDA_ALLOC_CONF") == nullptr)
+    ::setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
   if (::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
     throw UsageError(fmt::format(
         "device \"cuda\": LibTorch's CUDA library cannot be loaded ({}): run scripts/setup.sh on a "
@@ -94,6 +99,13 @@ void allow_inexact_kernels() {
   context.setBenchmarkCuDNN(true);
 }
 
+void allow_tf32(at::Device device) {
+  if (device.is_cpu())
+    throw UsageError("train.precision = \"tf32\" is of GPUs: on a CPU choose \"fp32\"");
+  at::globalContext().setAllowTF32CuBLAS(true);
+  at::globalContext().setAllowTF32CuDNN(true);
+}
+
 void move_model(const model::StableDiffusion& model, at::Device device) {
   if (device.is_cpu()) return;
   for (const model::Parameters& parameters :
@@ -108,6 +120,12 @@ data::Batch on_device(data::Batch batch, at::Device device) {
     if (tensor->defined()) *tensor = tensor->to(device, /*non_blocking=*/true);
   }
   return batch;
+}
+
+std::vector<at::Tensor> on_host(const std::vector<at::Tensor>& tensors) {
+  std::vector<int64_t> sizes;
+  for (const at::Tensor& tensor : tensors) sizes.push_back(tensor.numel());
+  return at::cat(tensors).cpu().split_with_sizes(sizes);
 }
 
 void synchronize(at::Device device) {

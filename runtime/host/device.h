@@ -21,11 +21,18 @@ at::Device choose_device(std::string wanted, int local_rank = 0, int local_size 
 /// Lets GPUs take faster kernels whose results differ from run to run (train.deterministic).
 void allow_inexact_kernels();
 
+/// Lets a GPU round f32 factors of products and convolutions to TF32 (train.precision). Throws
+/// UsageError for a CPU.
+void allow_tf32(at::Device device);
+
 /// Moves all weights.
 void move_model(const model::StableDiffusion& model, at::Device device);
 
 /// The batch's tensors on `device`. `batch` must stay until the device has got this far.
 data::Batch on_device(data::Batch batch, at::Device device);
+
+/// f64 tensors of one dimension on the host, for which it waits for a GPU once.
+std::vector<at::Tensor> on_host(const std::vector<at::Tensor>& tensors);
 
 /// Waits until `device` has done what it was asked for; nothing is to be waited for on a CPU.
 void synchronize(at::Device device);

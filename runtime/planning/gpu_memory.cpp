@@ -66,7 +66,7 @@ std::string advice(const RunConfig& config, const std::vector<data::Bucket>& buc
   const auto halves = [](RunConfig& other) { other.train.precision = "bf16"; };
   if (!config.train.gradient_checkpointing)
     try_out("train.gradient_checkpointing = true", checkpoints);
-  if (config.train.precision == "fp32") {
+  if (dtype_of(config) == at::kFloat) {
     try_out("train.precision = \"bf16\"", halves);
     if (text.empty() && !config.train.gradient_checkpointing) {
       try_out("train.precision = \"bf16\" and train.gradient_checkpointing = true",

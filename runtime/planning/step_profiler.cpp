@@ -30,11 +30,11 @@ class NothingPending : public Pending {
   bool done() const override { return true; }
 };
 
-/// Notes when somebody waits for it.
+/// Notes when somebody needs it.
 class NotingPending : public NothingPending {
  public:
   explicit NotingPending(Clock::time_point& awaited) : awaited_(awaited) {}
-  void wait() override { awaited_ = Clock::now(); }
+  void order() override { awaited_ = Clock::now(); }
 
  private:
   Clock::time_point& awaited_;

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>
@@ -55,11 +56,13 @@ ExactSum squares_on_host(const float* values, int64_t numel) {
 
 /// By element-wise kernels only: how a device's own sums are ordered may depend on their number.
 at::Tensor squares_of_blocks(const at::Tensor& values) {
-  at::Tensor sums = values.reshape({-1, kBlock}).to(at::kDouble);
-  sums = sums * sums;
-  for (int64_t width = kBlock / 2; width > 0; width /= 2)
+  const at::Tensor blocks = values.reshape({-1, kBlock});
+  int64_t width = kBlock / 2;
+  const at::Tensor low = blocks.narrow(1, 0, width), high = blocks.narrow(1, width, width);
+  at::Tensor sums = (low * low).addcmul_(high, high);
+  for (width /= 2; width > 0; width /= 2)
     sums = sums.narrow(1, 0, width) + sums.narrow(1, width, width);
-  return sums.flatten();
+  return sums.flatten().to(at::kDouble);
 }
 
 }  // namespace
@@ -127,13 +130,15 @@ void SquareSum::add(const at::Tensor& values) {
   }
 }
 
-ExactSum SquareSum::total() {
-  if (of_blocks_.empty()) return total_;
-  const at::Tensor sums = at::cat(of_blocks_).cpu();
-  of_blocks_.clear();
-  const double* sum = sums.const_data_ptr<double>();
-  for (int64_t i = 0; i < sums.numel(); ++i) total_.add(sum[i]);
-  return total_;
+at::Tensor SquareSum::of_blocks() const {
+  return of_blocks_.empty() ? at::empty({0}, at::kDouble) : at::cat(of_blocks_);
+}
+
+ExactSum SquareSum::total(const at::Tensor& of_blocks) const {
+  ExactSum total = total_;
+  const double* sum = of_blocks.const_data_ptr<double>();
+  for (int64_t i = 0; i < of_blocks.numel(); ++i) total.add(sum[i]);
+  return total;
 }
 
 }  // namespace kessoku::runtime

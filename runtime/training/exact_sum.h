@@ -41,12 +41,15 @@ class ExactSum {
 };
 
 /// Squares of f32 numbers, which begin at a multiple of Partition::kAlignment: summed in f64 over
-/// each aligned block of so many, then exactly. The same bits however they are cut. The host waits
-/// for a GPU once, for the sum.
+/// each aligned block of so many, then exactly; on a GPU in f32 over a block, which moves a quarter
+/// of the bytes. The same bits however they are cut.
 class SquareSum {
  public:
   void add(const at::Tensor& values);  ///< 1-d
-  ExactSum total();
+  /// The blocks' sums where they still are on a GPU, f64; else empty.
+  at::Tensor of_blocks() const;
+  /// `of_blocks`: brought to the host.
+  ExactSum total(const at::Tensor& of_blocks) const;
 
  private:
   ExactSum total_;

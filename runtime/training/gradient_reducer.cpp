@@ -165,12 +165,16 @@ void GradientReducer::send_ready() {
 
 void GradientReducer::finish() {
   while (sent_ < order_.size()) send(order_[sent_++]);  // parameters without gradients among them
-  for (const auto& pending : pending_) pending->wait();
-  pending_.clear();
+  for (const auto& pending : pending_) pending->order();
   for (Kept& kept : kept_) free_.push_back(std::move(kept.values));
   kept_.clear();
   last_ = false;
   if (!learned_ && communicator_.size() > 1) learn_order();
+}
+
+void GradientReducer::require_done() {
+  for (const auto& pending : pending_) pending->wait();
+  pending_.clear();
 }
 
 void GradientReducer::send(size_t bucket) {

@@ -46,9 +46,11 @@ class GradientReducer {
   /// The last of the micro-batches of `rank` up to its `number` after whose backward the gradient
   /// buffer holds the gradients of this one alone.
   int64_t alone_at(int rank, int64_t number) const;
-  /// After the last backward: sends what is left, and waits. Then the gradient buffer holds the
-  /// sums, all of them or in this rank's parts.
+  /// After the last backward: sends what is left. What is asked for next finds the sums in the
+  /// gradient buffer, all of them or in this rank's parts.
   void finish();
+  /// Waits for them. Throws Error if an exchange failed.
+  void require_done();
 
   /// Buckets in the order in which they are sent.
   const std::vector<size_t>& order() const { return order_; }

@@ -26,7 +26,7 @@ class DenoisingObjective : public Objective {
       : unet_(unet),
         text_encoder_(text_encoder),
         vae_(vae),
-        schedule_(schedule),
+        schedule_(schedule, unet.parameters().front().tensor.device()),
         clip_skip_(config.train.clip_skip),
         min_snr_gamma_(config.train.min_snr_gamma) {}
 

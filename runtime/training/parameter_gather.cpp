@@ -1,9 +1,6 @@
 #include "runtime/training/parameter_gather.h"
 
-#include <chrono>
 #include <utility>
-
-#include "runtime/host/device.h"
 
 namespace kessoku::runtime {
 
@@ -28,32 +25,41 @@ void ParameterGather::send(size_t bucket) {
       communicator_.all_gather(flat_.values().narrow(0, own.begin, own.size()), whole);
 }
 
-void ParameterGather::await(std::span<const model::Parameter> used) {
+bool ParameterGather::order(std::span<const model::Parameter> used) {
+  bool any = false;
   for (const model::Parameter& parameter : used) {
     const auto found = ranges_.find(parameter.tensor.unsafeGetTensorImpl());
     if (found == ranges_.end()) continue;
     const auto& [begin, end] = found->second;
     for (size_t bucket = partition_.bucket_of(begin); bucket <= partition_.bucket_of(end - 1);
          ++bucket)
-      await_bucket(bucket);
+      any |= order_bucket(bucket);
   }
+  return any;
+}
+
+bool ParameterGather::order_all() {
+  bool any = false;
+  for (size_t bucket = 0; bucket < pending_.size(); ++bucket) any |= order_bucket(bucket);
+  return any;
 }
 
 void ParameterGather::await_all() {
-  for (size_t bucket = 0; bucket < pending_.size(); ++bucket) await_bucket(bucket);
+  order_all();
+  require_done();
 }
 
-void ParameterGather::await_bucket(size_t bucket) {
-  const std::unique_ptr<Pending> pending = std::move(pending_[bucket]);
-  if (!pending) return;
-  using Clock = std::chrono::steady_clock;
-  // A GPU may still be busy with what came before: only then does waiting begin.
-  if (!pending->done()) synchronize(flat_.values().device());
-  const Clock::time_point start = Clock::now();
-  pending->wait();
-  waited_ += std::chrono::duration<double>(Clock::now() - start).count();
+void ParameterGather::require_done() {
+  for (const auto& pending : ordered_) pending->wait();
+  ordered_.clear();
 }
 
-double ParameterGather::take_waited_seconds() { return std::exchange(waited_, 0); }
+bool ParameterGather::order_bucket(size_t bucket) {
+  std::unique_ptr<Pending> pending = std::move(pending_[bucket]);
+  if (!pending) return false;
+  pending->order();
+  ordered_.push_back(std::move(pending));
+  return true;
+}
 
 }  // namespace kessoku::runtime

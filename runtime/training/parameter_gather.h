@@ -21,21 +21,24 @@ class ParameterGather {
 
   /// Sends what this rank has of a bucket, and gets what the others have. Collective.
   void send(size_t bucket);
-  /// Waits until `used` may be read; parameters that are not trained may be among them.
-  void await(std::span<const model::Parameter> used);
+  /// What is asked for next may read `used`; parameters that are not trained may be among them.
+  /// Whether any of them were under way. Whether they arrived, `require_done` tells.
+  bool order(std::span<const model::Parameter> used);
+  bool order_all();
+  /// Waits until all have arrived.
   void await_all();
-  /// Seconds since the last call in which there was nothing to do but wait.
-  double take_waited_seconds();
+  /// Of those that were ordered: waits for them. Throws Error.
+  void require_done();
 
  private:
-  void await_bucket(size_t bucket);
+  bool order_bucket(size_t bucket);
 
   const FlatParameters& flat_;
   const Partition& partition_;
   Communicator& communicator_;
   std::unordered_map<const c10::TensorImpl*, Range> ranges_;  ///< of each parameter
   std::vector<std::unique_ptr<Pending>> pending_;             ///< of each bucket that is under way
-  double waited_ = 0;
+  std::vector<std::unique_ptr<Pending>> ordered_;
 };
 
 }  // namespace kessoku::runtime

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
@@ -28,28 +29,22 @@ namespace {
 
 using metrics::Phase;
 
-/// Adds the time since the last lap to a phase.
+/// Counts a step's time by phases.
 class PhaseClock {
  public:
-  explicit PhaseClock(metrics::StepRecord& record) : record_(record) {}
-  void lap(Phase phase) {
-    const auto now = Clock::now();
-    record_.phase_seconds[static_cast<size_t>(phase)] +=
-        std::chrono::duration<double>(now - last_).count();
-    last_ = now;
+  PhaseClock(metrics::StepRecord& record, DeviceClock& clock) : record_(record), clock_(clock) {
+    clock_.begin();
   }
-  /// `seconds` that were counted as one phase were another.
-  void move(Phase from, Phase to, double seconds) {
-    record_.phase_seconds[static_cast<size_t>(from)] -= seconds;
-    record_.phase_seconds[static_cast<size_t>(to)] += seconds;
-  }
-  double total() const { return std::chrono::duration<double>(last_ - start_).count(); }
+  void lap(Phase phase) { clock_.lap(static_cast<size_t>(phase)); }
+  /// Puts down what has ended; a GPU's update of weights ends in the next step.
+  void take() { clock_.take(record_.phase_seconds); }
+  double total() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
  private:
   using Clock = std::chrono::steady_clock;
   metrics::StepRecord& record_;
+  DeviceClock& clock_;
   Clock::time_point start_ = Clock::now();
-  Clock::time_point last_ = start_;
 };
 
 /// What all ranks tell each other once a step: integers, so that the order of sums is of no matter.
@@ -72,11 +67,13 @@ class StepSums {
     return ExactSum(
         std::span<const int64_t, ExactSum::kWords>(begin() + kCounts, ExactSum::kWords));
   }
-  /// `first`: the place of the micro-batch's first draw in the global batch.
-  void set_losses(size_t first, const data::Batch& batch, const at::Tensor& losses) {
-    const at::Tensor values = losses.detach().to(at::kCPU, at::kDouble).contiguous();
+  /// f64, of the draws from `first` on in the global batch.
+  void set_losses(size_t first, const at::Tensor& losses) {
     // Only one rank has a draw: its bits, added to zeros, reach all.
-    std::memcpy(losses_begin() + first, values.const_data_ptr<double>(), values.nbytes());
+    std::memcpy(losses_begin() + first, losses.const_data_ptr<double>(), losses.nbytes());
+  }
+  /// `first`: the place of the micro-batch's first draw in the global batch.
+  void set_draws(size_t first, const data::Batch& batch) {
     for (size_t i = 0; i < batch.draws.size(); ++i) {
       const int64_t timestep =
           batch.timesteps.defined() ? batch.timesteps.const_data_ptr<int64_t>()[i] : -1;
@@ -233,49 +230,52 @@ Trainer::Trainer(const RunConfig& config, const model::Parameters& parameters, O
       verifier_(config.verify.every_steps, spans_of(flat_),
                 config.verify.every_steps > 0 && rounds_alike(device_, communicator), communicator),
       memory_(spans_of(flat_), partition_.numel() / kDigestBlock, blocks_of(optimizer_.owned()),
-              communicator) {
+              communicator),
+      clock_(device_) {
   flat_.round_to(dtype_of(config));
   if (config.ema.decay > 0) ema_ = optimizer_.own_weights();  // in what the f32 values took
-  objective_.set_before_use([this](auto used) { gathers_.await(used); });
+  objective_.set_before_use([this](auto used) { order_weights(used); });
 }
 
 Trainer::~Trainer() { objective_.set_before_use({}); }
 
 metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
   metrics::StepRecord record;
-  PhaseClock clock(record);
+  PhaseClock clock(record, clock_);
   const uint64_t draws = config_.train.global_batch;
   StepSums sums(draws, counter_.size(), communicator_.size());
 
   const bool verified = is_verified(steps_done() + 1);
   if (verified) recompute(loader);
   clock.lap(Phase::kVerification);
-  gathers_.take_waited_seconds();  // not of this step's forward, or for a checkpoint
   std::string problem;
+  std::vector<data::Batch> under_way;  // a GPU copies from them until it is waited for
+  std::vector<at::Tensor> all_losses;
   const uint64_t first = static_cast<uint64_t>(communicator_.rank()) * split_.accumulation;
   for (uint64_t micro = 0; micro < split_.accumulation; ++micro) {
     const data::Batch read = traced("data", [&] { return loader.next(); });
+    if (!device_.is_cpu()) under_way.push_back(read);
     clock.lap(Phase::kData);
-    if (!config_.communication.overlap) finish_step();
+    if (!config_.communication.overlap && gathers_.order_all()) clock.lap(Phase::kCommunication);
     const data::Batch batch = on_device(read, device_);
     int64_t& flops = flops_[sizes_of(batch)];
     std::optional<model::FlopCounter> counter;
     if (flops == 0) counter.emplace();
+    is_in_forward_ = true;
     const at::Tensor losses =
         traced("forward", [&] { return objective_.losses(batch) * batch.loss_scale; });
-    sums.set_losses((first + micro) * split_.micro, read, losses);
+    is_in_forward_ = false;
+    all_losses.push_back(losses.detach());
+    sums.set_draws((first + micro) * split_.micro, read);
     counter_.add(batch.draws, sums.categories());
     if (problem.empty()) problem = unplanned(read, micro);
     sums.count(StepSums::kReplaced) += batch.replaced;
     audit_.add(read, losses);
-    finish_step();  // with weights that this forward did not use
     clock.lap(Phase::kForward);
-    clock.move(Phase::kForward, Phase::kCommunication, gathers_.take_waited_seconds());
+    if (gathers_.order_all())  // of weights that this forward did not use
+      clock.lap(Phase::kCommunication);
     reducer_.prepare(static_cast<int64_t>(micro), verified);
-    traced("backward", [&] {
-      scaled_mean(losses).backward();
-      synchronize(device_);
-    });
+    traced("backward", [&] { scaled_mean(losses).backward(); });
     clock.lap(Phase::kBackward);
     if (counter) flops = counter->count();
     record.flops += static_cast<double>(flops) * communicator_.size();
@@ -288,8 +288,16 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
 
   traced("gradients of other ranks", [&] { reducer_.finish(); });
   clock.lap(Phase::kCommunication);
-  sums.set_squares(squared_norm());
+  const SquareSum squares = squared_norm();
   clock.lap(Phase::kOptimizer);
+  const std::vector<at::Tensor> seen =
+      on_host({at::cat(all_losses).to(at::kDouble), squares.of_blocks()});
+  under_way.clear();
+  gathers_.require_done();
+  reducer_.require_done();
+  sums.set_losses(first * split_.micro, seen[0]);
+  sums.set_squares(squares.total(seen[1]));
+  clock.take();
   sums.count(StepSums::kStop) = wishes.stop;
   sums.count(StepSums::kCheckpoint) = wishes.checkpoint;
   sums.count(StepSums::kCopy) = wishes.copy;
@@ -346,6 +354,7 @@ metrics::StepRecord Trainer::step(data::Loader& loader, Wishes& wishes) {
     clock.lap(Phase::kVerification);
   }
 
+  clock.take();
   record.step = steps_done();
   record.draws = record.step * config_.train.global_batch;
   record.loss = loss;
@@ -382,16 +391,23 @@ void Trainer::resume_at(const TrainerState& state) {
   scaler_ = state.scaler;
 }
 
+/// Of a step's forward, which comes to them.
+void Trainer::order_weights(std::span<const model::Parameter> used) {
+  if (is_in_forward_) clock_.lap(static_cast<size_t>(Phase::kForward));
+  const bool was_under_way = gathers_.order(used);
+  if (is_in_forward_ && was_under_way) clock_.lap(static_cast<size_t>(Phase::kCommunication));
+}
+
 at::Tensor Trainer::scaled_mean(const at::Tensor& losses) const {
   return losses.sum() / static_cast<double>(config_.train.global_batch) * scaler_.scale();
 }
 
 /// Of this rank's part of the gradients: unsharded, every rank holds all.
-ExactSum Trainer::squared_norm() const {
+SquareSum Trainer::squared_norm() const {
   SquareSum sum;
   for (const Range& range : partition_.owned_by(communicator_.rank()))
     sum.add(flat_.gradients_in(range));
-  return sum.total();
+  return sum;
 }
 
 void Trainer::update(const StepSize& size) {

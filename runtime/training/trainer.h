@@ -8,6 +8,7 @@
 #include "metrics/step_record.h"
 #include "runtime/communication/communicator.h"
 #include "runtime/config/config.h"
+#include "runtime/host/device_clock.h"
 #include "runtime/training/audit.h"
 #include "runtime/training/draw_counter.h"
 #include "runtime/training/exact_sum.h"
@@ -126,8 +127,9 @@ class Trainer {
     bool taken;   ///< false: they overflowed, and the step is left out
   };
 
+  void order_weights(std::span<const model::Parameter> used);
   at::Tensor scaled_mean(const at::Tensor& losses) const;
-  ExactSum squared_norm() const;
+  SquareSum squared_norm() const;
   void update(const StepSize& size);
   void average(size_t range, double decay);
   void swap_averages(bool back);
@@ -170,6 +172,8 @@ class Trainer {
   Verifier verifier_;
   MemoryWatch memory_;
   size_t checked_bucket_ = 0;  ///< whose update is computed twice
+  DeviceClock clock_;
+  bool is_in_forward_ = false;  ///< of a step
   uint64_t steps_done_ = 0;
   uint64_t left_out_ = 0;                          ///< of them, since gradients overflowed
   std::optional<uint64_t> compared_, recomputed_;  ///< the last step after which ranks did so

@@ -1,13 +1,14 @@
 """Training over ranks whose GPUs and NCCL are stand-ins (tests/stand_ins): the same run as over MPI, and what happens when NCCL fails."""
 import json
 import os
+import time
 import unittest
 from pathlib import Path
 
 import numpy as np
 
 import harness
-from harness import WORK, kessoku, losses_of, make_inputs, require_same_weights, weights_of
+from harness import WORK, kessoku, log_of, losses_of, make_inputs, require_same_weights, weights_of
 
 ON_CPU = harness.ENVIRONMENT | {"KESSOKU_DEVICE": "cpu"}
 ON_GPU = harness.ENVIRONMENT | {"KESSOKU_DEVICE": "cuda", "LD_LIBRARY_PATH": os.environ["KESSOKU_STAND_INS"]}
@@ -115,6 +116,14 @@ class Nccl(unittest.TestCase):
     def test_a_connection_that_is_lost(self):
         self.assert_fails("lose:7@1", 76, "NCCL lost another rank")
 
+    def test_a_connection_between_hosts_that_is_lost(self):
+        for fault in ("lose:1@0", "lose:7@1"):
+            start = time.monotonic()
+            _, errors = train(f"hosts-{fault.replace(':', '-')}", ON_GPU | {"KESSOKU_STAND_IN_FAULT": fault, "KESSOKU_RANKS_PER_HOST": "2"}, ranks=4,
+                              expect=76)
+            self.assertIn("NCCL lost another rank", errors)
+            self.assertLess(time.monotonic() - start, 40)
+
     def test_a_call_that_never_ends(self):
         run, errors = self.assert_fails("hang:9", 76, "an exchange has taken over", "communication.timeout_seconds=10")
         report = json.loads((run / "watchdog/rank-00001.json").read_text())
@@ -127,15 +136,28 @@ class Nccl(unittest.TestCase):
         self.assertIn("4 ranks on a host with 2 GPUs", errors)
 
     def test_how_often_the_host_waits(self):
-        """In a step that is not verified: for each micro-batch to bring the noise schedule, for its losses and the end of its backward; for the norm."""
-        for micro in (4, 2):
+        """Once in a step that is not verified, for its losses and the norm of its gradients, however many micro-batches it has."""
+        for micro, ranks in ((4, 0), (2, 0), (1, 2)):
             counts = []
             for steps in (2, 5):
-                file = WORK / f"host-waits-{micro}-{steps}.txt"
-                train(f"waits-{micro}-{steps}", ON_GPU | {"KESSOKU_STAND_IN_WAITS": str(file)}, f"train.steps={steps}", f"train.micro_batch={micro}",
-                      "train.precision=bf16", "checkpoint.every_steps=0", "communication.bucket_mb=1")
-                counts.append(int(file.read_text()))
-            self.assertEqual((counts[1] - counts[0]) / 3, 3 * (4 // micro) + 1)
+                file = WORK / f"host-waits-{micro}-{ranks}-{steps}"
+                train(f"waits-{micro}-{ranks}-{steps}", ON_GPU | {"KESSOKU_STAND_IN_WAITS": str(file)}, f"train.steps={steps}",
+                      f"train.micro_batch={micro}", "train.precision=bf16", "checkpoint.every_steps=0", "communication.bucket_mb=1", ranks=ranks)
+                counts.append([int(Path(f"{file}.{rank}").read_text()) for rank in range(max(ranks, 1))])
+            self.assertEqual([(late - early) / 3 for early, late in zip(*counts)], [1] * max(ranks, 1))
+
+    def test_tf32_is_of_gpus(self):
+        rounded, exact = train("tf32", ON_GPU, "train.precision=tf32")[0], train("fp32", ON_GPU)[0]
+        self.assertEqual(losses_of(rounded).tolist(), losses_of(exact).tolist())  # the stand-in computes in fp32 either way
+        errors = train("tf32-cpu", ON_CPU, "train.precision=tf32", expect=64)[1]
+        self.assertIn('train.precision = "tf32" is of GPUs: on a CPU choose "fp32"', errors)
+
+    def test_phases_are_timed_by_the_gpu(self):
+        for record in log_of(train("phases", ON_GPU, "train.steps=4", ranks=2)[0]):
+            own = sum(record["phases"][phase] for phase in ("data", "forward", "backward"))
+            self.assertAlmostEqual(own, record["rank_seconds"][0], delta=0.1 * own)
+            self.assertLess(sum(record["phases"].values()), 1.5 * record["seconds"])
+            self.assertGreater(record["phases"]["backward"], 0)
 
     def test_no_gpu(self):
         _, errors = train("none", ON_GPU | {"KESSOKU_STAND_IN_GPUS": "0"}, expect=64)

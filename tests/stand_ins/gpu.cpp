@@ -2,7 +2,8 @@
 // memory, and LibTorch's CPU kernels compute on them. What a GPU would refuse is refused: a tensor
 // of the CPU among tensors of the GPU, and what is more than its memory (KESSOKU_STAND_IN_MEMORY
 // bytes). Streams other than the default one work later, on threads of their own, so that what
-// nobody waited for is not there yet.
+// nobody waited for is not there yet. What the host hands over without waiting must stay as it is
+// until it waits: copies read it late.
 #include <ATen/core/Tensor.h>
 #include <ATen/core/stack.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -13,12 +14,15 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <future>
 #include <limits>
 #include <memory>
 #include <span>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tests/stand_ins/stream.h"
@@ -45,12 +49,15 @@ Stream* pool_stream(c10::StreamId id) {
   return stream;
 }
 
-/// How often the host has waited for a GPU so far. The process leaves it in the file that
-/// KESSOKU_STAND_IN_WAITS names.
+/// How often the host has waited for a GPU so far. The process leaves it in a file under the name
+/// in KESSOKU_STAND_IN_WAITS, with ".RANK" behind it.
 class HostWaits {
  public:
   ~HostWaits() {
-    if (const char* path = std::getenv("KESSOKU_STAND_IN_WAITS")) std::ofstream(path) << count_;
+    const char* path = std::getenv("KESSOKU_STAND_IN_WAITS");
+    const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+    if (path != nullptr)
+      std::ofstream(std::string(path) + "." + (rank == nullptr ? "0" : rank)) << count_;
   }
   void add() { ++count_; }
 
@@ -59,14 +66,48 @@ class HostWaits {
 };
 HostWaits host_waits;
 
+/// What this thread's GPU was asked to copy from the host and may not have read yet.
+class LateReads {
+ public:
+  void add(const at::Tensor& source) {
+    const c10::Storage& storage = source.storage();
+    reads_.push_back({storage.getWeakStorageImpl(), digest_of(*storage.unsafeGetStorageImpl())});
+  }
+  void end() {
+    for (const Read& read : std::exchange(reads_, {})) {
+      const auto source = read.source.lock();
+      TORCH_CHECK(source && digest_of(*source) == read.digest,
+                  "stand-in: memory that a GPU copies from was freed or changed too early");
+    }
+  }
+
+ private:
+  struct Read {
+    c10::weak_intrusive_ptr<c10::StorageImpl> source;
+    size_t digest;
+  };
+  static size_t digest_of(const c10::StorageImpl& storage) {
+    return std::hash<std::string_view>()(
+        {static_cast<const char*>(storage.data()), storage.nbytes()});
+  }
+  std::vector<Read> reads_;
+};
+thread_local LateReads late_reads;
+
+void host_waited() {
+  host_waits.add();
+  late_reads.end();
+}
+
 void drain(c10::StreamId id) {
   if (Stream* queue = pool_stream(id)) queue->synchronize();
 }
 
-/// One version of an event.
-using Version = std::shared_future<void>;
+/// One version of an event: when its stream reached it.
+using Version = std::shared_future<std::chrono::steady_clock::time_point>;
 struct Event {
   Version version;
+  bool is_timed = false;
 };
 
 bool is_done(const Version& version) {
@@ -130,16 +171,17 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
   }
 
   void record(void** event, const c10::Stream& stream, const c10::DeviceIndex,
-              const c10::EventFlag) const override {
+              const c10::EventFlag flag) const override {
     touch_device();
     if (*event == nullptr) *event = new Event;
-    const auto reached = std::make_shared<std::promise<void>>();
+    const auto reached = std::make_shared<std::promise<std::chrono::steady_clock::time_point>>();
     static_cast<Event*>(*event)->version = reached->get_future().share();
+    static_cast<Event*>(*event)->is_timed = flag == c10::EventFlag::BACKEND_DEFAULT;
     note("record stream=" + std::to_string(stream.id()));
     if (Stream* queue = pool_stream(stream.id())) {
-      queue->enqueue([reached] { reached->set_value(); });
+      queue->enqueue([reached] { reached->set_value(std::chrono::steady_clock::now()); });
     } else {
-      reached->set_value();
+      reached->set_value(std::chrono::steady_clock::now());
     }
   }
   void block(void* event, const c10::Stream& stream) const override {
@@ -157,8 +199,16 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
     return event == nullptr || is_done(static_cast<Event*>(event)->version);
   }
   void synchronizeEvent(void* event) const override {
-    host_waits.add();
+    host_waited();
     static_cast<Event*>(event)->version.wait();
+  }
+  double elapsedTime(void* first, void* second, const c10::DeviceIndex) const override {
+    const auto* from = static_cast<Event*>(first);
+    const auto* to = static_cast<Event*>(second);
+    TORCH_CHECK(from->is_timed && to->is_timed && is_done(from->version) && is_done(to->version),
+                "stand-in: times of events that are not timed, or not reached");
+    return std::chrono::duration<double, std::milli>(to->version.get() - from->version.get())
+        .count();
   }
   void destroyEvent(void* event, const c10::DeviceIndex) const noexcept override {
     delete static_cast<Event*>(event);
@@ -167,7 +217,7 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
     return static_cast<c10::DeviceIndex>(device_count());
   }
   void synchronizeStream(const c10::Stream& stream) const override {
-    host_waits.add();
+    host_waited();
     drain(stream.id());
   }
 };
@@ -429,7 +479,11 @@ void run_on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   Aliases aliases(op);
   const auto top = [&](size_t count) { return std::span(*stack).last(count); };
   const std::span<c10::IValue> arguments = top(op.schema().arguments().size());
-  if (waits(op.schema().name(), arguments)) host_waits.add();
+  if (waits(op.schema().name(), arguments)) {
+    host_waited();
+  } else if (op.schema().name() == "aten::copy_" && !arguments[1].toTensor().is_cuda()) {
+    late_reads.add(arguments[1].toTensor());
+  }
   for (c10::IValue& value : arguments) value = to_host(aliases, value);
   aliases.refuse_mixtures();
   op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);

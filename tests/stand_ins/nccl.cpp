@@ -197,10 +197,10 @@ void exchange(SharedSegment& segment, const std::vector<Transfer>& transfers) {
   }
   const auto done = [](const auto& item) { return item.second.done(); };
   while (!std::ranges::all_of(conversations, done)) {
+    if (segment.aborted()) throw Aborted();
     bool moved = false;
     for (auto& [peer, conversation] : conversations) moved |= conversation.move();
     if (moved) continue;
-    if (segment.aborted()) throw Aborted();
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
 }
@@ -228,6 +228,7 @@ ncclResult_t enqueue(ncclComm* comm, Stream* stream, std::function<void(SharedSe
       // Long enough for those who do not wait to be found out.
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
       segment->begin();
+      if (segment->aborted()) throw Aborted();  // others are no longer where this call expects them
       work(*segment);
     } catch (const Aborted&) {
     }

@@ -73,7 +73,7 @@ TEST(ExactSum, IsInfiniteOnceANumberIsNotFiniteOrTooLarge) {
 ExactSum sum_of_squares(const at::Tensor& values) {
   SquareSum sum;
   sum.add(values);
-  return sum.total();
+  return sum.total(sum.of_blocks());
 }
 
 TEST(SquareSum, IsTheSameHoweverItIsCut) {
@@ -85,7 +85,7 @@ TEST(SquareSum, IsTheSameHoweverItIsCut) {
   SquareSum parts;
   for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{7, 40}, {0, 3}, {3, 7}})
     parts.add(values.narrow(0, begin * kBlock, (end - begin) * kBlock));
-  EXPECT_EQ(parts.total().words(), whole.words());
+  EXPECT_EQ(parts.total(parts.of_blocks()).words(), whole.words());
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   EXPECT_EQ(sum_of_squares(values).words(), whole.words());
