@@ -188,20 +188,22 @@ def full_size(result):
         tried at this size.""") + "\n" + table(["", "Kessoku", "PyTorch"], rows)
 
 
-def summary(run, plan):
+def summary(run, plan, weights):
     groups = run["recall"][max(run["recall"], key=int)]["groups"]
     kills = json.loads((RESULTS / "goodput_long.json").read_text())
+    one = {name: r["groups"]["1"]["recall"]["percent"] for name, r in weights["result"].items()}
     shares = [f"{groups[key]['recall']['percent']:.0f}" for key in NUMBERS]
     return paragraph(f"""The same in full count, with the demo's model: {plan['images']:,} images in {plan['folders']:,} folders,
         {run['steps']:,} steps of four images, a trigger word renamed on the way. Of {plan['draws']:,} draws no folder got
         {math_ceil(abs(plan['largest_error']['off']) + 1)} more or fewer than it was due. {kills['kills']} kills in its middle changed no bit of it.
         Of the characters that a prompt names, {', '.join(shares[:-1])} and {shares[-1]} % are recognized in the image, with one, two,
-        three and four names, half of them in combinations that are in no training image.
+        three and four names, half of them in combinations that are in no training image. After {weights['steps']:,} steps
+        {one['weights']:.0f} % of characters named alone were recognized, and {one['equal']:.0f} % where all images had equal weights.
         [How it was done](docs/reference-run.md), and how to do it with Stable Diffusion.""")
 
 
 # Block -> what writes it, and the results that it takes.
-BLOCKS = {"summary": (summary, "run", "plan"), "plan": (plan, "plan"), "memory": (memory, "memory"), "run": (run, "run"), "recall": (recall, "run"), "words": (words, "run", "control"),
+BLOCKS = {"summary": (summary, "run", "plan", "weights"), "plan": (plan, "plan"), "memory": (memory, "memory"), "run": (run, "run"), "recall": (recall, "run"), "words": (words, "run", "control"),
           "inpaint": (inpaint, "inpaint"), "weights": (weights, "weights"), "full_size": (full_size, "full_size")}
 
 

@@ -86,6 +86,12 @@ Tensor& logical_and(const Tensor& a, const Tensor& b, Tensor& out) {  // the bac
   return out;
 }
 
+Tensor& absolute(const Tensor& x, Tensor& out) {  // the autoencoder's error
+  require_meta({x, out});
+  out.resize_(x.sizes());
+  return out;
+}
+
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
   require_meta({x, index});
   std::vector<int64_t> shape = x.sizes().vec();
@@ -178,6 +184,7 @@ void register_meta_kernels() {
     library.impl("native_layer_norm_backward", layer_norm_backward);
     library.impl("where.self", where);
     library.impl("logical_and.out", logical_and);
+    library.impl("abs.out", absolute);
     library.impl("index_select", index_select);
     library.impl("embedding_dense_backward", embedding_backward);
     made[1].impl("scaled_dot_product_attention", attention);

@@ -124,6 +124,7 @@ data::Batch on_device(data::Batch batch, at::Device device) {
 
 std::vector<at::Tensor> on_host(const std::vector<at::Tensor>& tensors) {
   std::vector<int64_t> sizes;
+  sizes.reserve(tensors.size());
   for (const at::Tensor& tensor : tensors) sizes.push_back(tensor.numel());
   return at::cat(tensors).cpu().split_with_sizes(sizes);
 }

@@ -9,6 +9,8 @@
 #include <ATen/ops/mean.h>
 #include <ATen/ops/square.h>
 
+#include <optional>
+
 #include "base/random.h"
 #include "model/networks/text_conditioning.h"
 #include "model/pipeline/inpainting.h"
@@ -26,19 +28,20 @@ class DenoisingObjective : public Objective {
       : unet_(unet),
         text_encoder_(text_encoder),
         vae_(vae),
-        schedule_(schedule, unet.parameters().front().tensor.device()),
+        schedule_config_(schedule),
         clip_skip_(config.train.clip_skip),
         min_snr_gamma_(config.train.min_snr_gamma) {}
 
   at::Tensor losses(const data::Batch& batch) override {
     const at::Tensor context = model::encode_text(text_encoder_, batch.input_ids, clip_skip_);
-    at::Tensor seen = schedule_.add_noise(batch.latents, batch.noise, batch.timesteps);
+    const model::NoiseSchedule& schedule = schedule_for(batch.latents.device());
+    at::Tensor seen = schedule.add_noise(batch.latents, batch.noise, batch.timesteps);
     if (batch.masks.defined()) seen = at::cat({seen, inpainting_channels(batch)}, 1);
     const at::Tensor predicted = unet_.forward(seen, batch.timesteps, context);
-    const at::Tensor target = schedule_.target(batch.latents, batch.noise, batch.timesteps);
+    const at::Tensor target = schedule.target(batch.latents, batch.noise, batch.timesteps);
     const at::Tensor losses = mean_per_draw(at::square(predicted - target));
     if (min_snr_gamma_ == 0) return losses;
-    return losses * schedule_.min_snr_weights(batch.timesteps, min_snr_gamma_);
+    return losses * schedule.min_snr_weights(batch.timesteps, min_snr_gamma_);
   }
 
   void set_before_use(const model::BeforeUse& before_use) override {
@@ -47,6 +50,11 @@ class DenoisingObjective : public Objective {
   }
 
  private:
+  const model::NoiseSchedule& schedule_for(at::Device device) {
+    if (!schedule_) schedule_.emplace(schedule_config_, device);
+    return *schedule_;
+  }
+
   /// The mask at the latents' size, and the mean latents of what it leaves of the images.
   at::Tensor inpainting_channels(const data::Batch& batch) const {
     const at::NoGradGuard no_grad;
@@ -59,7 +67,8 @@ class DenoisingObjective : public Objective {
   model::UNet& unet_;
   model::TextEncoder& text_encoder_;
   const model::Vae& vae_;
-  model::NoiseSchedule schedule_;
+  model::NoiseScheduleConfig schedule_config_;
+  std::optional<model::NoiseSchedule> schedule_;  ///< since the first batch
   int64_t clip_skip_;
   double min_snr_gamma_;
 };

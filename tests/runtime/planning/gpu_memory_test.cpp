@@ -102,6 +102,18 @@ TEST(GpuMemory, IsKnownOfInpaintingModelsToo) {
   EXPECT_GT(trace_compute_memory(config, make_model(wide), kBuckets, 1).step, uint64_t{1} << 30);
 }
 
+TEST(GpuMemory, IsKnownOfTheAutoencodersTrainingToo) {
+  RunConfig config;
+  config.train.target = {"vae"};
+  config.train.precision = "bf16";
+  config.train.global_batch = config.train.micro_batch = 1;
+  config.vae.l2_weight = config.vae.gradient_weight = 1;
+  const ComputeMemory one = trace_compute_memory(config, sd15(), kBuckets, 1);
+  // Its decoder has 30 activations of 128 to 256 channels at 512 x 512 pixels.
+  EXPECT_GT(one.step, uint64_t{2} << 30);
+  EXPECT_LT(one.no_grad, one.step / 2);
+}
+
 class NoObjective : public Objective {
  public:
   at::Tensor losses(const data::Batch&) override { return {}; }
