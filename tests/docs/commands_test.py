@@ -81,6 +81,9 @@ NOT_RUN = {
     ".venv/bin/python bench/reference_run.py plan": "needs what it prepares",
     ".venv/bin/python bench/reference_run.py train": "takes hours",
     ".venv/bin/python bench/reference_run.py measure": "needs what it trains",
+    ".venv/bin/python bench/full_size_step.py build/kessoku demo/full-size --precision fp32 "
+    "--steps 20 --rounds 1 --resume-at 10 --images 512x512,640x384,384x640,576x448 "
+    "--out bench/results/reference_full_size.json": "takes half an hour",
     "sbatch --nodes 2 --ntasks-per-node 4 --gpus-per-node 4 scripts/slurm/train.sbatch my-run.toml":
         "needs Slurm",
 }
