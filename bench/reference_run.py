@@ -300,14 +300,14 @@ def draw_words():
     """Of the run, and of the control if it was made."""
     run_result, kept_result = result_of("reference_run"), result_of("reference_control")
 
-    def series(words, note, color, dashed):
+    def series(words, note, dashed):
         kinds = (("right character", "right"), ("the other's character", "mixed_up"), ("similarity (encoder)", "similarity"))
         return [{"name": name + note, "points": [(int(step), w[key] if key == "similarity" else w[key] / w["of"]) for step, w in words.items()],
-                 "marks": True, "color": color + i, "dashed": dashed} for i, (name, key) in enumerate(kinds)]
+                 "marks": True, "color": i, "dashed": dashed} for i, (name, key) in enumerate(kinds)]
 
-    lines = series(run_result["words"], "", 0, False)
+    lines = series(run_result["words"], "", False)
     if kept_result:
-        lines += series(kept_result["words"], ", not renamed", 0, True)
+        lines += series(kept_result["words"], ", not renamed", True)
     line_chart(ROOT / "docs/images/reference-words.svg", f"Bemo1 and the other word, renamed after step {run_result['renamed_after_step']}",
                "step", "share", lines)
 

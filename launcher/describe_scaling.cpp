@@ -132,7 +132,7 @@ std::string budget_table(const Scaling& scaling) {
   if (!scaling.budget) return "";
   const runtime::StepBudget& budget = *scaling.budget;
   std::string table = fmt::format(
-      "\n  at least, for {} draw{} at the peaks of the data sheet\n  "
+      "\n  what {} draw{} take at least, by the data sheet's peaks\n  "
       "{:<20}{:>9}{:>14}{:>12}{:>11}\n",
       budget.costs.micro_batch, budget.costs.micro_batch == 1 ? "" : "s", "kernels", "calls",
       "TFLOP", "moved", "seconds");

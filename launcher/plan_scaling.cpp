@@ -150,9 +150,10 @@ Scaling plan_scaling(const RunConfig& run_config, const runtime::TrainingData& d
   const runtime::NetworkModel network = network_of(options, config);
   std::optional<runtime::MeasuredCosts> told;
   if (gpu == nullptr) told = told_costs(options, config);
-  Stage stage(config, data, options.ranks_per_host, gpu == nullptr && !told);
+  const bool measured = options.compute.empty();
+  Stage stage(config, data, options.ranks_per_host, measured);
   Scaling scaling{.compute = compute_source(options),
-                  .measured = gpu == nullptr && !told,
+                  .measured = measured,
                   .traced = stage.is_gpu(),
                   .threads = at::get_num_threads(),
                   .network = network,

@@ -181,7 +181,7 @@ def full_size(result):
     return paragraph(f"""{result['steps']} steps of Stable Diffusion 1.5's shapes with random weights in fp32, UNet and text encoder, one draw
         a step, images of {len(set(result['images'].split(',')))} bucket sizes ({', '.join(dict.fromkeys(result['images'].split(',')))}), on
         {result['threads']} cores ({', '.join(result['instruction_sets'])}), and the same draws in PyTorch (diffusers, gradient
-        checkpointing, fused AdamW), which gave the same losses, gradient norms and weights; Kessoku took {ratio:.2f} × its speed. A
+        checkpointing, fused AdamW), which gave the same losses, gradient norms and weights; Kessoku ran at {ratio:.2f} × its speed. A
         second training stopped with a checkpoint after step {resumed['at']} and resumed: all losses
         {'equal' if resumed['equal_losses'] else 'DIFFER'}, and so {'are' if resumed['equal_checkpoints'] else 'are NOT'} the
         {resumed['files']} files of the last checkpoint, bit for bit. This machine's memory holds one such rank, so sharding was not

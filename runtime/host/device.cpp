@@ -101,7 +101,7 @@ void allow_inexact_kernels() {
 
 void allow_tf32(at::Device device) {
   if (device.is_cpu())
-    throw UsageError("train.precision = \"tf32\" is of GPUs: on a CPU choose \"fp32\"");
+    throw UsageError("train.precision = \"tf32\" needs a GPU: on a CPU choose \"fp32\"");
   at::globalContext().setAllowTF32CuBLAS(true);
   at::globalContext().setAllowTF32CuDNN(true);
 }

@@ -176,7 +176,7 @@ StepBudget budget_step(const RunConfig& config, const model::StableDiffusion& mo
   const std::unique_ptr<Communicator> alone = make_solo_communicator();
   const int64_t numel = flat_numel(flat_layout(networks.trained()));
   const Partition partition(numel, bucket_numel(config), 1);
-  FlatParameters flat(networks.trained(), partition.numel(), GradientStorage::kBuffer);
+  FlatParameters flat(networks.trained(), partition.numel(), gradient_storage_of(config, 1));
   GradientReducer reducer(flat, partition, {}, 1, *alone);
   flat.round_to(dtype_of(config));
   const uint64_t micro = split_batch(config.train.global_batch, config.train.micro_batch, 1).micro;

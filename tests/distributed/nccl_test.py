@@ -150,7 +150,7 @@ class Nccl(unittest.TestCase):
         rounded, exact = train("tf32", ON_GPU, "train.precision=tf32")[0], train("fp32", ON_GPU)[0]
         self.assertEqual(losses_of(rounded).tolist(), losses_of(exact).tolist())  # the stand-in computes in fp32 either way
         errors = train("tf32-cpu", ON_CPU, "train.precision=tf32", expect=64)[1]
-        self.assertIn('train.precision = "tf32" is of GPUs: on a CPU choose "fp32"', errors)
+        self.assertIn('train.precision = "tf32" needs a GPU: on a CPU choose "fp32"', errors)
 
     def test_phases_are_timed_by_the_gpu(self):
         for record in log_of(train("phases", ON_GPU, "train.steps=4", ranks=2)[0]):
