@@ -2,50 +2,18 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
-#include "base/numeric/clones.h"
+#include "model/kernels/vector_math.h"
 
 namespace kessoku::model {
 
 namespace {
 
-// GCC and Clang make whatever the processor has of vectors of any length.
-constexpr int64_t kLanes = 16;
 constexpr int64_t kRows = 4;  ///< queries at a time, which share what is read of keys and values
 constexpr int64_t kTile = 8;  ///< values of a token at a time
-using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
-using Ints = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
-
-KESSOKU_INLINE Floats load(const float* from) {
-  Floats values;
-  std::memcpy(&values, from, sizeof values);
-  return values;
-}
-KESSOKU_INLINE void store(float* to, const Floats& values) {
-  std::memcpy(to, &values, sizeof values);
-}
-
-/// eˣ for x ≤ 88; below −86 as at −86 (4e−38). NaN stays NaN.
-KESSOKU_INLINE Floats exponential(Floats x) {
-  const Floats lowest = Floats{} - 86.0F;
-  x = x < lowest ? lowest : x;
-  // x = n ln 2 + r. Adding 1.5 · 2²³ rounds to a whole number, which is then in the low bits.
-  constexpr float kRound = 12582912.0F;
-  const Floats shifted = x * 1.44269504F + kRound;
-  const Floats n = shifted - kRound;
-  const Floats r = (x - n * 0.693145752F) - n * 1.42860677e-6F;
-  Floats sum = r * 1.98756912e-4F + 1.39819994e-3F;
-  sum = sum * r + 8.33345205e-3F;
-  sum = sum * r + 4.16657962e-2F;
-  sum = sum * r + 1.66666657e-1F;
-  sum = sum * r + 0.5F;
-  sum = sum * (r * r) + r + 1.0F;
-  return std::bit_cast<Floats>(std::bit_cast<Ints>(sum) + (std::bit_cast<Ints>(shifted) << 23));
-}
 
 /// The first `count` lanes; `other` in those behind.
 KESSOKU_INLINE Floats keep(const Floats& values, int64_t count, float other) {

@@ -1,10 +1,10 @@
 #include "model/networks/attention.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
+#include "model/networks/gated_gelu.h"
 #include "model/networks/narrow_attention.h"
 
 namespace kessoku::model {
@@ -37,10 +37,7 @@ FeedForward::FeedForward(const ParameterScope& scope, int64_t channels)
     : in(scope / "net.0.proj", channels, 8 * channels),
       out(scope / "net.2", 4 * channels, channels) {}
 
-at::Tensor FeedForward::operator()(const at::Tensor& x) const {
-  const std::vector<at::Tensor> halves = in(x).chunk(2, -1);
-  return out(halves[0] * at::gelu(halves[1]));
-}
+at::Tensor FeedForward::operator()(const at::Tensor& x) const { return out(gated_gelu(in(x))); }
 
 TransformerBlock::TransformerBlock(const ParameterScope& scope, int64_t channels,
                                    int64_t context_channels, int64_t heads)
@@ -61,9 +58,11 @@ at::Tensor TransformerBlock::operator()(at::Tensor x, const at::Tensor& context)
 SpatialTransformer::Projection::Projection(const ParameterScope& scope, int64_t in, int64_t out,
                                            bool linear)
     : weight(linear ? scope.add("weight", {out, in}) : scope.add("weight", {out, in, 1, 1})),
-      bias(scope.add("bias", {out})) {}
+      bias(scope.add("bias", {out})),
+      packed(scope.packed(weight)) {}
 
 at::Tensor SpatialTransformer::Projection::operator()(const at::Tensor& tokens) const {
+  if (packed->replaces_plain(tokens)) return packed->multiply(tokens, bias);
   return at::linear(tokens, weight.view({weight.size(0), weight.size(1)}), bias);
 }
 

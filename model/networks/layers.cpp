@@ -10,7 +10,9 @@
 namespace kessoku::model {
 
 ParameterScope ParameterScope::operator/(const std::string& name) const {
-  return ParameterScope(*parameters_, prefix_.empty() ? name : prefix_ + "." + name, device_);
+  ParameterScope child = *this;
+  child.prefix_ = prefix_.empty() ? name : prefix_ + "." + name;
+  return child;
 }
 
 at::Tensor ParameterScope::add(const std::string& name, at::IntArrayRef shape) const {
@@ -23,11 +25,14 @@ Conv2d::Conv2d(const ParameterScope& scope, int64_t in, int64_t out, int64_t ker
                int64_t padding)
     : weight(scope.add("weight", {out, in, kernel, kernel})),
       bias(scope.add("bias", {out})),
+      kernel(kernel),
       stride(stride),
-      padding(padding) {}
+      padding(padding),
+      packed(scope.packed(weight)) {}
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
-  const bool pointwise = weight.size(2) == 1 && stride == 1 && padding == 0;
+  if (packed->replaces_plain(x)) return packed->convolve(x, bias, stride, padding);
+  const bool pointwise = kernel == 1 && stride == 1 && padding == 0;
   if (pointwise && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     // The same sums as one matrix product, without reordering the weights.
     return at::linear(x.permute({0, 2, 3, 1}), weight.view({weight.size(0), weight.size(1)}), bias)
@@ -50,11 +55,14 @@ at::Tensor Conv2d::operator()(const at::Tensor& x) const {
 }
 
 Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, bool with_bias)
-    : weight(scope.add("weight", {out, in})) {
+    : weight(scope.add("weight", {out, in})), packed(scope.packed(weight)) {
   if (with_bias) bias = scope.add("bias", {out});
 }
 
-at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+at::Tensor Linear::operator()(const at::Tensor& x) const {
+  if (packed->replaces_plain(x)) return packed->multiply(x, bias);
+  return at::linear(x, weight, bias);
+}
 
 GroupNorm::GroupNorm(const ParameterScope& scope, int64_t groups, int64_t channels, double eps)
     : weight(scope.add("weight", {channels})),
@@ -77,7 +85,10 @@ Embedding::Embedding(const ParameterScope& scope, int64_t count, int64_t channel
     : weight(scope.add("weight", {count, channels})) {}
 
 at::Tensor Embedding::operator()(const at::Tensor& indices) const {
-  return at::embedding(weight, indices);
+  // Of a vocabulary's gradient only the rows of a few words are not 0. Where there is a gradient
+  // that they can be added to, the others are not made.
+  const bool sparse = weight.is_cpu() && weight.grad().defined();
+  return at::embedding(weight, indices, -1, /*scale_grad_by_freq=*/false, sparse);
 }
 
 at::Tensor to_channels_last(const at::Tensor& x) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <memory>
+
+#include "model/networks/packed_weight.h"
 #include "model/networks/parameter.h"
 
 namespace kessoku::model {
@@ -10,17 +13,27 @@ class ParameterScope {
  public:
   explicit ParameterScope(Parameters& parameters, std::string prefix = {},
                           at::Device device = at::kCPU)
-      : parameters_(&parameters), prefix_(std::move(prefix)), device_(device) {}
+      : parameters_(&parameters),
+        prefix_(std::move(prefix)),
+        device_(device),
+        frozen_(std::make_shared<bool>(false)) {}
 
   /// The scope of a child, "prefix.name".
   ParameterScope operator/(const std::string& name) const;
   ParameterScope operator/(int64_t index) const { return *this / std::to_string(index); }
   at::Tensor add(const std::string& name, at::IntArrayRef shape) const;
+  std::shared_ptr<PackedWeight> packed(const at::Tensor& weight) const {
+    return std::make_shared<PackedWeight>(weight, frozen_);
+  }
+  /// The weights of this scope and of all that were made from it change no more, nor are they read:
+  /// layers may keep them in another form.
+  void freeze() const { *frozen_ = true; }
 
  private:
   Parameters* parameters_;
   std::string prefix_;
   at::Device device_;
+  std::shared_ptr<bool> frozen_;  ///< of the whole tree
 };
 
 /// Square kernels, zero padding.
@@ -32,7 +45,8 @@ struct Conv2d {
 
   at::Tensor weight;  ///< (out, in, kernel, kernel)
   at::Tensor bias;
-  int64_t stride, padding;
+  int64_t kernel, stride, padding;
+  std::shared_ptr<PackedWeight> packed;
 };
 
 struct Linear {
@@ -41,6 +55,7 @@ struct Linear {
 
   at::Tensor weight;  ///< (out, in)
   at::Tensor bias;    ///< undefined without one
+  std::shared_ptr<PackedWeight> packed;
 };
 
 struct GroupNorm {
