@@ -4,7 +4,7 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
-#include "model/networks/gated_gelu.h"
+#include "model/kernels/gated_gelu.h"
 #include "model/networks/narrow_attention.h"
 
 namespace kessoku::model {

@@ -7,6 +7,8 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 
+#include "model/kernels/sparse_embedding.h"
+
 namespace kessoku::model {
 
 ParameterScope ParameterScope::operator/(const std::string& name) const {
@@ -85,10 +87,9 @@ Embedding::Embedding(const ParameterScope& scope, int64_t count, int64_t channel
     : weight(scope.add("weight", {count, channels})) {}
 
 at::Tensor Embedding::operator()(const at::Tensor& indices) const {
-  // Of a vocabulary's gradient only the rows of a few words are not 0. Where there is a gradient
-  // that they can be added to, the others are not made.
-  const bool sparse = weight.is_cpu() && weight.grad().defined();
-  return at::embedding(weight, indices, -1, /*scale_grad_by_freq=*/false, sparse);
+  // Of a vocabulary's gradient only the rows of a few words are not 0.
+  return weight.is_cpu() && weight.grad().defined() ? sparse_embedding(weight, indices)
+                                                    : at::embedding(weight, indices);
 }
 
 at::Tensor to_channels_last(const at::Tensor& x) {

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "model/networks/packed_weight.h"
+#include "model/kernels/packed_weight.h"
 #include "model/networks/parameter.h"
 
 namespace kessoku::model {

@@ -8,7 +8,7 @@
 #include <torch/csrc/autograd/functions/utils.h>
 
 #include "model/kernels/attention_kernel.h"
-#include "model/networks/autograd_node.h"
+#include "model/kernels/autograd_node.h"
 #include "model/networks/flop_counter.h"
 
 namespace kessoku::model {

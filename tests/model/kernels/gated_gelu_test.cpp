@@ -1,4 +1,4 @@
-#include "model/networks/gated_gelu.h"
+#include "model/kernels/gated_gelu.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>

@@ -1,4 +1,4 @@
-#include "model/networks/gated_gelu.h"
+#include "model/kernels/gated_gelu.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -9,8 +9,8 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
+#include "model/kernels/autograd_node.h"
 #include "model/kernels/geglu_kernel.h"
-#include "model/networks/autograd_node.h"
 
 namespace kessoku::model {
 

@@ -1,4 +1,4 @@
-#include "model/networks/packed_weight.h"
+#include "model/kernels/packed_weight.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
