@@ -1,15 +1,19 @@
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "launcher/commands.h"
 #include "metrics/report/report_data.h"
 #include "metrics/report/report_settings.h"
+#include "metrics/terminal/rank_watch.h"
 #include "metrics/terminal/run_view.h"
 #include "metrics/wall_clock.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
@@ -21,16 +25,56 @@ namespace {
 
 namespace fs = std::filesystem;
 
-metrics::RunSurroundings surroundings_of(const fs::path& run) {
+metrics::ReportData settings_of(const fs::path& run) {
   metrics::ReportData data;
   data.name = fs::weakly_canonical(run).filename().string();
   if (fs::exists(run / "config.toml")) metrics::read_settings(read_file(run / "config.toml"), data);
+  return data;
+}
+
+metrics::RunSurroundings surroundings_of(const fs::path& run) {
+  const metrics::ReportData data = settings_of(run);
   const metrics::NewestCheckpoint newest = runtime::newest_checkpoint(run);
   return {.name = data.name,
           .planned_steps = data.planned_steps,
           .checkpoints = runtime::list_checkpoints(run).size(),
           .checkpoint_step = newest.step,
           .checkpoint_time = newest.time};
+}
+
+/// Whoever may not read the login sees that the ranks ask for it.
+std::string login_in(const std::string& file) {
+  try {
+    return file.empty() ? "" : first_line(read_file(file));
+  } catch (const Error&) {
+    return "";
+  }
+}
+
+metrics::RunTargets targets_of(const fs::path& run) {
+  const metrics::ReportData data = settings_of(run);
+  const auto setting = [&](const char* key) {
+    const auto found = data.all_settings.find(key);
+    return found == data.all_settings.end() ? "" : found->second;
+  };
+  const fs::path ranks = run / setting("metrics.file_sd");
+  return {.files = {runtime::launch_targets(ranks), ranks},
+          .run = data.name,
+          .login = login_in(setting("metrics.login_file"))};
+}
+
+/// Lines that a terminal has room for; what is no terminal has no end.
+size_t height_of_stdout() {
+  winsize size{};
+  const bool known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0;
+  return known ? size.ws_row : SIZE_MAX;
+}
+
+/// Ranks that are shown beside `text`, a heading and what more there are.
+size_t room_beside(const std::string& text) {
+  const size_t height = height_of_stdout();
+  const auto taken = static_cast<size_t>(std::ranges::count(text, '\n')) + 4;
+  return height == SIZE_MAX ? SIZE_MAX : std::max<size_t>(height, taken + 1) - taken;
 }
 
 /// From the top left corner on, over what was there.
@@ -51,12 +95,15 @@ void run(const TopOptions& options) {
                     run.string()));
   }
   metrics::RunFollower follower(run);
+  metrics::RankWatch ranks(targets_of(run));
   const bool once = options.once || ::isatty(STDOUT_FILENO) == 0;
   if (!once) fmt::print("\x1b[2J");
   while (true) {
     follower.poll();
-    const std::string text =
-        metrics::describe_run(follower, surroundings_of(run), metrics::seconds_since_1970());
+    const double now = metrics::seconds_since_1970();
+    std::string text = metrics::describe_run(follower, surroundings_of(run), now);
+    ranks.poll(now);
+    text += ranks.describe(room_beside(text));
     fmt::print("{}", once ? text : redrawn(text));
     std::fflush(stdout);
     if (once) return;

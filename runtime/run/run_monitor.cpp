@@ -127,6 +127,10 @@ nlohmann::json scrape_target(const RunConfig& config, const std::string& address
       {"labels", {{"run", config.name}, {"rank", rank}, {"instance", config.name + "/" + rank}}}};
 }
 
+fs::path launch_targets(fs::path ranks) {
+  return ranks.replace_filename(ranks.stem().string() + "-launch.json");
+}
+
 metrics::NewestCheckpoint newest_checkpoint(const fs::path& run) {
   const std::vector<fs::path> checkpoints = list_checkpoints(run);
   if (checkpoints.empty()) return {};

@@ -32,6 +32,9 @@ std::string scrape_address(const RunConfig& config, int port);
 nlohmann::json scrape_target(const RunConfig& config, const std::string& address,
                              const std::string& rank);
 
+/// Where `launch` writes its own target: beside those of the ranks.
+std::filesystem::path launch_targets(std::filesystem::path ranks);
+
 /// Told by its folder.
 metrics::NewestCheckpoint newest_checkpoint(const std::filesystem::path& run);
 

@@ -204,11 +204,7 @@ class Supervisor {
     return parse_hosts(options_.hosts);
   }
 
-  /// Beside the ranks' targets, under a name of its own.
-  fs::path targets_file() const {
-    fs::path file = run_ / config_.metrics.file_sd;
-    return file.replace_filename(file.stem().string() + "-launch.json");
-  }
+  fs::path targets_file() const { return launch_targets(run_ / config_.metrics.file_sd); }
 
   void serve_metrics() {
     if (config_.metrics.port < 0 || config_.metrics.launch_port < 0) return;

@@ -71,6 +71,9 @@ NOT_RUN = {
     "kessoku launch --hosts a:4,b:4 my-run.toml": "needs two hosts",
     "kessoku launch configs/cluster.toml --hosts node1:4,node2:4": "needs two hosts",
     "kessoku launch configs/cluster.toml --hostfile hosts": "needs two hosts",
+    "sbatch --nodes 4 --ntasks-per-node 8 --gpus-per-node 8 scripts/slurm/train.sbatch my-run.toml "
+    "--set metrics.address=0.0.0.0 --set metrics.file_sd=/shared/prometheus/my-run.json":
+        "needs Slurm",
     "ssh -N -D 127.0.0.1:1080 login-node": "needs another host",
     "mpirun -n 8 kessoku train configs/reference.toml --set train.global_batch=8 "
     "--set train.micro_batch=1 --set train.steps=24000": "needs eight GPUs",

@@ -42,8 +42,8 @@ def stop(process):
 class Prometheus:
     """Scrapes with the configuration that the project ships, but for paths and intervals."""
 
-    def __init__(self, folder, interval="200ms", rules=None):
-        """`rules`: a file in place of the project's; None: no rules."""
+    def __init__(self, folder, interval="200ms", rules=None, job=""):
+        """`rules`: a file in place of the project's; None: no rules. `job`: lines of YAML to add to the job."""
         self.targets = folder / "targets"
         self.targets.mkdir(parents=True)
         config = CONFIG.read_text()
@@ -51,6 +51,7 @@ class Prometheus:
         config = re.sub(r"(scrape_interval|evaluation_interval|refresh_interval): \w+", rf"\1: {interval}", config)
         config = replaced(config, "rule_files:\n  - /etc/prometheus/kessoku/alerts.yml\n",
                           f"rule_files:\n  - {rules}\n" if rules else "")
+        config = replaced(config, "  - job_name: kessoku\n", "  - job_name: kessoku\n" + job)
         (folder / "prometheus.yml").write_text(config)
         self.address = f"http://127.0.0.1:{free_port()}"
         self.log = open(folder / "prometheus.log", "w")

@@ -4,6 +4,8 @@
 """
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
 from harness import DEADLINE, ENDLESS, PROGRAM, WORK, last_step, log_of, make_inputs, mpirun_of, ranks_of, run_tests, set_all, start, wait_for
-from prometheus import CONFIG, Prometheus
+from prometheus import CONFIG, ROOT, Prometheus, replaced
+from socks_server import SocksServer
 
 
 class Watched(unittest.TestCase):
@@ -109,6 +112,50 @@ class Watched(unittest.TestCase):
             self.assertEqual(watching.value('kessoku_step{rank="0"}'), step)
         finally:
             os.kill(ranks[1], signal.SIGCONT)
+        self.stop(process)
+
+
+    def test_scrapes_are_answered_while_a_run_starts_and_stops(self):
+        """From the first address that is written until the process ends: each state is served, and nobody waits for an answer."""
+        run, targets = WORK / "runs/whole", WORK / "whole.json"
+        process = start([PROGRAM, "train", self.run_file, "--out", run, "--set", f"metrics.file_sd='{targets}'", "--set", "train.steps=40"],
+                        WORK / "whole.err")
+        self.addCleanup(process.kill)
+        wait_for(targets.exists, "the address", pause=0.001)
+        address, states, longest = json.loads(targets.read_text())[0]["targets"][0], [], 0
+        while process.poll() is None:
+            began = time.monotonic()
+            try:
+                page = urllib.request.urlopen(f"http://{address}/metrics", timeout=DEADLINE).read().decode()
+            except OSError:
+                self.assertFalse(targets.exists(), "an address that is listed does not answer")
+                break
+            longest = max(longest, time.monotonic() - began)
+            state = re.search(r'kessoku_state{.*state="(\w+)"} 1\n', page)[1]
+            if states[-1:] != [state]:
+                states.append(state)
+        self.assertEqual(process.wait(DEADLINE), 0)
+        self.assertEqual(states, ["starting", "training", "ending"])
+        self.assertLess(longest, 1)
+
+    def test_it_is_let_in_by_the_login_and_through_a_host_as_the_page_says(self):
+        """The lines of docs/monitoring.md for `scrape_configs`, against ranks that ask for a login; ssh -D is a SOCKS server like this one."""
+        page = (ROOT / "docs/monitoring.md").read_text()
+        login, password, host = WORK / "login", WORK / "password", SocksServer()
+        self.addCleanup(host.close)
+        login.write_text("ann:pass word\n")
+        password.write_text("pass word\n")
+        basic_auth = replaced(re.search(r"^    basic_auth: .*\n", page, re.M)[0], "USER", "ann")
+        basic_auth = replaced(basic_auth, "/etc/prometheus/kessoku/password", str(password))
+        proxy = "    " + replaced(re.search(r"`(proxy_url: .*)`", page)[1], "127.0.0.1:1080", host.address) + "\n"
+        let_in, stranger = self.prometheus("let-in", job=basic_auth + proxy), self.prometheus("stranger")
+        _, process = self.launch("closed", let_in, **{"metrics.login_file": f"'{login}'"})
+        wait_for(lambda: {value for _, value in let_in.query("up")} == {1} and len(let_in.query("up")) == 3, "ranks and launch")
+        for file in let_in.targets.iterdir():
+            shutil.copy(file, stranger.targets)
+            self.assertLessEqual({target["targets"][0] for target in json.loads(file.read_text())}, host.asked)
+        wait_for(lambda: len(stranger.query("up")) == 3, "ranks and launch")
+        self.assertEqual({value for _, value in stranger.query("up")}, {0})
         self.stop(process)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
 import numpy as np
-from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kessoku, last_step, log_of, make_inputs,
+from harness import (DEADLINE, ENDLESS, ENVIRONMENT, PROGRAM, WORK, command, kessoku, last_step, log_of, make_inputs, mpirun_of, ranks_of,
                      require_same_weights, run_tests, start, wait_for)
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -44,11 +44,11 @@ def kill_after(test, run, *arguments):
     return last_step(run)
 
 
-def on_terminal(words, columns=120, until=None):
+def on_terminal(words, columns=120, rows=24, until=None):
     """What a command writes to a terminal on its stdout and stderr; it is interrupted when `until` is in it."""
     master, terminal = pty.openpty()
     os.set_blocking(master, False)
-    subprocess.run(["stty", "cols", str(columns)], stdin=terminal, check=True)
+    subprocess.run(["stty", "cols", str(columns), "rows", str(rows)], stdin=terminal, check=True)
     process = subprocess.Popen([str(word) for word in words], stdout=terminal, stderr=terminal, env=ENVIRONMENT)
     os.close(terminal)
     said, end = "", time.monotonic() + DEADLINE
@@ -161,6 +161,30 @@ class Top(unittest.TestCase):
         process.send_signal(signal.SIGUSR1)
         self.assertEqual(process.wait(DEADLINE), 75)
         self.assertRegex(self.top(run), r"^test: stopped \d+ s ago, step \d+")
+
+    def test_it_asks_the_exporters_of_ranks_and_launch(self):
+        run, login = WORK / "top-ranks", WORK / "login"
+        login.write_text("ann:pass word\n")
+        process = start(command("launch", "-n", 2, RUN_FILE, "--out", run, *ENDLESS, "--set", f"metrics.login_file='{login}'"), WORK / "top-ranks.err")
+        self.addCleanup(process.kill)
+        wait_for(lambda: last_step(run) > 12, "12 steps")
+        said = self.top(run)
+        self.assertRegex(said, r"\n  launch +has started, 2 of 2 ranks; no restart\n  rank +host")
+        for rank in (0, 1):
+            self.assertRegex(said, rf"\n  {rank} +{socket.gethostname()} +training +\d+ s ago( +\d+ %){{2}} +[\d.]+ +\d+ of \d+ +\d+(\.\d)? MB  ")
+        stopped = ranks_of(mpirun_of(process.pid))[1]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            self.assertRegex(self.top(run), r"\n  1 +127\.0\.0\.1:\d+ +does not answer\n")
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        screen, _ = on_terminal([PROGRAM, "top", run], rows=8, until=lambda said: said.count("\x1b[H") >= 2)
+        self.assertIn("and 1 more", screen)
+        login.write_text("ann:another\n")
+        self.assertRegex(self.top(run), r"\n  0 +127\.0\.0\.1:\d+ +asks for the login of metrics\.login_file\n")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(DEADLINE), 75)
+        self.assertNotIn("launch", self.top(run))
 
     def test_it_knows_a_run_that_ended_one_that_was_killed_and_none(self):
         train("top-done", "--set", "train.steps=2")
