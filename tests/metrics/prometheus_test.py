@@ -147,7 +147,7 @@ class Watched(unittest.TestCase):
         password.write_text("pass word\n")
         basic_auth = replaced(re.search(r"^    basic_auth: .*\n", page, re.M)[0], "USER", "ann")
         basic_auth = replaced(basic_auth, "/etc/prometheus/kessoku/password", str(password))
-        proxy = "    " + replaced(re.search(r"`(proxy_url: .*)`", page)[1], "127.0.0.1:1080", host.address) + "\n"
+        proxy = "    " + replaced(re.search(r"`(proxy_url: [^`]*)`", page)[1], "127.0.0.1:1080", host.address) + "\n"
         let_in, stranger = self.prometheus("let-in", job=basic_auth + proxy), self.prometheus("stranger")
         _, process = self.launch("closed", let_in, **{"metrics.login_file": f"'{login}'"})
         wait_for(lambda: {value for _, value in let_in.query("up")} == {1} and len(let_in.query("up")) == 3, "ranks and launch")

@@ -52,6 +52,9 @@ class SocksServer(socketserver.ThreadingTCPServer):
         self.address = f"127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def handle_error(self, request, client_address):
+        """Whoever asked for a port on which nobody listens sees that the connection is closed."""
+
     def close(self):
         self.shutdown()
         self.server_close()
