@@ -43,6 +43,7 @@ function text(value, unit) {
   if (unit == "s") return Math.abs(value) < 1 ? +(1000 * value).toPrecision(3) + " ms" : +value.toPrecision(3) + " s"
   if (unit == "bytes") return metric(value, ["B", "KiB", "MiB", "GiB", "TiB"], 1024)
   if (unit == "Bps") return metric(value, ["B/s", "kB/s", "MB/s", "GB/s"], 1000)
+  if (unit == "flops") return metric(value, ["FLOP/s", "kFLOP/s", "MFLOP/s", "GFLOP/s", "TFLOP/s", "PFLOP/s"], 1000)
   if (unit == "sci") return value == 0 ? "0" : value.toExponential(1)
   return "" + +value.toPrecision(4)
 }

@@ -110,7 +110,8 @@ std::string curves(const std::vector<ReportData>& runs) {
       plots += plot("loss_by_folder", "Loss by folder", "smoothed; the folders drawn most");
       plots += plot("loss_by_timesteps", "Loss by timesteps", "smoothed");
     }
-    plots += plot("phases", "Time of a step by phase", "seconds, on rank 0");
+    plots +=
+        plot("phases", "Time of a step by phase", "seconds, on rank 0; high peaks are cut off");
   }
   return section("Curves", mark_list(runs) + "<div class=\"plots\">\n" + plots + "</div>\n");
 }
@@ -126,7 +127,8 @@ std::string sub_folders(const std::vector<MixtureRow>& folders) {
   if (rows.size() < folders.size()) {
     table += fmt::format("<p class=\"soft\">The first {} are shown.</p>\n", rows.size());
   }
-  return folded(grouped(folders.size()) + " sub-folders", table);
+  return folded(grouped(folders.size()) + (folders.size() == 1 ? " sub-folder" : " sub-folders"),
+                table);
 }
 
 std::string mixture(const ReportData& data) {

@@ -12,7 +12,7 @@
   const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
   const tick = (value) => {
     const size = Math.abs(value);
-    return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential() : number.format(value);
+    return size !== 0 && (size < 1e-3 || size >= 1e6) ? Number(value.toPrecision(4)).toExponential() : number.format(value);
   };
   const points = ({ x, y }) => x.map((step, i) => ({ x: step, y: y[i] }));
   const drawn = [];
@@ -38,7 +38,7 @@
     },
   };
 
-  const draw = (id, datasets, { stacked = false, legend = true, fromZero = false } = {}) => {
+  const draw = (id, datasets, { stacked = false, legend = true, fromZero = false, most } = {}) => {
     const canvas = document.getElementById(id);
     if (!canvas) return;
     const style = getComputedStyle(document.documentElement);
@@ -69,7 +69,7 @@
             type: "linear", min: first, max: last, title: { display: true, text: "step", color: soft },
             ticks: { color: soft, maxRotation: 0, autoSkipPadding: 24 }, grid: { display: false }, border: { color: line },
           },
-          y: { stacked, beginAtZero: fromZero, ticks: { color: soft, callback: tick, maxTicksLimit: 7 }, grid: { color: line } },
+          y: { stacked, beginAtZero: fromZero, max: most, ticks: { color: soft, callback: tick, maxTicksLimit: 7 }, grid: { color: line } },
         },
       },
     }));
@@ -110,9 +110,11 @@
     for (const id of ["loss_by_folder", "loss_by_timesteps"])
       draw(id, Object.entries(run[id]).map(([name, curve], i) => line(name, curve, color(i))));
     const { x, ...phases } = run.phases;
+    const sums = x.map((_, i) => Object.values(phases).reduce((sum, seconds) => sum + seconds[i], 0)).sort((a, b) => a - b);
+    const most = 1.5 * sums[Math.floor(0.95 * sums.length)];  // previews and checkpoints would flatten all else
     const shown = Object.keys(phaseColors).filter((phase) => phases[phase].some((seconds) => seconds > 0));
     draw("phases", shown.map((phase) => line(phase, { x, y: phases[phase] }, phaseColors[phase], { fill: true, borderWidth: 0 })),
-      { stacked: true, fromZero: true });
+      { stacked: true, fromZero: true, most: sums.at(-1) > 2 * most ? most : undefined });
   };
 
   const drawAll = () => {

@@ -104,8 +104,9 @@ std::vector<RankWatch::Rank> RankWatch::listed() const {
 void RankWatch::remember(const Rank& rank) {
   Seen now{now_, {}};
   for (const Sample& sample : rank.samples) {
-    if (sample.name == "kessoku_phase_seconds_total")
-      now.phases[sample.labels.at("phase")] = sample.value;
+    const auto phase = sample.labels.find("phase");
+    if (sample.name == "kessoku_phase_seconds_total" && phase != sample.labels.end())
+      now.phases[phase->second] = sample.value;
   }
   std::deque<Seen>& seen = seen_[rank.name];
   const auto began_anew = [&](const auto& phase) {
@@ -144,7 +145,7 @@ std::vector<std::string> RankWatch::row(const Rank& rank) const {
           format_duration(std::max(0.0, now_ - last)) + " ago",
           waiting(rank, "data"),
           waiting(rank, "communication"),
-          short_number(rank.value("kessoku_rank_slowness", "others")),
+          fmt::format("{:.2f}", rank.value("kessoku_rank_slowness", "others")),
           fmt::format("{} of {}", short_number(rank.value("kessoku_loader_ready_batches")),
                       short_number(rank.value("kessoku_loader_capacity_batches"))),
           bytes_or_dash(rank.value("kessoku_memory_bytes", "resident")),

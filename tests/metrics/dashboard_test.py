@@ -3,6 +3,7 @@
     dashboard_test.py KESSOKU WORK_FOLDER [TESTS...]
 """
 import json
+import re
 import subprocess
 import sys
 import unittest
@@ -47,6 +48,15 @@ class Schema(unittest.TestCase):
         written = json.loads(FILE.read_text())
         known = json.loads(JSONEncoder().encode(Dashboard.from_json(written)))
         self.assertEqual(list(missing(written, known)), [])
+
+    def test_one_chooses_prometheus_run_and_ranks(self):
+        variables = json.loads(FILE.read_text())["templating"]["list"]
+        self.assertEqual([variable["name"] for variable in variables], ["datasource", "run", "rank"])
+        for panel in panels():
+            for target in panel["targets"]:
+                self.assertEqual(target["datasource"]["uid"], "${datasource}")
+                if not panel["title"].endswith(NEEDS_OTHER_EXPORTERS):
+                    self.assertIn('run="$run"', target["expr"])
 
     def test_each_panel_says_what_it_shows(self):
         for panel in panels():
@@ -93,6 +103,12 @@ class Live(unittest.TestCase):
                     self.assertEqual(count, "0")
                 else:
                     self.assertGreater(int(count), 0)
+        written = json.loads(FILE.read_text())
+        for variable in written["templating"]["list"][1:]:
+            series, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()
+            self.assertTrue(watching.query(f"count by ({label}) ({series.replace('$run', 'live')})"), variable["name"])
+        for annotation in written["annotations"]["list"]:
+            watching.query(annotation["expr"].replace("$run", "live"))
         with Image.open(picture) as image:
             self.assertGreater(image.width, 1000)
             above_legends = image.convert("RGB").crop((0, image.height // 2, image.width, image.height * 17 // 20))
