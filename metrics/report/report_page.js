@@ -14,6 +14,11 @@
     const size = Math.abs(value);
     return size !== 0 && (size < 1e-3 || size >= 1e6) ? Number(value.toPrecision(4)).toExponential() : number.format(value);
   };
+  // To one significant digit.
+  const roundedUp = (value) => {
+    const unit = 10 ** Math.floor(Math.log10(value));
+    return Math.ceil(value / unit) * unit;
+  };
   const points = ({ x, y }) => x.map((step, i) => ({ x: step, y: y[i] }));
   const drawn = [];
 
@@ -111,7 +116,8 @@
       draw(id, Object.entries(run[id]).map(([name, curve], i) => line(name, curve, color(i))));
     const { x, ...phases } = run.phases;
     const sums = x.map((_, i) => Object.values(phases).reduce((sum, seconds) => sum + seconds[i], 0)).sort((a, b) => a - b);
-    const most = 1.5 * sums[Math.floor(0.95 * sums.length)];  // previews and checkpoints would flatten all else
+    // Previews and checkpoints would flatten all else.
+    const most = roundedUp(1.5 * sums[Math.floor(0.95 * sums.length)]);
     const shown = Object.keys(phaseColors).filter((phase) => phases[phase].some((seconds) => seconds > 0));
     draw("phases", shown.map((phase) => line(phase, { x, y: phases[phase] }, phaseColors[phase], { fill: true, borderWidth: 0 })),
       { stacked: true, fromZero: true, most: sums.at(-1) > 2 * most ? most : undefined });
