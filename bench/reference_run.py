@@ -3,11 +3,13 @@
     reference_run.py prepare     dataset of 27,173 images, base model, store, prompts, classifier: in demo/reference
     reference_run.py plan        plans all 192,000 draws; writes bench/results/reference_plan.json
     reference_run.py memory      memory plan of configs/reference.toml at full size; writes bench/results/reference_memory.json
+    reference_run.py shard       memory plan at full size of one, two and four ranks on this machine; writes bench/results/reference_shard.json
     reference_run.py train       48,000 steps over two ranks; the same command goes on where it was stopped
     reference_run.py measure     images of all checkpoints that were kept, and of the base; writes bench/results/reference_run.json
     reference_run.py inpaint     repaints one character of two; needs measure's classifier; writes bench/results/reference_inpaint.json
     reference_run.py nine        trains a UNet of nine channels from the newest checkpoint, for inpaint
     reference_run.py control     the steps after the rename once more without it; writes bench/results/reference_control.json
+    reference_run.py words       two characters alone, under words that are alike and with a rename; writes bench/results/reference_words.json
     reference_run.py weights     the same steps with and without weights; writes bench/results/reference_weights.json
     reference_run.py report      docs/reference-report.html: `kessoku report` of the run
 
@@ -21,67 +23,15 @@ import math
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-import machine
 from chart import line_chart
-from turns import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-KESSOKU = ROOT / "build/kessoku"
-WORK = ROOT / "demo/reference"
-RUN_FILE = ROOT / "configs/reference-rehearsal.toml"
-RESULTS = ROOT / "bench/results"
-MEASURE = ROOT / "scripts/reference_measure.py"
-RUN = WORK / "run"
-BUCKETS = "64x64,112x64,64x112"
-ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "HF_HUB_OFFLINE": "1"}
-WORDS = ["Bemo1", "Bemo2"]
-STOPPED = 75  # exit code of a training that was asked to stop
-
-
-def run(*command, allow=(0,), **options):
-    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT, cwd=ROOT, text=True, **options)
-    if done.returncode not in allow:
-        raise SystemExit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{(done.stderr or '')[-3000:]}")
-    return done
-
-
-def text_of(*command):
-    return run(*command, capture_output=True)
-
-
-def mpirun(*command):
-    return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", 2, *command]
-
-
-def write(name, result):
-    """Of bench/results."""
-    text = json.dumps({**machine.describe(), **result}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
-    print(text)
-
-
-def steps_of(run_folder):
-    """Step → folder of each checkpoint."""
-    return {int(f.name.removeprefix("step-")): f for f in (run_folder / "checkpoints").glob("step-*")} if run_folder.exists() else {}
-
-
-def records_of(run_folder):
-    return [json.loads(line) for line in (run_folder / "log.jsonl").read_text().splitlines()]
-
-
-def stoppable(command):
-    """The command's exit code. Ctrl-C and SIGTERM reach it as SIGUSR1, which leaves the ranks the time for a checkpoint."""
-    process = subprocess.Popen([str(word) for word in command], env=ENVIRONMENT, cwd=ROOT, start_new_session=True)
-    for number in signal.SIGINT, signal.SIGTERM:
-        signal.signal(number, lambda *_: process.send_signal(signal.SIGUSR1))
-    return process.wait()
+from reference_full_size import memory, shard
+from reference_parts import (BUCKETS, KESSOKU, MEASURE, ROOT, RUN, RUN_FILE, WORDS, WORK, mpirun, records_of, renamed_at, renames_at, run,
+                             sample, score, steps_of, stoppable, text_of, train_run, write)
+from reference_words import control, draw_run, words, words_at
 
 
 def prepare(args):
@@ -164,98 +114,9 @@ def plan(args):
         "rows": sorted((row for row in rows if row["folder"] == "." or row["folder"].count("/") <= 1), key=lambda row: row["folder"])})
 
 
-def memory(args):
-    """Of a GPU, with random weights of Stable Diffusion 1.5's shapes and four images; no step is taken."""
-    from PIL import Image
-
-    model, images, store = WORK / "sd15", WORK / "sd15-images", WORK / "sd15-store"
-    if not model.exists():
-        run(KESSOKU, "init", "--preset", "sd15", model)
-    if not store.exists():
-        for number, folder in enumerate(("screenshots/1_character/kita_ikuyo/ep01", "screenshots/1_character/gotoh_hitori/ep01",
-                                         "fanart/1_character/gotoh_hitori/booru", "regularization/1_character/others/stage")):
-            (images / folder).mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (512, 512), (60 * number, 90, 120)).save(images / folder / "0001.png")
-            (images / folder / "0001.txt").write_text(folder.replace("/", ", ") + "\n")
-        run(KESSOKU, "prepare", images, "--out", store, "--model", model, "--dialect", "screenshot-pipeline", "--resolution", 512)
-    planned = {}
-    averaged = ("ema.decay=0.9999", "validation.fraction=0.02")
-    for name, settings in (("reference", ()), ("averaged", averaged), ("stored", (*averaged, "train.gradient_checkpointing=false"))):
-        overrides = [word for setting in ("train.device=cuda", *settings) for word in ("--set", setting)]
-        done = text_of(KESSOKU, "plan", RUN_FILE.with_name("reference.toml"), "--set", f"model.path={model}", "--set", f"data.store={store}",
-                       *overrides, "--ranks", "1,2,4", "--link", "25GB/s", "--compute", "0.5s", "--json")
-        planned[name] = {str(row["ranks"]): row["memory"] for row in json.loads(done.stdout)["scaling"]["rows"]}
-    write("reference_memory", {"benchmark": "reference_memory", "planned": planned})
-
-
-def train_run(run_folder, steps, rename, *settings):
-    """Goes on to `steps`: up to rename[0] with both words, then with rename[1] in place of the second one. `rename` None: with both."""
-    while (reached := max(steps_of(run_folder), default=0)) < steps:
-        renamed = rename is not None and reached >= rename[0]
-        end = steps if rename is None or renamed else min(rename[0], steps)
-        now = [f"train.steps={end}", *settings, *([f"data.caption_rename={json.dumps([[WORDS[1], rename[1]]])}"] if renamed else [])]
-        print(f"reference_run: from step {reached}, {', '.join(now)}", flush=True)
-        code = stoppable(mpirun(KESSOKU, "train", RUN_FILE, "--out", run_folder, *(w for s in now for w in ("--set", s))))
-        if code != 0:
-            raise SystemExit(code)
-
-
 def train(args):
     """The rename comes as for a user who sees the warning late."""
     train_run(RUN, args.steps, (args.rename_at, args.rename_to))
-
-
-def renamed_at(run_folder):
-    """The step after which the second word is another one, and that word; (None, None) before."""
-    for record in records_of(run_folder):
-        for change in record.get("changes", []):
-            if change["key"] == "data.caption_rename":
-                return record["step"] - 1, json.loads(change["after"].replace("'", '"'))[0][1]
-    return None, None
-
-
-def sample(model, prompts, out, words=None, *options):
-    """Images of the prompts (a list of records), with the second word as `words` says, into a folder that then holds prompts.json."""
-    if (out / "prompts.json").exists():
-        return
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-
-    def shown(text):
-        return re.sub(rf"\b{WORDS[1]}\b", words, text) if words else text
-
-    (out / "prompts.txt").write_text("".join(json.dumps(p["settings"] | {"prompt": shown(p["prompt"])}) + "\n" if "settings" in p
-                                             else shown(p["prompt"]) + "\n" for p in prompts))
-    run(KESSOKU, "sample", model, "--prompts", out / "prompts.txt", "--out", out, "--cfg", 4, "--steps", 15, "--seed", 1000,
-        *options, stdout=subprocess.DEVNULL)
-    (out / "prompts.json").write_text(json.dumps(prompts))
-
-
-def score(folder):
-    if not (folder / "score.json").exists():
-        run(sys.executable, MEASURE, "score", WORK / "classifier.pt", folder / "prompts.json", folder, "--out", folder / "score.json")
-    return json.loads((folder / "score.json").read_text())
-
-
-def word_prompts():
-    """Sixteen for each of the two words, on grounds on which both characters can be seen."""
-    about = json.loads((WORK / "data/dataset.json").read_text())["characters"]
-    first, second = ({g for g in c["backgrounds"]} for c in about if c["name"] in WORDS)
-    grounds = sorted(first & second)
-    return [{"prompt": f"{word}, screenshot, {grounds[i % len(grounds)]} background", "characters": [word], "seen": True,
-             "settings": {"size": [64, 64]}} for word in WORDS for i in range(16)]
-
-
-def words_at(model, folder, second):
-    """How far the two words are apart: by what is drawn for each, and by the text encoder."""
-    sample(model, word_prompts(), folder / "words", second)
-    scored = score(folder / "words")
-    asked = [p["characters"][0] for p in json.loads((folder / "words/prompts.json").read_text())]
-    other = dict(zip(WORDS, reversed(WORDS)))
-    pair = json.loads(text_of(KESSOKU, "tokens", model, "--compare", WORDS[0], second or WORDS[1], "--json").stdout)["pairs"][0]
-    return {"right": sum(who in seen for who, seen in zip(asked, scored["seen"])),
-            "mixed_up": sum(other[who] in seen for who, seen in zip(asked, scored["seen"])), "of": len(asked),
-            "similarity": round(pair["similarity"], 4), "collides": pair["collides"]}
 
 
 def measure(args):
@@ -263,13 +124,13 @@ def measure(args):
     kept = {**{int(f.name[5:]): f for f in WORK.glob("step-*")}, **steps_of(RUN)}
     newest = args.at or max(kept)
     prompts = json.loads((WORK / "prompts/prompts.json").read_text())
-    words, recall = {}, {}
+    of_words, recall = {}, {}
     for step in sorted(s for s in kept if s <= newest and s % args.every == 0 or s in (newest, rename_step)):
-        folder, second = WORK / f"measured/{step:08}", word if rename_step is not None and step > rename_step else None
-        words[step] = words_at(kept[step], folder, second)
-        print(f"step {step}: {words[step]}", flush=True)
+        folder, renames = WORK / f"measured/{step:08}", renames_at(step)
+        of_words[step] = words_at(kept[step], folder / "words", [renames.get(word, word) for word in WORDS])
+        print(f"step {step}: {of_words[step]}", flush=True)
         if step == newest or step in args.recall:
-            sample(kept[step], prompts, folder / "all", second)
+            sample(kept[step], prompts, folder / "all", renames)
             recall[step] = {key: value for key, value in score(folder / "all").items() if key != "seen"}
     if not (WORK / "training_images.json").exists():
         run(sys.executable, MEASURE, "dataset", WORK / "classifier.pt", WORK / "data", ROOT / "demo/base", "--out", WORK / "training_images.json")
@@ -285,53 +146,10 @@ def measure(args):
         "benchmark": "reference_run", "steps": len(records), "of": 48_000, "draws": records[-1]["draws"], "ranks": 2,
         "starts": sum(event["event"] == "start" and event["account"]["furthest"] < newest for event in events), "hours": round(sum(r["seconds"] for r in records) / 3600, 2),
         "median_step_seconds": seconds[len(seconds) // 2], "fast_step_seconds": seconds[len(seconds) // 10],
-        "renamed_after_step": rename_step, "renamed": [WORDS[1], word], "words": words, "recall": recall,
+        "renamed_after_step": rename_step, "renamed": [WORDS[1], word], "words": of_words, "recall": recall,
         "training_images": json.loads((WORK / "training_images.json").read_text()),
         "losses": curve})
-    draw_words()
-
-
-def result_of(name):
-    file = RESULTS / f"{name}.json"
-    return json.loads(file.read_text()) if file.exists() else None
-
-
-def draw_words():
-    """Of the run, and of the control if it was made."""
-    run_result, kept_result = result_of("reference_run"), result_of("reference_control")
-
-    def series(words, note, dashed):
-        kinds = (("right character", "right"), ("the other's character", "mixed_up"), ("similarity (encoder)", "similarity"))
-        return [{"name": name + note, "points": [(int(step), w[key] if key == "similarity" else w[key] / w["of"]) for step, w in words.items()],
-                 "marks": True, "color": i, "dashed": dashed} for i, (name, key) in enumerate(kinds)]
-
-    lines = series(run_result["words"], "", False)
-    if kept_result:
-        lines += series(kept_result["words"], ", not renamed", True)
-    line_chart(ROOT / "docs/images/reference-words.svg", f"Bemo1 and the other word, renamed after step {run_result['renamed_after_step']}",
-               "step", "share", lines)
-
-
-def control(args):
-    """From the checkpoint at the rename on, without it."""
-    rename_step, _ = renamed_at(RUN)
-    folder = WORK / "control"
-    if not folder.exists():
-        place = folder / "checkpoints" / f"step-{rename_step:08}"
-        shutil.copytree(steps_of(RUN)[rename_step], place)
-        (folder / "checkpoints/latest").symlink_to(place.name)
-        for name in "config.toml", "mixture.json":
-            shutil.copy(RUN / name, folder)
-        lines = (RUN / "log.jsonl").read_text().splitlines(keepends=True)
-        (folder / "log.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= rename_step))
-    train_run(folder, args.steps, None, "sample.every_steps=0", "sample.prompts=[]")
-    words = {}
-    for step, model in sorted(steps_of(folder).items()):
-        if step % args.every == 0:
-            words[step] = words_at(model, WORK / f"measured/control-{step:08}", None)
-            print(f"step {step}: {words[step]}", flush=True)
-    write("reference_control", {"benchmark": "reference_control", "from_step": rename_step, "words": words})
-    draw_words()
+    draw_run()
 
 
 def report(args):
@@ -403,7 +221,6 @@ def inpaint(args):
     from PIL import Image
     from reference_measure import FOUND, load_classifier, probabilities, rate
 
-    rename_step, word = renamed_at(RUN)
     kept = steps_of(RUN)
     newest = args.at or max(kept)
     folder = WORK / f"inpaint-{newest:08}"
@@ -424,7 +241,7 @@ def inpaint(args):
     for name, model in models.items():
         for kept_pixels in False, True:
             out = folder / (name.replace(" ", "-") + ("-kept" if kept_pixels else ""))
-            sample(model, scenes, out, word if rename_step is not None and newest > rename_step else None,
+            sample(model, scenes, out, renames_at(newest),
                    *(["--keep-original"] if kept_pixels else []))
             found, left, errors, beyond, largest = 0, 0, [], [], 0.0  # beyond the eight pixels of the feather
             for i, scene in enumerate(scenes):
@@ -450,7 +267,7 @@ def inpaint(args):
 
 
 def nine(args):
-    rename_step, word = renamed_at(RUN)
+    _, word = renamed_at(RUN)
     kept = steps_of(RUN)
     settings = [f"model.path={kept[max(kept)]}", "train.inpainting=true", f"train.steps={args.steps}", "sample.every_steps=0",
                 "sample.prompts=[]", "mixture.pass_draws=0"]
@@ -472,7 +289,7 @@ def weights(args):
     prompts, result = json.loads((WORK / "prompts/prompts.json").read_text()), {}
     for name, model in ("weights", kept[args.steps]), ("equal", steps_of(run_folder)[args.steps]):
         folder = WORK / f"measured/{args.steps:08}" / ("all" if name == "weights" else "equal")
-        sample(model, prompts, folder, word if word and args.steps > rename_step else None)
+        sample(model, prompts, folder, renames_at(args.steps))
         result[name] = {key: value for key, value in score(folder).items() if key in ("groups", "per_character")}
     write("reference_weights", {"benchmark": "reference_weights", "steps": args.steps, "renamed_after_step": rename_step, "result": result})
 
@@ -483,6 +300,7 @@ def main():
     stages.add_parser("prepare").set_defaults(run=prepare)
     stages.add_parser("plan").set_defaults(run=plan)
     stages.add_parser("memory").set_defaults(run=memory)
+    stages.add_parser("shard").set_defaults(run=shard)
     trains = stages.add_parser("train")
     trains.add_argument("--steps", type=int, default=48_000)
     trains.add_argument("--rename-at", type=int, default=24_000)
@@ -504,6 +322,12 @@ def main():
     controls.add_argument("--steps", type=int, default=16_000)
     controls.add_argument("--every", type=int, default=4000, help="steps between the checkpoints that are looked at (default %(default)s)")
     controls.set_defaults(run=control)
+    alike = stages.add_parser("words")
+    alike.add_argument("--steps", type=int, default=3000)
+    alike.add_argument("--rename-at", type=int, default=2000)
+    alike.add_argument("--every", type=int, default=500, help="steps between the checkpoints that are looked at (default %(default)s)")
+    alike.add_argument("--count", type=int, default=64, help="images of each word (default %(default)s)")
+    alike.set_defaults(run=words)
     weighted = stages.add_parser("weights")
     weighted.add_argument("--steps", type=int, default=16_000)
     weighted.set_defaults(run=weights)

@@ -31,7 +31,7 @@ from torch import nn
 
 SIZES = [(112, 64), (64, 64)]
 SEED = 20_000  # of the scenes: no dataset has it
-PROMPTS = {1: 60, 2: 48, 3: 48, 4: 48}  # images by number of characters; of two and more, half are unseen combinations
+PROMPTS = {1: 240, 2: 96, 3: 96, 4: 96}  # images by number of characters; of two and more, half are unseen combinations
 FOUND = 0.5  # probability from which a character counts as recognized
 
 
