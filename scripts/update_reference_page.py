@@ -106,10 +106,44 @@ def recall(result):
         twelve characters an image shows. On further scenes it finds {percent(held_back['recall'])} of the characters that are there, and
         {held_back['false']['percent']:.1f} % of those that are not. Below, at step {newest:,}: recall is the share of named characters
         that are recognized, beside what the same classifier recognizes in training images as the autoencoder renders them. Intervals
-        are Wilson's, of 95 %, and take characters as independent. Aims reached: {', '.join(reached) or 'none'}; not reached:
-        {', '.join(missed) or 'none'}. The run has had {100 * result['draws'] / 172_800:.0f} % of the demo's draws so far.""")
+        are Wilson's, of 95 %, and take characters as independent. {'All aims are reached.' if not missed else
+        f"Aims reached: {', '.join(reached) or 'none'}; not reached: {', '.join(missed)}."} The run has had
+        {100 * result['draws'] / 172_800:.0f} % of the demo's draws.""")
     return text + "\n" + table(["named", "images", "recall", "aim", "all of them", "others seen", "training images: recall",
                                "training images: all"], rows)
+
+
+def blur(result):
+    """Of two words that are alike, and of the same with one renamed on the way."""
+    found, pairs, middle = result["result"], result["words"], result["renamed_after_step"]
+    alike, renamed = ({int(step): at for step, at in found[arm].items()} for arm in ("alike", "renamed"))
+
+    def cells(at):
+        if at is None:
+            return [""] * 4
+        return [at["right"], at["mixed_up"], percent(at["confused"]), f"{at['similarity']:.3f}"]
+
+    rows = [[f"{step:,}", *cells(alike.get(step)), *cells(renamed.get(step))] for step in sorted({*alike, *renamed})]
+    blurred = [step for step, at in alike.items() if at["confused"]["of"] >= 20 and at["confused"]["interval"][1] >= 50]
+    last = max({*alike} & {*renamed})
+    kept, after, before = alike[last]["confused"], renamed[last]["confused"], found["before"]["alike"]
+    first, second = (f"`{word}`" for word in pairs["alike"])
+    chance = (f"At steps {', '.join(f'{step:,}' for step in blurred)} half of them, as a coin would have it, is within the interval of this share: "
+              "the words blur." if blurred else "The words do not blur: the share is below half of them, beyond its interval.")
+    separate = ("the intervals are apart, so the words separate" if after["interval"][1] < kept["interval"][0]
+                else "the intervals overlap, so it is not sure that the words separate")
+    text = paragraph(f"""{first} and {second} share two of three tokens. `kessoku tokens demo/base --compare {' '.join(pairs['alike'])}`
+        {'warns of them' if before['collides'] else 'does NOT warn of them'}. To the text encoder of the demo's base model, in whose captions there is
+        no 5 and no 6, their similarity is {before['similarity']:.3f}. The characters {' and '.join(f'`{who}`' for who in result['characters'])} were trained
+        from that base model under these words, alone in their images and beside the regularization images of one, in steps of 8
+        images. As in the reference run the text encoder learns at 1e-6, which hardly moves it; the UNet's rate is 6e-4. From step {middle:,}
+        on a second run has {second} renamed to `{pairs['renamed'][1]}`, over the same images, timesteps and noise. Of
+        {2 * result['images_of_each']} images, {result['images_of_each']} a word, the table says how many show the right character and how many the
+        other word's, and the share of the other among those that show either.""")
+    verdict = paragraph(f"""{chance} At step {last:,} it is {percent(kept)} with both words and {percent(after)} where one was renamed
+        {last - middle:,} steps before: {separate}.""")
+    head = ["step", "right", "the other one", "share", "similarity", "renamed: right", "the other one", "share", "similarity"]
+    return text + "\n" + verdict + "\n" + table(head, rows) + "\n![the words over steps](images/reference-blur.svg)\n"
 
 
 def words(result, control):
@@ -131,9 +165,8 @@ def words(result, control):
         text encoder (cosine, 1 = the same). The last columns are of a control: the same steps after step {rename:,}, to step {int(last):,},
         without the rename. There the control drew the other word's character in {blurred:.0f} % of the images and the right one in
         {100 * kept['right'] / kept['of']:.0f} %; the renamed run in {100 * renamed['mixed_up'] / renamed['of']:.0f} and
-        {100 * renamed['right'] / renamed['of']:.0f} %. """ + (f"""So here the words are not mixed up even where they stay alike to the
-        encoder ({kept['similarity']:.2f} in place of {renamed['similarity']:.2f}): that they blur, as two words did in the original's
-        training, is not shown.""" if blurred < 5 else ""))
+        {100 * renamed['right'] / renamed['of']:.0f} %. """ + (f"""So here the words are not mixed up even where they stay alike to the encoder
+        ({kept['similarity']:.2f} in place of {renamed['similarity']:.2f}); the pair [below](#alone-and-nearly-the-same) is nearer.""" if blurred < 5 else ""))
     return (text + "\n" + table(["step", "words", "right", "the other one", "similarity", "warned of", "not renamed: right",
                                  "the other one", "similarity"], rows) + "\n![the two words over steps](images/reference-words.svg)\n")
 
@@ -184,8 +217,30 @@ def full_size(result):
         checkpointing, fused AdamW), which gave the same losses, gradient norms and weights; Kessoku ran at {ratio:.2f} × its speed. A
         second training stopped with a checkpoint after step {resumed['at']} and resumed: all losses
         {'equal' if resumed['equal_losses'] else 'DIFFER'}, and so {'are' if resumed['equal_checkpoints'] else 'are NOT'} the
-        {resumed['files']} files of the last checkpoint, bit for bit. This machine's memory holds one such rank, so sharding was not
-        tried at this size.""") + "\n" + table(["", "Kessoku", "PyTorch"], rows)
+        {resumed['files']} files of the last checkpoint, bit for bit.""") + "\n" + table(["", "Kessoku", "PyTorch"], rows)
+
+
+def shard(result, full_size):
+    """What the machine's memory allows: the plan's tensors, and what the run of one rank took beside them."""
+    terms, room = ("weights", "frozen", "gradients", "moments", "master"), result["machine_bytes"]
+    rows, least = [], {}
+    taken = full_size["fp32"]["kessoku"][0]["peak_gb"] * 1e9
+    beside = taken - sum(result["planned"]["fp32"]["all"]["1"][term] for term in terms)
+    for precision, parts in result["planned"].items():
+        for part, plans in parts.items():
+            for ranks, plan in plans.items():
+                held = int(ranks) * (plan["peak"] - plan["program"])
+                name = f"{'UNet and text encoder' if part == 'all' else 'UNet alone'}, {precision}"
+                rows.append([name, ranks, *(gigabytes(plan[term]) for term in terms), gigabytes(held)])
+                least[int(ranks)] = min(least.get(int(ranks), held + 1e15), held + int(ranks) * beside)
+    fits = max((ranks for ranks, need in least.items() if need < 0.95 * room), default=0)
+    return paragraph(f"""How many sharded ranks a machine's memory allows, `kessoku plan` says: the table has what each of 1, 2 and 4 ranks holds with
+        `optimizer.shard`, and the most that all of them hold together, at the start or later, without a step's activations. Ranks share
+        moments and master weights; weights and gradients each has for itself. Activations and the program took {gigabytes(beside)} besides
+        in the run of one rank above. So two ranks take at least {gigabytes(least[2])}, four {gigabytes(least[4])}. This machine has
+        {gigabytes(room)}, of which the system, too, needs a part: it holds {fits or 'no'} rank{'' if fits == 1 else 's'} of this
+        size{', and sharding was not run at it' if fits == 1 else ''}.""") + "\n" + table(
+            ["trained", "ranks", *terms, "all ranks"], rows)
 
 
 def summary(run, plan, weights):
@@ -204,7 +259,8 @@ def summary(run, plan, weights):
 
 # Block -> what writes it, and the results that it takes.
 BLOCKS = {"summary": (summary, "run", "plan", "weights"), "plan": (plan, "plan"), "memory": (memory, "memory"), "run": (run, "run"), "recall": (recall, "run"), "words": (words, "run", "control"),
-          "inpaint": (inpaint, "inpaint"), "weights": (weights, "weights"), "full_size": (full_size, "full_size")}
+          "blur": (blur, "words"),
+          "inpaint": (inpaint, "inpaint"), "weights": (weights, "weights"), "full_size": (full_size, "full_size"), "shard": (shard, "shard", "full_size")}
 
 
 def updated(page):
