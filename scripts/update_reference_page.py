@@ -223,7 +223,7 @@ def full_size(result):
 def shard(result, full_size):
     """What the machine's memory allows: the plan's tensors, and what the run of one rank took beside them."""
     terms, room = ("weights", "frozen", "gradients", "moments", "master"), result["machine_bytes"]
-    rows, least = [], {}
+    rows, least = [], {}  # ranks → bytes
     taken = full_size["fp32"]["kessoku"][0]["peak_gb"] * 1e9
     beside = taken - sum(result["planned"]["fp32"]["all"]["1"][term] for term in terms)
     for precision, parts in result["planned"].items():
@@ -232,7 +232,8 @@ def shard(result, full_size):
                 held = int(ranks) * (plan["peak"] - plan["program"])
                 name = f"{'UNet and text encoder' if part == 'all' else 'UNet alone'}, {precision}"
                 rows.append([name, ranks, *(gigabytes(plan[term]) for term in terms), gigabytes(held)])
-                least[int(ranks)] = min(least.get(int(ranks), held + 1e15), held + int(ranks) * beside)
+                need = held + int(ranks) * beside
+                least[int(ranks)] = min(need, least.get(int(ranks), need))
     fits = max((ranks for ranks, need in least.items() if need < 0.95 * room), default=0)
     return paragraph(f"""How many sharded ranks a machine's memory allows, `kessoku plan` says: the table has what each of 1, 2 and 4 ranks holds with
         `optimizer.shard`, and the most that all of them hold together, at the start or later, without a step's activations. Ranks share
@@ -258,9 +259,9 @@ def summary(run, plan, weights):
 
 
 # Block -> what writes it, and the results that it takes.
-BLOCKS = {"summary": (summary, "run", "plan", "weights"), "plan": (plan, "plan"), "memory": (memory, "memory"), "run": (run, "run"), "recall": (recall, "run"), "words": (words, "run", "control"),
-          "blur": (blur, "words"),
-          "inpaint": (inpaint, "inpaint"), "weights": (weights, "weights"), "full_size": (full_size, "full_size"), "shard": (shard, "shard", "full_size")}
+BLOCKS = {"summary": (summary, "run", "plan", "weights"), "plan": (plan, "plan"), "memory": (memory, "memory"), "run": (run, "run"),
+          "recall": (recall, "run"), "words": (words, "run", "control"),
+          "blur": (blur, "words"), "inpaint": (inpaint, "inpaint"), "weights": (weights, "weights"), "full_size": (full_size, "full_size"), "shard": (shard, "shard", "full_size")}
 
 
 def updated(page):
