@@ -44,7 +44,7 @@ def draw_run():
     run_result, kept_result = result_of("reference_run"), result_of("reference_control")
 
     def series(words, note, dashed):
-        kinds = (("right character", "right"), ("the other's character", "mixed_up"), ("similarity (encoder)", "similarity"))
+        kinds = (("right one", "right"), ("the other one", "mixed_up"), ("similarity", "similarity"))
         return [{"name": name + note, "points": [(int(step), w[key] if key == "similarity" else w[key] / w["of"]) for step, w in words.items()],
                  "marks": True, "color": i, "dashed": dashed} for i, (name, key) in enumerate(kinds)]
 
