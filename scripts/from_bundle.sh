@@ -13,10 +13,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 targets=(kessoku kessoku-core communicator_test gradient_reducer_test)
-only_configure=no
+only_configure=no stand_ins=no
 for word in "$@"; do
   case "$word" in
-    --stand-ins) targets+=(kessoku_stand_ins) ;;
+    --stand-ins) stand_ins=yes; targets+=(kessoku_stand_ins) ;;
     --configure) only_configure=yes ;;
     *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
   esac
@@ -65,10 +65,6 @@ fi
 torch=$(cd "$torch" && pwd)
 version=$(sed -n 's/^#define TORCH_VERSION_\(MAJOR\|MINOR\) //p' "$torch/include/torch/headeronly/version.h" 2>/dev/null | paste -sd.)
 [ -n "$version" ] && ! older "$version" 2.11 || fail "LibTorch at $torch is ${version:-too old}, and 2.11 or later is needed"
-nccl=$torch/../nvidia/nccl
-if [ ! -e "$nccl/include/nccl.h" ] && [ -z "${NCCL_ROOT:-}" ]; then
-  echo "from_bundle: no NCCL beside LibTorch (set NCCL_ROOT if it is elsewhere): the program will use one GPU a run"
-fi
 echo "from_bundle: glibc $glibc, $("$compiler" -dumpfullversion 2>/dev/null || "$compiler" -dumpversion), LibTorch $version at $torch"
 
 # Nothing of this machine's own packages: their versions are not those that the bundle was tried with.
@@ -86,10 +82,14 @@ cmake -S . -B build -G Ninja -DCMAKE_MAKE_PROGRAM="$root/bin/ninja" -DCMAKE_CXX_
   -DMPI_C_COMPILER=MPI_C_COMPILER-NOTFOUND -DMPI_C_LIB_NAMES=mpi -DMPI_mpi_LIBRARY="$libraries/libmpi.so" \
   -DMPI_C_HEADER_DIR="$libraries/openmpi/include" -DMPIEXEC_EXECUTABLE="$root/bin/mpirun" \
   -DHDF5_C_INCLUDE_DIR="$root/include/hdf5/serial" -DHDF5_hdf5_LIBRARY_RELEASE="$libraries/libhdf5_serial.so" -DHDF5_C_COMPILER_EXECUTABLE=OFF \
-  -DNCCL_CUDA_INCLUDE_DIR="$PWD/cmake/cuda_types" -DNCCL_CUDA_CRT_HEADER="$PWD/cmake/cuda_types/cuda_runtime.h" \
+  -DNCCL_CUDA_INCLUDE_DIR="$PWD/cmake/cuda_types" -DNCCL_CUDA_CRT_INCLUDE_DIR="$PWD/cmake/cuda_types" \
   -DCURL_LIBRARY="$libraries/libcurl.so.4" -DCURL_INCLUDE_DIR="$root/include" \
   -DKESSOKU_CHART_JS="$root/share/javascript/chart.js/chart.min.js" >build.log 2>&1 ||
   { tail -n 25 build.log >&2; fail "CMake found something wrong (above; all of it is in build.log)"; }
+if grep -q 'Could NOT find NCCL' build.log; then
+  [ $stand_ins = no ] || fail "--stand-ins need NCCL, which is not beside LibTorch: set NCCL_ROOT"
+  echo "from_bundle: no NCCL beside LibTorch (set NCCL_ROOT if it is elsewhere): the program will use one GPU a run"
+fi
 [ $only_configure = no ] || { echo "from_bundle: configured in $((SECONDS - began)) s"; exit 0; }
 
 # A compiler takes up to 1.5 GB.

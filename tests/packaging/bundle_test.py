@@ -21,8 +21,10 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
 MOST = 60_000_000
 # Part of every system with a C++ compiler.
 OF_THE_SYSTEM = re.compile(r"/(ld-linux-x86-64|lib(c|m|dl|rt|pthread|util|resolv|stdc\+\+|gcc_s|gomp|atomic))\.so")
+WHEELS = TORCH.parent / "nvidia"
 ALONE = ("unshare", "--map-root-user", "--mount", "--net")
-# Hides what the bundle brings, as far as compiler and Python can do without it; then runs a command without network.
+# Hides what the bundle brings, as far as compiler and Python can do without it, and the headers that LibTorch's wheel does not depend on;
+# then runs a command without network.
 HIDE = f"""
 ip link set lo up
 empty() {{ [ ! -d "$1" ] || mount -t tmpfs -o ro,size=4k none "$1"; }}
@@ -37,6 +39,7 @@ for file in /{LIBRARIES}/lib{{civetweb,fmt,gio-2,gobject-2,glib-2,gtest,gmock,hd
   cover $file
 done
 for file in cmake ctest ninja pkgconf mpirun orterun orted opal_wrapper h5cc; do cover "$(readlink -f /usr/bin/$file)"; done
+for folder in {WHEELS}/cu*/include/crt; do empty $folder; done
 cd {THERE}
 exec "$@"
 """
@@ -148,6 +151,18 @@ class Bundle(unittest.TestCase):
         # libdl and librt are the C library's.
         self.assertEqual(re.findall(r"^(?!LIBDL|LIBRT).*=/usr/(?:include|lib|share).*$", cache, re.M), [])
         self.assertIn(f"={PACKED}/usr/lib/x86_64-linux-gnu/libhdf5_serial.so", cache)
+        log = (THERE / "build.log").read_text()
+        self.assertIn(f"Found NCCL: {WHEELS}/nccl/lib/libnccl.so", log)
+        self.assertNotIn("not used by the project", log)
+
+    @unittest.skipUnless(can_be_alone(), "neither mounting nor an own network is permitted here")
+    def test_without_nccl_it_is_for_one_gpu_and_says_so(self):
+        def configure(*options, then=""):
+            command = f"mount -t tmpfs none {WHEELS}/nccl && rm -rf build && scripts/from_bundle.sh --configure {' '.join(options)} {then}"
+            return alone("bash", "-c", command, LIBTORCH_ROOT=TORCH, KESSOKU_PYTHON=sys.executable)
+
+        self.assertIn("the program will use one GPU a run", configure())
+        self.assertIn("--stand-ins need NCCL", configure("--stand-ins", then="|| [ $? = 64 ]"))
 
 
 if __name__ == "__main__":
