@@ -78,6 +78,35 @@ class Driver(Setup, unittest.TestCase):
         self.assertIn("what to do", said.splitlines()[-1])
 
 
+class LibTorch(Setup, unittest.TestCase):
+    def asked_of_pip(self, *options, gpu):
+        """On a host that has all packages and a tokenizer: the arguments for LibTorch, up to a configuration that fails."""
+        self.stand_in("nvidia-smi", f"[ {int(gpu)} = 1 ] || exit 9\n[ \"$1\" = -L ] && echo 'GPU 0: RTX' || echo 580.65.06")
+        self.stand_in("dpkg-query", "echo installed")
+        self.stand_in("python", f"echo \"$*\" >>{WORK}/asked")
+        self.stand_in("python3", f"[ \"$2\" != venv ] || {{ mkdir -p .venv/bin && cp {WORK}/python .venv/bin/; }}")
+        self.stand_in("cmake", "exit 1")
+        shutil.copytree(ROOT / "scripts", WORK / "checkout/scripts", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        tokenizer = WORK / "checkout/models/clip-tokenizer"
+        tokenizer.mkdir(parents=True)
+        for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+            (tokenizer / name).write_text("{}")
+        self.assertIn("CMake found something wrong", self.ask(*options, expect=64))
+        (asked,) = [line for line in (WORK / "asked").read_text().splitlines() if "requirements-libtorch" in line]
+        return asked
+
+    def test_it_comes_with_cuda_for_gpus_also_on_a_host_without_one(self):
+        for gpu, options, alone, requirements in (
+                (False, (), True, "requirements-libtorch.txt"), (False, ("--gpu",), False, "requirements-libtorch.txt"),
+                (True, (), False, "requirements-libtorch.txt"), (True, ("--cpu",), True, "requirements-libtorch.txt"),
+                (False, ("--gpu", "--cuda12"), False, "requirements-libtorch-cuda12.txt")):
+            with self.subTest(gpu=gpu, options=options):
+                self.setUp()
+                asked = self.asked_of_pip(*options, gpu=gpu)
+                self.assertEqual("--no-deps" in asked, alone)
+                self.assertTrue(asked.endswith(f"-r scripts/{requirements}"), asked)
+
+
 class Requirements(unittest.TestCase):
     def test_of_both_libtorches_are_pinned_to_the_same_cuda(self):
         for name, cuda in (("requirements-libtorch.txt", 13), ("requirements-libtorch-cuda12.txt", 12)):
