@@ -87,6 +87,10 @@ while read -r name; do
 done < <(grep -rhoE 'lib[A-Za-z0-9_+-]+\.so[0-9.]*' "$root$libraries/cmake" | sort -u)
 for library in "${linked[@]}"; do [ -e "$library" ] || fail "$library is missing: run scripts/setup.sh --tests"; done
 put "${linked[@]}"
+for library in "${linked[@]}"; do  # the names under which programs look for them
+  name=$(objdump -p "$library" | awk '$1 == "SONAME" {print $2}')
+  [ -z "$name" ] || put "$libraries/$name"
+done
 ldd "${linked[@]}" "${tools[@]}" "${plugins[@]}" | awk '$2 == "=>" && $3 ~ "^/" {print $3}' | sort -u |
   grep -vE '/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|util|resolv|anl|nsl|BrokenLocale|stdc\+\+|gcc_s|gomp|atomic))\.so' |
   while read -r library; do put "$library"; done
@@ -103,6 +107,8 @@ cat >"$root/usr/bin/mpirun" <<'SCRIPT'
 # Open MPI's mpirun, from wherever the bundle lies.
 prefix=$(dirname "$(dirname "$(readlink -f "$0")")")
 export OPAL_PREFIX="$prefix" PMIX_INSTALL_PREFIX="$prefix/lib/x86_64-linux-gnu/pmix2"
+# It does not start without a program for other hosts, even where there are none.
+command -v ssh >/dev/null || command -v rsh >/dev/null || export OMPI_MCA_plm_rsh_agent="${OMPI_MCA_plm_rsh_agent:-false}"
 exec "$prefix/bin/orterun" "$@"
 SCRIPT
 chmod 755 "$root/usr/bin/mpirun"

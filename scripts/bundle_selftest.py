@@ -124,6 +124,7 @@ def main():
     began = time.monotonic()
     environment = os.environ | {"KESSOKU_DEVICE": "cuda", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                                 "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    environment.setdefault("LOGNAME", str(os.getuid()))  # PyTorch asks who it is, and containers' users may have no name
     missing = add_packages(environment)
     if arguments.stand_ins:
         environment |= {"LD_LIBRARY_PATH": str(ROOT / "build/tests/stand_ins"), "KESSOKU_STAND_IN_GPUS": "1"}

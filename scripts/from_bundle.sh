@@ -97,6 +97,6 @@ memory=$(awk '/^MemAvailable/ {print int($2 / 1500000)}' /proc/meminfo)
 cores=$(nproc)
 jobs=$((memory < cores ? (memory > 0 ? memory : 1) : cores))
 ninja -C build -j $jobs "${targets[@]}" >>build.log 2>&1 || { tail -n 25 build.log >&2; fail "the build failed (above; all of it is in build.log)" 70; }
-version=$(build/kessoku --version) || fail "build/kessoku was built but does not start (above)" 70
+version=$(build/kessoku-core --version) || fail "build/kessoku-core was built but does not start (above)" 70
 echo "from_bundle: $version built in $((SECONDS - began)) s with $jobs jobs"
 echo "from_bundle: the program is $PWD/build/kessoku; for several ranks, put Open MPI into the PATH: export PATH=$root/bin:\$PATH"

@@ -122,6 +122,15 @@ class Bundle(unittest.TestCase):
                     self.assertTrue(Path(found[1]).resolve().is_relative_to(PACKED), f"{path}: {line}")
         self.assertGreater(count, 1000)
 
+    def test_libraries_are_there_under_the_names_that_programs_look_for(self):
+        count = 0
+        for path in PACKED.joinpath(LIBRARIES).glob("*.so*"):
+            name = re.search(r"SONAME\s+(\S+)", run("objdump", "-p", path))
+            if name:
+                count += 1
+                self.assertTrue((path.parent / name[1]).exists(), f"{path}: {name[1]}")
+        self.assertGreater(count, 50)
+
     def test_what_is_missing_is_said(self):
         torch = {"LIBTORCH_ROOT": TORCH}
         self.assertIn("no C++ compiler: no-such-compiler", from_bundle(CXX="no-such-compiler", expect=64, **torch))
@@ -129,11 +138,12 @@ class Bundle(unittest.TestCase):
         self.assertIn("no LibTorch at /nowhere", from_bundle(LIBTORCH_ROOT="/nowhere", expect=64))
         self.assertIn("has no torch: set LIBTORCH_ROOT", from_bundle(KESSOKU_PYTHON="/usr/bin/false", expect=64))
         old = WORK / "old"
-        for name, text in (("lib/libtorch_cpu.so", ""), ("include/ATen/ATen.h", ""),
-                           ("include/torch/headeronly/version.h", "#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 9\n")):
-            (old / name).parent.mkdir(parents=True, exist_ok=True)
-            (old / name).write_text(text)
-        self.assertIn("is 2.9, and 2.11 or later is needed", from_bundle(LIBTORCH_ROOT=old, expect=64))
+        for minor in (9, 10):
+            version = f"#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR {minor}\n"
+            for name, text in (("lib/libtorch_cpu.so", ""), ("include/ATen/ATen.h", ""), ("include/torch/headeronly/version.h", version)):
+                (old / name).parent.mkdir(parents=True, exist_ok=True)
+                (old / name).write_text(text)
+            self.assertIn(f"is 2.{minor}, and 2.11 or later is needed", from_bundle(LIBTORCH_ROOT=old, expect=64))
         shutil.rmtree(old)
         needs = THERE / "bundle/needs"
         was = needs.read_text()
