@@ -125,16 +125,37 @@ class Cluster(unittest.TestCase):
                 self.assertIn("rank 1 on node2 has not the same as rank 0 on node1", errors)
                 self.assertIn(f"{named}", errors)
 
-    def test_stops_and_leaves_nothing(self):
-        """Ctrl-C: the command is told, may end in its own way, and all hosts are gone."""
-        run, temporary, errors = WORK / "stopped", WORK / "temporary", WORK / "stopped.err"
-        temporary.mkdir()
-        command = f"""exec {PROGRAM} launch --hosts $KESSOKU_CLUSTER_HOSTS --agent "$KESSOKU_CLUSTER_AGENT" {self.run_file} \
+    def launch_endlessly(self, name, agent="$KESSOKU_CLUSTER_AGENT", **environment):
+        """Over the four hosts, up to the first step: the run, the process, and the file with what it says."""
+        run, errors = WORK / name, WORK / f"{name}.err"
+        command = f"""exec {PROGRAM} launch --hosts $KESSOKU_CLUSTER_HOSTS --agent "{agent}" {self.run_file} \
             --out {run} {' '.join([*self.settings(), *ENDLESS])}"""
         with open(errors, "w") as file:
-            cluster = subprocess.Popen([EMULATION, "bash", "-c", command], stderr=file, env=ENVIRONMENT | {"TMPDIR": str(temporary)})
+            cluster = subprocess.Popen([EMULATION, "bash", "-c", command], stderr=file, env=ENVIRONMENT | environment)
         self.addCleanup(cluster.terminate)
         wait_for(lambda: last_step(run) > 0, "the first step")
+        return run, cluster, errors
+
+    def test_launch_hands_variables_to_other_hosts(self):
+        """Those of NCCL and of the program; no others come along, as with ssh."""
+        agent = WORK / "agent"
+        agent.write_text('#!/bin/sh\nexec env -i PATH="$PATH" $KESSOKU_CLUSTER_AGENT "$@"\n')
+        agent.chmod(0o755)
+        run, cluster, errors = self.launch_endlessly("variables", agent, NCCL_TEST="a network", KESSOKU_TEST="a setting", OTHER_TEST="not this")
+        ranks = [Path(f"/proc/{process}") for process in processes_with(f"train {self.run_file} --out {run}")]
+        environments = [set((rank / "environ").read_text().split("\0")) for rank in ranks if (rank / "exe").resolve().name == "kessoku-core"]
+        self.assertEqual(len(environments), 4)
+        self.assertEqual(sum("OTHER_TEST=not this" in environment for environment in environments), 1)
+        for environment in environments:
+            self.assertLessEqual({"NCCL_TEST=a network", "KESSOKU_TEST=a setting"}, environment)
+        cluster.send_signal(signal.SIGINT)
+        self.assertEqual(cluster.wait(DEADLINE), 75, errors.read_text())
+
+    def test_stops_and_leaves_nothing(self):
+        """Ctrl-C: the command is told, may end in its own way, and all hosts are gone."""
+        temporary = WORK / "temporary"
+        temporary.mkdir()
+        run, cluster, errors = self.launch_endlessly("stopped", TMPDIR=str(temporary))
         self.assertGreaterEqual(len(processes_with(f"--out {run}")), 4)
         cluster.send_signal(signal.SIGINT)
         self.assertEqual(cluster.wait(DEADLINE), 75, errors.read_text())
