@@ -25,14 +25,22 @@ def is_debian_12():
 
 
 class Build(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        lines = output("ninja", "-C", str(BUILD), "-t", "deps").splitlines()
+        cls.objects = sum(bool(line) and not line[0].isspace() for line in lines)
+        cls.headers = {line.strip() for line in lines if line.startswith(" ")}
+
     def test_no_object_depends_on_what_this_machine_has_in_usr_local(self):
-        objects, found = 0, set()
-        for line in output("ninja", "-C", str(BUILD), "-t", "deps").splitlines():
-            objects += bool(line) and not line[0].isspace()
-            if line.strip().startswith("/usr/local/"):
-                found.add(line.strip())
-        self.assertGreater(objects, 100)
-        self.assertEqual(sorted(found), [])
+        self.assertGreater(self.objects, 100)
+        self.assertEqual([header for header in self.headers if header.startswith("/usr/local/")], [])
+
+    def test_every_header_of_cuda_and_nccl_comes_from_the_wheels(self):
+        named = re.compile(r"/(cuda\w*|nccl|crt/\w+)\.(h|hpp)$")  # but those that LibTorch calls so
+        found = {header for header in self.headers if named.search(header) and "/torch/include/" not in header}
+        for name in ("cuda_runtime.h", "cuda_fp16.h", "crt/host_config.h", "nccl.h"):
+            self.assertTrue(any(header.endswith(f"/{name}") for header in found), name)
+        self.assertEqual([header for header in found if "/site-packages/nvidia/" not in header], [])
 
     def test_the_version_names_the_commit(self):
         said = output(str(KESSOKU), "--version").strip()
