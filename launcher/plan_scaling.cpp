@@ -14,6 +14,7 @@
 #include "runtime/planning/step_budget.h"
 #include "runtime/planning/step_profiler.h"
 #include "runtime/run/loader_options.h"
+#include "runtime/run/precision.h"
 #include "runtime/run/training_model.h"
 #include "runtime/training/reproducibility.h"
 
@@ -63,19 +64,22 @@ std::optional<runtime::MeasuredCosts> told_costs(const ScalingOptions& options,
 /// A run's model and data, of which steps are taken as one rank of many.
 class Stage {
  public:
-  /// Without `steps` none is taken: then a GPU may be planned for where there is none.
-  Stage(const RunConfig& config, const runtime::TrainingData& data, int ranks_per_host, bool steps)
+  /// Without `steps` none is taken: then a GPU may be planned for where there is none. Settles the
+  /// precision of `config`, which must stay.
+  Stage(RunConfig& config, const runtime::TrainingData& data, int ranks_per_host, bool steps)
       : data_(data),
         model_(config, data.store, resolve_model(model_options(config))),
         measures_(steps) {
     if (!steps && config.train.device == "cuda") {
       inputs_.trained = runtime::flat_numel(runtime::flat_layout(model_.trained()));
       inputs_.gpu = true;
+      runtime::settle_precision(config, at::kCUDA);
       return;
     }
     runtime::compute_with(
         runtime::use_cores(static_cast<int>(config.train.threads), ranks_per_host));
     const at::Device device = runtime::choose_device(config.train.device);
+    runtime::settle_precision(config, device);
     model_.prepare(device);
     inputs_.gpu = device.is_cuda();
     inputs_.program = program_;

@@ -19,6 +19,7 @@
 #include "runtime/images/sample_prompts.h"
 #include "runtime/planning/gpu_memory.h"
 #include "runtime/run/loader_options.h"
+#include "runtime/run/precision.h"
 #include "runtime/run/rank_agreement.h"
 #include "runtime/run/run_folder.h"
 #include "runtime/run/run_monitor.h"
@@ -81,7 +82,6 @@ Rank join_ranks(const RunConfig& config, std::unique_ptr<runtime::Communicator> 
   const at::Device device =
       runtime::choose_device(config.train.device, alone->local_rank(), alone->local_size());
   if (device.is_cuda() && !config.train.deterministic) runtime::allow_inexact_kernels();
-  if (config.train.precision == "tf32") runtime::allow_tf32(device);
   return {runtime::connect(std::move(alone), device, config.communication.timeout_seconds,
                            runtime::reduction_of(config)),
           device};
@@ -302,6 +302,8 @@ ExitCode run(const TrainOptions& options) {
   stages.end("ranks");
   const runtime::RunFolder folder =
       runtime::open_run_folder(config, options.out, options.resume, *communicator);
+  runtime::settle_precision(config, device, folder.resume_from);
+  if (config.train.precision == "tf32") runtime::allow_tf32(device);
   stages.end("checkpoint");
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);

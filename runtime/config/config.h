@@ -47,7 +47,7 @@ struct RunConfig {
     double passes = 0;
     double stop_after_hours = 0;
     uint64_t global_batch = 4, micro_batch = 4;
-    std::string precision = "fp32";
+    std::string precision = "auto";
     bool gradient_checkpointing = false;
     std::string device = "auto";
     bool deterministic = true;

@@ -44,10 +44,10 @@ void declare_steps(std::vector<Key>& keys) {
       .unit("draws")
       .on_resume(OnResume::kFree);
   key("precision", &Train::precision,
-      "what forward and backward compute in; fp16 with dynamic loss scaling, tf32 is fp32 whose "
-      "products GPUs from Ampere on round to 10 bits. Gradients are summed and weights updated in "
-      "fp32 either way")
-      .one_of({"fp32", "bf16", "fp16", "tf32"});
+      "what forward and backward compute in; auto = bf16 on GPUs, fp32 on CPUs, and in a resumed "
+      "run what it was; fp16 with dynamic loss scaling, tf32 is fp32 whose products GPUs from "
+      "Ampere on round to 10 bits. Gradients are summed and weights updated in fp32 either way")
+      .one_of({"auto", "fp32", "bf16", "fp16", "tf32"});
   key("gradient_checkpointing", &Train::gradient_checkpointing,
       "recompute activations in backward instead of keeping them: far less memory, a third more "
       "arithmetic, the same gradients to the bit")

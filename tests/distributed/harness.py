@@ -38,6 +38,7 @@ caption_dropout = 0.2
 steps = 6
 global_batch = 8
 micro_batch = 8
+precision = "fp32"
 threads = 1
 [optimizer]
 lr = 1e-3

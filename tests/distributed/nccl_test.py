@@ -152,6 +152,13 @@ class Nccl(unittest.TestCase):
         errors = train("tf32-cpu", ON_CPU, "train.precision=tf32", expect=64)[1]
         self.assertIn('train.precision = "tf32" needs a GPU: on a CPU choose "fp32"', errors)
 
+    def test_the_precision_suits_the_device_and_stays_when_resumed(self):
+        for name, begun_on, resumed_on, precision in (("auto-gpu", ON_GPU, ON_CPU, "bf16"), ("auto-cpu", ON_CPU, ON_GPU, "fp32")):
+            for device, steps in ((begun_on, 2), (resumed_on, 4)):
+                run, said = train(name, device, "train.precision=auto", f"train.steps={steps}")
+                self.assertRegex(said, rf"global batch .* in {precision} on ")
+                self.assertIn(f"precision = '{precision}'", (run / "config.toml").read_text())
+
     def test_phases_are_timed_by_the_gpu(self):
         for record in log_of(train("phases", ON_GPU, "train.steps=4", ranks=2)[0]):
             own = sum(record["phases"][phase] for phase in ("data", "forward", "backward"))

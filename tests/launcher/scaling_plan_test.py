@@ -93,6 +93,7 @@ class ScalingPlan(unittest.TestCase):
         self.assertAlmostEqual(scaling["rows"][0]["compute_seconds"], parts, places=9)
         self.assertTrue(scaling["memory_of_gpu"])
         halves = self.plan("--ranks", "1", "--compute", "a100", "--set", "train.precision=bf16")["budget"]
+        self.assertEqual(self.plan("--ranks", "1", "--compute", "a100", "--set", "train.precision=auto")["budget"], halves)
         self.assertLess(halves["forward_seconds"], budget["forward_seconds"])
         again = self.plan("--ranks", "1", "--compute", "a100", "--set", "train.gradient_checkpointing=true")["budget"]
         self.assertGreater(again["backward_seconds"], budget["backward_seconds"] + 0.5 * budget["forward_seconds"])

@@ -44,7 +44,7 @@ TEST(RunFileKeys, SayWhatMayBeWritten) {
   EXPECT_EQ(find_key("optimizer.eps")->allowed(), "a number above 0");
   EXPECT_EQ(find_key("ema.decay")->allowed(), "a number of at least 0 and below 1");
   EXPECT_EQ(find_key("metrics.port")->allowed(), "a whole number from 0 to 65535, or -1");
-  EXPECT_EQ(find_key("train.precision")->allowed(), R"("fp32", "bf16", "fp16" or "tf32")");
+  EXPECT_EQ(find_key("train.precision")->allowed(), R"("auto", "fp32", "bf16", "fp16" or "tf32")");
   EXPECT_EQ(find_key("data.max_token_length")->allowed(), "75, 150 or 225");
   EXPECT_EQ(find_key("sample.size")->allowed(), "[width, height], whole numbers from 1 to 32768");
   EXPECT_EQ(find_key("optimizer.lr_scale")->allowed(),
@@ -71,7 +71,8 @@ TEST(RunFileKeys, ArePutIntoASchemaWithTheirRanges) {
   const nlohmann::json sections = json_schema().at("properties");
   const nlohmann::json& train = sections.at("train").at("properties");
   EXPECT_EQ(train.at("steps").at("minimum"), 1);
-  EXPECT_EQ(train.at("precision").at("enum"), (nlohmann::json{"fp32", "bf16", "fp16", "tf32"}));
+  EXPECT_EQ(train.at("precision").at("enum"),
+            (nlohmann::json{"auto", "fp32", "bf16", "fp16", "tf32"}));
   EXPECT_EQ(sections.at("ema").at("properties").at("decay").at("exclusiveMaximum"), 1);
   EXPECT_EQ(sections.at("train").at("additionalProperties"), false);
   EXPECT_EQ(sections.at("mixture").at("additionalProperties").at("minimum"), 0);

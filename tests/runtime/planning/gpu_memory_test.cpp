@@ -12,6 +12,7 @@
 #include "runtime/planning/allocation_tracker.h"
 #include "runtime/planning/compute_memory.h"
 #include "runtime/planning/meta_allocator.h"
+#include "runtime/run/precision.h"
 #include "runtime/training/parameter_settings.h"
 #include "runtime/training/trainer.h"
 #include "tests/paths.h"
@@ -37,10 +38,11 @@ const model::StableDiffusion& sd15() {
   return model;
 }
 
-/// UNet and text encoder with averages, four draws at once, sample prompts and validation.
+/// UNet and text encoder with averages, four draws at once, sample prompts and validation; in the
+/// precision that a GPU has unless another is chosen.
 RunConfig everything() {
   RunConfig config;
-  config.train.precision = "bf16";
+  settle_precision(config, at::kCUDA);
   config.ema.decay = 0.9999;
   config.validation.fraction = 0.02;
   config.validation.every_steps = 500;
