@@ -12,8 +12,10 @@
 
 namespace kessoku::runtime {
 
-/// NCCL's communicator of this rank, in NCCL's non-blocking mode: no call of it hangs. Safe for
-/// concurrent use.
+/// NCCL's communicator of this rank, in NCCL's non-blocking mode: no call of it hangs. (NCCL starts
+/// a thread for each group of calls then, but in blocking mode ranks are connected within
+/// ncclGroupEnd, at their first transfer: for a peer that is gone the caller would wait for ever.)
+/// Safe for concurrent use.
 class NcclHandle {
  public:
   /// Collective over `host`. Throws UsageError if ranks share a GPU, and Error if the ranks have
