@@ -1,6 +1,7 @@
 #include "runtime/checkpoint/checkpoint_writer.h"
 
 #include <ATen/ops/zeros.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/ParallelGuard.h>
 
 #include "base/error.h"
@@ -174,7 +175,11 @@ void CheckpointWriter::begin(Trainer& trainer) {
   }
   failed_ = complete_ = false;
   phase_ = Phase::kParts;
-  work_ = std::async(std::launch::async, [this] { write_part(); });
+  work_ = std::async(std::launch::async, [this, device = trainer.flat().values().device()] {
+    // It reads weights that are on a GPU, and a thread begins on the first one.
+    c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
+    write_part();
+  });
   if (!background) wait();
 }
 
