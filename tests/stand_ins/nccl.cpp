@@ -1,8 +1,10 @@
 // Stands in for libnccl.so.2 on a machine without GPUs: the same calls over host memory that the
-// processes of one host share. Each call is noted; what KESSOKU_STAND_IN_FAULT names goes wrong:
+// processes of one host share. As NCCL's without blocking, a communicator answers "in progress"
+// first, does the work only when it has been asked for its state, and takes no call before that.
+// Each call is noted; what KESSOKU_STAND_IN_FAULT names goes wrong:
 //
 //     init          no rank ever gets through initialization
-//     refuse:N      call N (1, 2, …) of a collective returns an error
+//     refuse:N      call N (1, 2, …) of a collective ends in an error
 //     lose:N        the connection is lost at call N: the error comes asynchronously, the stream
 //     hangs hang:N        call N never ends, without an error
 //
@@ -20,10 +22,14 @@
 #include <string>
 #include <vector>
 
+#include "tests/stand_ins/device_memory.h"
+#include "tests/stand_ins/health.h"
 #include "tests/stand_ins/shared_segment.h"
-#include "tests/stand_ins/stream.h"
+#include "tests/stand_ins/stream_order.h"
+#include "tests/stand_ins/thread_device.h"
 
 using kessoku::stand_ins::Aborted;
+using kessoku::stand_ins::kernel_address;
 using kessoku::stand_ins::note;
 using kessoku::stand_ins::SharedSegment;
 using kessoku::stand_ins::Stream;
@@ -32,16 +38,18 @@ struct ncclComm {
   std::shared_ptr<SharedSegment> segment;
   std::string last_error;
   std::atomic<ncclResult_t> state = ncclSuccess;
-  int polls_to_go = 2;  // of the state, before the communicator is ready
+  int polls_to_go = 2;           // of the state, before the communicator is ready
+  std::function<void()> launch;  // what the streams are asked for then
   int calls = 0;
-  bool destroyed = false;
 };
 
 namespace {
 
+char* of_kernel(const void* place) { return static_cast<char*>(kernel_address(place)); }
+
 struct Transfer {
   bool sends;
-  char* data;
+  void* data;  // of the GPU
   size_t bytes;
   int peer;
 };
@@ -158,7 +166,7 @@ class Conversation {
     const size_t piece = std::min(room_, transfer.bytes - offset_);
     if (sends_) {
       lane_->bytes = transfer.bytes;
-      std::memcpy(place_, transfer.data + offset_, piece);
+      std::memcpy(place_, of_kernel(transfer.data) + offset_, piece);
       ++lane_->sent;
     } else {
       // NCCL would hang, or write too far.
@@ -167,7 +175,7 @@ class Conversation {
                      static_cast<size_t>(lane_->bytes));
         std::abort();
       }
-      std::memcpy(transfer.data + offset_, place_, piece);
+      std::memcpy(of_kernel(transfer.data) + offset_, place_, piece);
       ++lane_->taken;
     }
     offset_ += piece;
@@ -205,36 +213,62 @@ void exchange(SharedSegment& segment, const std::vector<Transfer>& transfers) {
   }
 }
 
+/// Bytes of a GPU that a call reads or writes.
+struct Use {
+  const void* data;
+  size_t bytes;
+  bool writes;
+};
+
 /// Has the stream carry out `work`, unless a fault strikes this call.
-ncclResult_t enqueue(ncclComm* comm, Stream* stream, std::function<void(SharedSegment&)> work) {
+ncclResult_t enqueue(ncclComm* comm, Stream* stream, const std::vector<Use>& uses,
+                     std::function<void(SharedSegment&)> work) {
   if (stream == nullptr) return ncclInvalidArgument;  // the compute stream: nothing would overlap
   if (comm->state != ncclSuccess) return ncclInvalidUsage;
+  if (comm->polls_to_go != 0) {
+    comm->last_error = "a call while the one before is in progress";
+    return ncclInvalidArgument;
+  }
+  if (kessoku::stand_ins::is_broken()) return ncclUnhandledCudaError;
+  try {
+    for (const Use& use : uses)
+      kessoku::stand_ins::stream_order().use(stream->number(), use.data, use.bytes, use.writes);
+  } catch (const std::exception& error) {
+    comm->last_error = error.what();
+    return ncclInvalidUsage;
+  }
+  comm->polls_to_go = 2;
   const Fault fault = ::fault();
   const int rank = comm->segment->rank();
   const bool now = ++comm->calls == fault.call;
-  if (now && strikes(fault, "refuse", rank)) {
-    comm->last_error = "the stand-in refuses this call";
-    return ncclSystemError;
-  }
+  const bool refused = now && strikes(fault, "refuse", rank);
   const bool lost = now && strikes(fault, "lose", rank);
   const bool hangs = lost || (now && strikes(fault, "hang", rank));
-  // The task outlives a communicator that is aborted.
-  stream->enqueue([segment = comm->segment, work = std::move(work), hangs] {
-    try {
-      while (hangs) {
-        if (segment->aborted()) throw Aborted();
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      }
-      // Long enough for those who do not wait to be found out.
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-      segment->begin();
-      if (segment->aborted()) throw Aborted();  // others are no longer where this call expects them
-      work(*segment);
-    } catch (const Aborted&) {
+  comm->launch = [comm, stream, work = std::move(work), refused, lost, hangs] {
+    if (refused) {
+      comm->last_error = "the stand-in refuses this call";
+      comm->state = ncclSystemError;
+      return;
     }
-  });
-  if (lost) comm->state = ncclRemoteError;
-  return ncclSuccess;
+    // The task outlives a communicator that is aborted.
+    stream->enqueue([segment = comm->segment, work, hangs] {
+      try {
+        while (hangs) {
+          if (segment->aborted()) throw Aborted();
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        // Long enough for those who do not wait to be found out.
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        segment->begin();
+        if (segment->aborted())
+          throw Aborted();  // others are no longer where this call expects them
+        work(*segment);
+      } catch (const Aborted&) {
+      }
+    });
+    if (lost) comm->state = ncclRemoteError;
+  };
+  return ncclInProgress;
 }
 
 ncclResult_t transfer(ncclComm* comm, Stream* stream, const Transfer& transfer) {
@@ -267,7 +301,10 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank,
                                     ncclConfig_t* config) {
-  note("init ranks=" + std::to_string(ranks) + " blocking=" + std::to_string(config->blocking));
+  const char* nvls = std::getenv("NCCL_NVLS_ENABLE");  // read by NCCL as it begins
+  note("init ranks=" + std::to_string(ranks) + " blocking=" + std::to_string(config->blocking) +
+       " nvls=" + (nvls == nullptr ? "" : nvls));
+  if (!kessoku::stand_ins::has_chosen_device()) return ncclInvalidUsage;  // for which GPU?
   *comm = new ncclComm;
   if (strikes(fault(), "init", rank)) {
     (*comm)->polls_to_go = -1;
@@ -282,7 +319,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
   const bool busy = comm->polls_to_go != 0;
-  if (comm->polls_to_go > 0) --comm->polls_to_go;
+  if (comm->polls_to_go > 0 && --comm->polls_to_go == 0 && comm->launch)
+    std::exchange(comm->launch, nullptr)();
   *state = busy ? ncclInProgress : comm->state.load();
   return ncclSuccess;
 }
@@ -318,60 +356,72 @@ ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataTyp
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   note_call("all_reduce", count, type, stream);
   if (op != ncclSum) return ncclInvalidArgument;
-  return enqueue(comm, reinterpret_cast<Stream*>(stream), [=](SharedSegment& segment) {
-    const size_t bytes = count * size_of(type);
-    sum(segment, static_cast<const char*>(from), bytes, 0, bytes, type, static_cast<char*>(to));
-  });
+  const size_t bytes = count * size_of(type);
+  return enqueue(comm, reinterpret_cast<Stream*>(stream), {{from, bytes, false}, {to, bytes, true}},
+                 [=](SharedSegment& segment) {
+                   sum(segment, of_kernel(from), bytes, 0, bytes, type, of_kernel(to));
+                 });
 }
 
 ncclResult_t ncclReduceScatter(const void* from, void* to, size_t count, ncclDataType_t type,
                                ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   note_call("reduce_scatter", count, type, stream);
   if (op != ncclSum) return ncclInvalidArgument;
-  return enqueue(comm, reinterpret_cast<Stream*>(stream), [=](SharedSegment& segment) {
-    const size_t part = count * size_of(type);
-    const size_t begin = static_cast<size_t>(segment.rank()) * part;
-    sum(segment, static_cast<const char*>(from), part * static_cast<size_t>(segment.ranks()), begin,
-        begin + part, type, static_cast<char*>(to));
-  });
+  const size_t part = count * size_of(type);
+  const size_t whole = part * static_cast<size_t>(comm->segment->ranks());
+  return enqueue(comm, reinterpret_cast<Stream*>(stream), {{from, whole, false}, {to, part, true}},
+                 [=](SharedSegment& segment) {
+                   const size_t begin = static_cast<size_t>(segment.rank()) * part;
+                   sum(segment, of_kernel(from), whole, begin, begin + part, type, of_kernel(to));
+                 });
 }
 
 ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataType_t type,
                            ncclComm_t comm, cudaStream_t stream) {
   note_call("all_gather", count, type, stream);
-  return enqueue(comm, reinterpret_cast<Stream*>(stream), [=](SharedSegment& segment) {
-    const size_t part = count * size_of(type);
-    show(segment, static_cast<const char*>(from), part,
-         [&](int rank, const char* data, size_t offset, size_t piece) {
-           std::memcpy(static_cast<char*>(to) + static_cast<size_t>(rank) * part + offset, data,
-                       piece);
-         });
-  });
+  const size_t part = count * size_of(type);
+  const auto ranks = static_cast<size_t>(comm->segment->ranks());
+  const auto rank = static_cast<size_t>(comm->segment->rank());
+  char* begin = static_cast<char*>(to);
+  std::vector<Use> uses{{from, part, false}, {to, rank * part, true}};
+  uses.push_back({begin + (rank + 1) * part, (ranks - rank - 1) * part, true});
+  if (from != begin + rank * part) uses.push_back({begin + rank * part, part, true});
+  return enqueue(
+      comm, reinterpret_cast<Stream*>(stream), uses, [=, own = rank](SharedSegment& segment) {
+        show(segment, of_kernel(from), part,
+             [&](int rank, const char* data, size_t offset, size_t piece) {
+               char* place = of_kernel(begin) + static_cast<size_t>(rank) * part + offset;
+               if (static_cast<size_t>(rank) == own && from == begin + own * part) return;
+               std::memcpy(place, data, piece);
+             });
+      });
 }
 
 ncclResult_t ncclBroadcast(const void* from, void* to, size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream) {
   note_call("broadcast", count, type, stream);
-  return enqueue(comm, reinterpret_cast<Stream*>(stream), [=](SharedSegment& segment) {
-    show(segment, static_cast<const char*>(from), count * size_of(type),
-         [&](int rank, const char* data, size_t offset, size_t piece) {
-           if (rank == root) std::memcpy(static_cast<char*>(to) + offset, data, piece);
-         });
-  });
+  const size_t bytes = count * size_of(type);
+  return enqueue(comm, reinterpret_cast<Stream*>(stream), {{from, bytes, false}, {to, bytes, true}},
+                 [=](SharedSegment& segment) {
+                   show(segment, of_kernel(from), bytes,
+                        [&](int rank, const char* data, size_t offset, size_t piece) {
+                          if (rank == root) std::memcpy(of_kernel(to) + offset, data, piece);
+                        });
+                 });
 }
 
 ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int peer,
                       ncclComm_t comm, cudaStream_t stream) {
   note_call("send", count, type, stream, peer);
   return transfer(comm, reinterpret_cast<Stream*>(stream),
-                  {true, static_cast<char*>(const_cast<void*>(from)), count * size_of(type), peer});
+                  {true, const_cast<void*>(from), count * size_of(type), peer});
 }
 
 ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
   note_call("receive", count, type, stream, peer);
   return transfer(comm, reinterpret_cast<Stream*>(stream),
-                  {false, static_cast<char*>(to), count * size_of(type), peer});
+                  {false, to, count * size_of(type), peer});
 }
 
 ncclResult_t ncclGroupStart() {
@@ -386,7 +436,10 @@ ncclResult_t ncclGroupEnd() {
   Group done;
   std::swap(done, group);
   if (done.comm == nullptr) return ncclSuccess;
-  return enqueue(done.comm, done.stream,
+  std::vector<Use> uses;
+  for (const Transfer& transfer : done.transfers)
+    uses.push_back({transfer.data, transfer.bytes, !transfer.sends});
+  return enqueue(done.comm, done.stream, uses,
                  [transfers = std::move(done.transfers)](SharedSegment& segment) {
                    exchange(segment, transfers);
                  });

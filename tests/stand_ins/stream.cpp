@@ -1,5 +1,6 @@
 #include "tests/stand_ins/stream.h"
 
+#include <array>
 #include <cstdlib>
 #include <fstream>
 
@@ -41,6 +42,16 @@ void Stream::run() {
     work_.pop_front();
     changed_.notify_all();
   }
+}
+
+Stream& stream(int number) {
+  // Never destroyed: the process may end while a stream hangs.
+  static auto* streams = new std::array<Stream*, kStreams + 1>{};
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  Stream*& stream = streams->at(static_cast<size_t>(number));
+  if (stream == nullptr) stream = new Stream(number);
+  return *stream;
 }
 
 void note(const std::string& line) {

@@ -9,7 +9,9 @@
 
 namespace kessoku::stand_ins {
 
-/// A stream other than the default one: carries out work in order, later, on a thread of its own.
+constexpr int kStreams = 4;  ///< beside the default one, 0; of all devices together
+
+/// Carries out work in order, later, on a thread of its own.
 class Stream {
  public:
   explicit Stream(int number);
@@ -28,6 +30,9 @@ class Stream {
   bool closing_ = false;
   std::thread thread_;
 };
+
+/// 0: the default one, of which only the end is late: events, not kernels.
+Stream& stream(int number);
 
 /// Appends a line to the file that KESSOKU_STAND_IN_LOG names, with ".RANK" behind it; nothing if
 /// it is not set.
