@@ -116,8 +116,8 @@ TEST(NcclCalls, SeveralAreUnderWayAtOnceAndEndInOrder) {
   EXPECT_FALSE(communicator->log()->waiting_since());
 }
 
-TEST(NcclCalls, BeginsWithoutBlocking) {
-  EXPECT_EQ(noted().front(), fmt::format("init ranks={} blocking=0", communicator->size()));
+TEST(NcclCalls, BeginsWithoutBlockingAndWithoutSumsThatSwitchesMake) {
+  EXPECT_EQ(noted().front(), fmt::format("init ranks={} blocking=0 nvls=0", communicator->size()));
 }
 
 TEST(NcclCalls, TakesOnlyWhatItCanMove) {

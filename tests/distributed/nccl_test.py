@@ -146,6 +146,12 @@ class Nccl(unittest.TestCase):
                 counts.append([int(Path(f"{file}.{rank}").read_text()) for rank in range(max(ranks, 1))])
             self.assertEqual([(late - early) / 3 for early, late in zip(*counts)], [1] * max(ranks, 1))
 
+    def test_other_bits_in_every_run_are_asked_for_and_said(self):
+        for deterministic, said in (("true", "the same on"), ("false", "GPUs compute with other bits in every run (train.deterministic is false)")):
+            run, errors = train(f"deterministic-{deterministic}", ON_GPU, f"train.deterministic={deterministic}", ranks=2)
+            self.assertIn(said, errors)
+            self.assertEqual(len(losses_of(run)), 4)
+
     def test_tf32_is_of_gpus(self):
         rounded, exact = train("tf32", ON_GPU, "train.precision=tf32")[0], train("fp32", ON_GPU)[0]
         self.assertEqual(losses_of(rounded).tolist(), losses_of(exact).tolist())  # the stand-in computes in fp32 either way
