@@ -1,6 +1,7 @@
 #include "data/prepare/prepare.h"
 
 #include <ATen/Parallel.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
 
 #include <chrono>
@@ -85,7 +86,8 @@ void use_vae(ModelOptions source, const runtime::Communicator& communicator,
     static_cast<void>(alone);
     const c10::NoGradGuard no_grad;
     if (device.is_cpu()) return vae->encode(image);
-    const std::lock_guard lock(*one);  // more at once would take its memory, not its time
+    const std::lock_guard lock(*one);      // more at once would take its memory, not its time
+    const c10::DeviceGuard guard(device);  // a thread begins on the first GPU
     return vae->encode(image.to(device)).cpu();
   };
 }

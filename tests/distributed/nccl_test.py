@@ -148,7 +148,7 @@ class Nccl(unittest.TestCase):
 
     def test_other_bits_in_every_run_are_asked_for_and_said(self):
         for deterministic, said in (("true", "the same on"), ("false", "GPUs compute with other bits in every run (train.deterministic is false)")):
-            run, errors = train(f"deterministic-{deterministic}", ON_GPU, f"train.deterministic={deterministic}", ranks=2)
+            run, errors = train(f"deterministic-{deterministic}", ON_GPU, f"train.deterministic={deterministic}", "train.micro_batch=1", ranks=2)
             self.assertIn(said, errors)
             self.assertEqual(len(losses_of(run)), 4)
 
