@@ -41,6 +41,7 @@ struct ncclComm {
   int polls_to_go = 2;           // of the state, before the communicator is ready
   std::function<void()> launch;  // what the streams are asked for then
   int calls = 0;
+  bool lost = false;  // what the state tells once the call is under way
 };
 
 namespace {
@@ -266,7 +267,7 @@ ncclResult_t enqueue(ncclComm* comm, Stream* stream, const std::vector<Use>& use
       } catch (const Aborted&) {
       }
     });
-    if (lost) comm->state = ncclRemoteError;
+    comm->lost = lost;
   };
   return ncclInProgress;
 }
@@ -322,6 +323,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
   if (comm->polls_to_go > 0 && --comm->polls_to_go == 0 && comm->launch)
     std::exchange(comm->launch, nullptr)();
   *state = busy ? ncclInProgress : comm->state.load();
+  if (!busy && std::exchange(comm->lost, false)) comm->state = ncclRemoteError;
   return ncclSuccess;
 }
 
