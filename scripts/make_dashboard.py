@@ -267,10 +267,10 @@ COMMUNICATION = [
     lines(
         "Bytes exchanged",
         "Bps",
-        "Of the chosen ranks' tensors, by operation.",
+        "Sent to other ranks and received from them, of the chosen ranks, by operation.",
         (
-            f"sum by (operation) (rate(kessoku_communication_bytes_total{{{RANK}}}[$__rate_interval]))",
-            "{{operation}}",
+            f"sum by (operation, direction) (rate(kessoku_communication_bytes_total{{{RANK}}}[$__rate_interval]))",
+            "{{operation}}, {{direction}}",
         ),
         min=0,
     ),

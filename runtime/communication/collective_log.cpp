@@ -22,9 +22,15 @@ void CollectiveLog::finish(uint64_t number) {
   Operation* operation = find(number);
   if (operation == nullptr) return;
   operation->done = Clock::now();
-  totals_.bytes[operation->name] += operation->bytes;
   const Clock::time_point begun = operation->begun.value_or(operation->asked);
   totals_.busy_seconds += std::chrono::duration<double>(*operation->done - begun).count();
+}
+
+void CollectiveLog::count(const std::string& name, Traffic traffic) {
+  const std::lock_guard lock(mutex_);
+  Traffic& total = totals_.traffic[name];
+  total.sent += traffic.sent;
+  total.received += traffic.received;
 }
 
 std::optional<CollectiveLog::Clock::time_point> CollectiveLog::waiting_since() const {

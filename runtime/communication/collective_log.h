@@ -26,10 +26,14 @@ class CollectiveLog {
     std::optional<Clock::time_point> begun, done;
   };
 
-  /// Of all operations that are done.
+  /// Bytes that a rank sends to others and gets from them.
+  struct Traffic {
+    int64_t sent = 0, received = 0;
+  };
+
   struct Totals {
-    std::map<std::string, int64_t> bytes;  ///< by name
-    double busy_seconds = 0;               ///< in which an operation was under way
+    std::map<std::string, Traffic> traffic;  ///< by the operation's name
+    double busy_seconds = 0;                 ///< in which an operation was under way
   };
 
   /// Keeps the newest `capacity`.
@@ -39,6 +43,7 @@ class CollectiveLog {
   uint64_t ask(std::string name, int64_t bytes);
   void begin(uint64_t number);
   void finish(uint64_t number);
+  void count(const std::string& name, Traffic traffic);
 
   /// Since when the oldest operation that is not done has been under way, if there is one.
   std::optional<Clock::time_point> waiting_since() const;

@@ -76,6 +76,32 @@ void Communicator::require_blocks(const std::vector<at::Tensor>& blocks, const a
   for (const at::Tensor& block : blocks) require_parts(block, part);
 }
 
+/// A sum of parts at each rank, and an all-gather of those.
+void Communicator::count_all_reduce(const at::Tensor& tensor) const {
+  const int64_t others = size() - 1;
+  const int64_t bytes = 2 * static_cast<int64_t>(tensor.nbytes()) * others / size();
+  log_->count("all-reduce", {bytes, bytes});
+}
+
+void Communicator::count_reduce_scatter(const at::Tensor& part) const {
+  const int64_t bytes = static_cast<int64_t>(part.nbytes()) * (size() - 1);
+  log_->count("reduce-scatter", {bytes, bytes});
+}
+
+void Communicator::count_all_gather(const at::Tensor& part) const {
+  const int64_t bytes = static_cast<int64_t>(part.nbytes()) * (size() - 1);
+  log_->count("all-gather", {bytes, bytes});
+}
+
+void Communicator::count_broadcast(const at::Tensor& tensor, int root) const {
+  const auto bytes = static_cast<int64_t>(tensor.nbytes());
+  if (rank() == root) {
+    log_->count("broadcast", {bytes * (size() - 1), 0});
+  } else {
+    log_->count("broadcast", {0, bytes});
+  }
+}
+
 std::string Communicator::broadcast_text(const std::string& text) {
   at::Tensor length = at::empty({1}, at::kLong);
   *length.data_ptr<int64_t>() = static_cast<int64_t>(text.size());

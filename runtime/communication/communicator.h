@@ -74,6 +74,12 @@ class Communicator {
   /// Likewise, of an all-gather.
   void require_parts(const at::Tensor& whole, const at::Tensor& part) const;
 
+  /// Counts what a library's exchange moves at least: it may take other ways.
+  void count_all_reduce(const at::Tensor& tensor) const;
+  void count_reduce_scatter(const at::Tensor& part) const;
+  void count_all_gather(const at::Tensor& part) const;
+  void count_broadcast(const at::Tensor& tensor, int root) const;
+
   Communicator() : Communicator(std::make_shared<CollectiveLog>()) {}
   explicit Communicator(std::shared_ptr<CollectiveLog> log) : log_(std::move(log)) {}
 

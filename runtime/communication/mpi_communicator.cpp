@@ -141,6 +141,7 @@ class MpiCommunicator : public Communicator {
   std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
     const MPI_Datatype type = number_type(tensor);
     const int count = count_of(tensor);
+    count_all_reduce(tensor);
     return ask("all-reduce", tensor, [=](auto& requests) {
       check(MPI_Iallreduce(MPI_IN_PLACE, tensor.data_ptr(), count, type, MPI_SUM, MPI_COMM_WORLD,
                            &requests.emplace_back()),
@@ -154,8 +155,8 @@ class MpiCommunicator : public Communicator {
     for (const at::Tensor& block : blocks) require_contiguous(block);
     require_contiguous(part);
     return thread_->ask("reduce-scatter", size() * static_cast<int64_t>(part.nbytes()),
-                        [=, place = place_](const SomebodyWaits& somebody_waits) {
-                          exchange_and_sum(*place, blocks, part, tree, wire, somebody_waits);
+                        [=, place = place_, log = log()](const SomebodyWaits& somebody_waits) {
+                          exchange_and_sum(*place, blocks, part, tree, wire, somebody_waits, *log);
                         });
   }
 
@@ -166,6 +167,7 @@ class MpiCommunicator : public Communicator {
     const int count = count_of(part);
     const char* own = static_cast<const char*>(whole.data_ptr()) + rank() * part.nbytes();
     const void* source = part.data_ptr() == own ? MPI_IN_PLACE : part.data_ptr();
+    count_all_gather(part);
     return ask("all-gather", whole, [=, keep = part](auto& requests) {
       check(MPI_Iallgather(source, count, type, whole.data_ptr(), count, type, MPI_COMM_WORLD,
                            &requests.emplace_back()),
@@ -176,6 +178,7 @@ class MpiCommunicator : public Communicator {
   std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) override {
     const MPI_Datatype type = moved_type(tensor);
     const int count = count_of(tensor);
+    count_broadcast(tensor, root);
     return ask("broadcast", tensor, [=](auto& requests) {
       check(MPI_Ibcast(tensor.data_ptr(), count, type, root, MPI_COMM_WORLD,
                        &requests.emplace_back()),
@@ -188,6 +191,10 @@ class MpiCommunicator : public Communicator {
     const MPI_Datatype type = moved_type(sent), received_type = moved_type(received);
     const int count = count_of(sent), received_count = count_of(received);
     const int to = (rank() + distance) % size(), from = (rank() + size() - distance) % size();
+    if (to != rank()) {
+      log()->count("shift",
+                   {static_cast<int64_t>(sent.nbytes()), static_cast<int64_t>(received.nbytes())});
+    }
     return ask("shift", received, [=](auto& requests) {
       check(MPI_Irecv(received.data_ptr(), received_count, received_type, from, 0, MPI_COMM_WORLD,
                       &requests.emplace_back()),
@@ -222,7 +229,7 @@ class MpiCommunicator : public Communicator {
   /// ranks.
   static void exchange_and_sum(Place& place, const std::vector<at::Tensor>& blocks,
                                const at::Tensor& part, const SummationTree& tree, Wire wire,
-                               const SomebodyWaits& somebody_waits) {
+                               const SomebodyWaits& somebody_waits, CollectiveLog& log) {
     TreeExchange exchange(blocks, part, {tree, place.hosts}, wire, place.rank, place.staging);
     for (size_t round = 0; round < exchange.rounds(); ++round) {
       exchange.begin_round();
@@ -238,6 +245,7 @@ class MpiCommunicator : public Communicator {
               "reduce-scatter");
       }
       complete(requests, somebody_waits, "reduce-scatter");
+      log.count("reduce-scatter", exchange.traffic());
       exchange.finish_round();
     }
   }

@@ -80,6 +80,7 @@ class NcclCommunicator : public Communicator {
   std::unique_ptr<Pending> all_reduce(at::Tensor& tensor) override {
     if (tensor.is_cpu()) return host_->all_reduce(tensor);
     const ncclDataType_t type = number_type(tensor);
+    count_all_reduce(tensor);
     return enqueue("all-reduce", {tensor}, [&](ncclComm_t comm, cudaStream_t stream) {
       return ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor), type, ncclSum,
                            comm, stream);
@@ -94,6 +95,7 @@ class NcclCommunicator : public Communicator {
     if (wire == Wire::kBFloat16 || reduction_ == Reduction::kExact || !one_each)
       return exchange_and_sum(blocks, part, tree, wire);
     const at::Tensor& whole = blocks.front();
+    count_reduce_scatter(part);
     return enqueue("reduce-scatter", {whole, part}, [&](ncclComm_t comm, cudaStream_t stream) {
       return ncclReduceScatter(whole.data_ptr(), part.data_ptr(), count_of(part), ncclFloat32,
                                ncclSum, comm, stream);
@@ -103,6 +105,7 @@ class NcclCommunicator : public Communicator {
   std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {
     if (whole.is_cpu()) return host_->all_gather(part, whole);
     require_parts(whole, part);
+    count_all_gather(part);
     return enqueue("all-gather", {whole, part}, [&](ncclComm_t comm, cudaStream_t stream) {
       return ncclAllGather(part.data_ptr(), whole.data_ptr(), part.nbytes(), ncclInt8, comm,
                            stream);
@@ -116,6 +119,7 @@ class NcclCommunicator : public Communicator {
 
   std::unique_ptr<Pending> broadcast(at::Tensor& tensor, int root) override {
     if (tensor.is_cpu()) return host_->broadcast(tensor, root);
+    count_broadcast(tensor, root);
     return enqueue("broadcast", {tensor}, [&](ncclComm_t comm, cudaStream_t stream) {
       return ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), tensor.nbytes(), ncclInt8, root,
                            comm, stream);
@@ -179,6 +183,7 @@ class NcclCommunicator : public Communicator {
         call("reduce-scatter", [&](ncclComm_t comm, cudaStream_t stream) {
           return transfer(exchange, comm, stream);
         });
+        log()->count("reduce-scatter", exchange.traffic());
         exchange.finish_round();
       }
     });

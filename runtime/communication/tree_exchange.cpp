@@ -57,6 +57,15 @@ void TreeExchange::begin_round() {
   if (!first || !groups_.any_adds()) exchange_between_groups();
 }
 
+CollectiveLog::Traffic TreeExchange::traffic() const {
+  CollectiveLog::Traffic traffic;
+  for (const Message& message : sends_)
+    traffic.sent += static_cast<int64_t>(message.tensor.nbytes());
+  for (const Message& message : receives_)
+    traffic.received += static_cast<int64_t>(message.tensor.nbytes());
+  return traffic;
+}
+
 void TreeExchange::finish_round() {
   ++round_;
   if (own_.empty()) return;

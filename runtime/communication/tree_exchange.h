@@ -35,6 +35,8 @@ class TreeExchange {
   void begin_round();
   const std::vector<Message>& sends() const { return sends_; }
   const std::vector<Message>& receives() const { return receives_; }
+  /// Of the round's messages.
+  CollectiveLog::Traffic traffic() const;
   void finish_round();
 
  private:

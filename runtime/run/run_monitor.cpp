@@ -213,11 +213,15 @@ void RunMonitor::watch_machine() {
                               "not")] {
         const CollectiveLog::Totals totals = log->totals();
         raise_to(busy, totals.busy_seconds);
-        for (const auto& [operation, bytes] : totals.bytes) {
-          raise_to(series.counter("kessoku_communication_bytes_total",
-                                  "Bytes of the rank's tensors that were exchanged",
-                                  {{"operation", operation}}),
-                   static_cast<double>(bytes));
+        for (const auto& [operation, traffic] : totals.traffic) {
+          const auto count = [&](const char* direction, int64_t bytes) {
+            raise_to(series.counter("kessoku_communication_bytes_total",
+                                    "Bytes that the rank has sent to others and received from them",
+                                    {{"operation", operation}, {"direction", direction}}),
+                     static_cast<double>(bytes));
+          };
+          count("sent", traffic.sent);
+          count("received", traffic.received);
         }
       });
   if (device_.is_cpu()) return;

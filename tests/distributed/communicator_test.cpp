@@ -5,7 +5,11 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 #include "tests/distributed/mpi_test.h"
 
@@ -70,6 +74,44 @@ TEST(Communicator, AllGatherTextBringsTextsOfAnyLength) {
   for (int rank = 0; rank < communicator->size(); ++rank)
     EXPECT_EQ(texts[static_cast<size_t>(rank)], text_of(rank));
   for (const std::string& text : communicator->all_gather_text("")) EXPECT_EQ(text, "");
+}
+
+/// Of all operations since `before`, over all ranks.
+CollectiveLog::Traffic traffic_since(const CollectiveLog::Totals& before) {
+  at::Tensor sums = at::zeros({2}, at::kLong);
+  auto* bytes = sums.data_ptr<int64_t>();
+  for (const auto& [name, now] : communicator->log()->totals().traffic) {
+    const auto earlier = before.traffic.find(name);
+    const bool is_new = earlier == before.traffic.end();
+    bytes[0] += now.sent - (is_new ? 0 : earlier->second.sent);
+    bytes[1] += now.received - (is_new ? 0 : earlier->second.received);
+  }
+  communicator->all_reduce(sums)->wait();
+  return {bytes[0], bytes[1]};
+}
+
+TEST(Communicator, CountsTheBytesThatAreSentAndReceived) {
+  const int64_t size = communicator->size(), numel = 64, part_bytes = 4 * numel;
+  const auto require = [&](const char* operation, int64_t expected, const auto& exchange) {
+    const CollectiveLog::Totals before = communicator->log()->totals();
+    exchange();
+    const CollectiveLog::Traffic moved = traffic_since(before);
+    EXPECT_EQ(moved.sent, expected) << operation;
+    EXPECT_EQ(moved.received, expected) << operation;
+  };
+  at::Tensor whole = at::ones({size * numel}, numbers()), part = at::empty({numel}, numbers());
+  require("all-gather", size * (size - 1) * part_bytes,
+          [&] { communicator->all_gather(part, whole)->wait(); });
+  require("all-reduce", 2 * size * (size - 1) * part_bytes,
+          [&] { communicator->all_reduce(whole)->wait(); });
+  require("broadcast", (size - 1) * part_bytes, [&] { communicator->broadcast(part, 0)->wait(); });
+  const std::vector<int> hosts = communicator->hosts();
+  if (std::ranges::count(hosts, hosts[0]) != size) return;  // those of a host add up first
+  // Each rank sends each other its part, in bf16 half as many bytes.
+  for (const auto& [wire, share] : {std::pair{Wire::kFloat32, 1}, std::pair{Wire::kBFloat16, 2}}) {
+    require("reduce-scatter", size * (size - 1) * part_bytes / share,
+            [&] { communicator->reduce_scatter(whole, part, wire)->wait(); });
+  }
 }
 
 TEST(Communicator, RefusesPartsThatDoNotMakeTheWhole) {
