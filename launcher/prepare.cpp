@@ -78,7 +78,6 @@ void use_vae(ModelOptions source, const runtime::Communicator& communicator,
   const at::Device device =
       runtime::choose_device(source.device, communicator.local_rank(), communicator.local_size());
   model::move_parameters(vae->parameters(), device);
-  vae->freeze();
   options.encode = [vae, device, one = std::make_shared<std::mutex>()](const at::Tensor& image) {
     // Every core has an image of its own: that wastes nothing, and how an image is added up does
     // not depend on how many cores there are.

@@ -165,7 +165,6 @@ ExitCode run(const SampleOptions& options) {
   }
   runtime::move_model(model, runtime::choose_device(options.device));
   model.unet.freeze();
-  model.vae.freeze();
   for (GenerationSettings& image : images) image.model = lasting_path(source.path);
   note_other_versions(images);
   complete(images, model);

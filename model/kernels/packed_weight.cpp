@@ -22,12 +22,8 @@ c10::TypedOperatorHandle<Signature> operator_named(const char* name) {
 }
 
 bool has_operators() {
-  static const bool has = [] {
-    for (const char* name : {"mkldnn::_convolution_pointwise", "mkldnn::_linear_pointwise"}) {
-      if (!c10::Dispatcher::singleton().findSchema({name, ""})) return false;
-    }
-    return true;
-  }();
+  static const bool has =
+      c10::Dispatcher::singleton().findSchema({"mkldnn::_convolution_pointwise", ""}).has_value();
   return has;
 }
 
@@ -51,11 +47,6 @@ bool PackedWeight::replaces_plain(const at::Tensor& x) const {
   return x.scalar_type() == at::kFloat || (x.scalar_type() == at::kBFloat16 && has_bf16());
 }
 
-void PackedWeight::keep(at::Tensor packed) {
-  packed_ = std::move(packed);
-  weight_.set_data(at::empty({0}, weight_.options()));
-}
-
 at::Tensor PackedWeight::convolve(const at::Tensor& x, const at::Tensor& bias, int64_t stride,
                                   int64_t padding) {
   static const auto reorder =
@@ -67,21 +58,11 @@ at::Tensor PackedWeight::convolve(const at::Tensor& x, const at::Tensor& bias, i
       at::IntArrayRef, int64_t, std::string_view, Scalars, OptionalName)>(
       "mkldnn::_convolution_pointwise");
   const std::array<int64_t, 2> strides{stride, stride}, paddings{padding, padding}, dilations{1, 1};
-  std::call_once(once_,
-                 [&] { keep(reorder.call(weight_, paddings, strides, dilations, 1, x.sizes())); });
+  std::call_once(once_, [&] {
+    packed_ = reorder.call(weight_, paddings, strides, dilations, 1, x.sizes());
+    weight_.set_data(at::empty({0}, weight_.options()));
+  });
   return convolution.call(x, packed_, bias, paddings, strides, dilations, 1, "none", Scalars(), "");
-}
-
-at::Tensor PackedWeight::multiply(const at::Tensor& x, const at::Tensor& bias) {
-  static const auto reorder = operator_named<at::Tensor(const at::Tensor&, std::optional<int64_t>)>(
-      "mkldnn::_reorder_linear_weight");
-  static const auto linear =
-      operator_named<at::Tensor(const at::Tensor&, const at::Tensor&, const OptionalTensor&,
-                                std::string_view, Scalars, OptionalName)>(
-          "mkldnn::_linear_pointwise");
-  std::call_once(once_, [&] { keep(reorder.call(weight_.flatten(1), x.numel() / x.size(-1))); });
-  const OptionalTensor addend = bias.defined() ? OptionalTensor(bias) : std::nullopt;
-  return linear.call(x, packed_, addend, "none", Scalars(), "");
 }
 
 }  // namespace kessoku::model

@@ -7,26 +7,22 @@
 
 namespace kessoku::model {
 
-/// The weight of a layer whose network may be frozen. oneDNN computes with weights in an order of
-/// its own, into which LibTorch brings them at every call; those of a frozen network are brought
-/// into it once, at their first use, and their first form is freed.
+/// The weight of a convolution whose network may be frozen. oneDNN computes with weights in an
+/// order of its own, into which LibTorch brings them at every call; those of a frozen network are
+/// brought into it once, at their first use, and their first form is freed. Results differ by
+/// rounding.
 class PackedWeight {
  public:
-  /// `weight` (out, in) or (out, in, k, k) is the layer's, from which `multiply` takes k = 1;
-  /// `frozen` the network's.
+  /// `weight` (out, in, k, k) is the layer's; `frozen` the network's.
   PackedWeight(at::Tensor weight, std::shared_ptr<const bool> frozen);
 
   /// Whether the network is frozen and the processor, x's type and this LibTorch allow for it: then
-  /// only the functions below have the weight. For all x of a network it is the same.
+  /// only `convolve` has the weight. For all x of a network it is the same.
   bool replaces_plain(const at::Tensor& x) const;
   /// x (B, in, H, W). Returns (B, out, …), channels-last. Threads may share it.
   at::Tensor convolve(const at::Tensor& x, const at::Tensor& bias, int64_t stride, int64_t padding);
-  /// x (…, in). Returns (…, out).
-  at::Tensor multiply(const at::Tensor& x, const at::Tensor& bias);
 
  private:
-  void keep(at::Tensor packed);
-
   at::Tensor weight_;
   std::shared_ptr<const bool> frozen_;
   std::once_flag once_;

@@ -58,11 +58,9 @@ at::Tensor TransformerBlock::operator()(at::Tensor x, const at::Tensor& context)
 SpatialTransformer::Projection::Projection(const ParameterScope& scope, int64_t in, int64_t out,
                                            bool linear)
     : weight(linear ? scope.add("weight", {out, in}) : scope.add("weight", {out, in, 1, 1})),
-      bias(scope.add("bias", {out})),
-      packed(scope.packed(weight)) {}
+      bias(scope.add("bias", {out})) {}
 
 at::Tensor SpatialTransformer::Projection::operator()(const at::Tensor& tokens) const {
-  if (packed->replaces_plain(tokens)) return packed->multiply(tokens, bias);
   return at::linear(tokens, weight.view({weight.size(0), weight.size(1)}), bias);
 }
 

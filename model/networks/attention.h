@@ -63,7 +63,6 @@ struct SpatialTransformer {
     Projection(const ParameterScope& scope, int64_t in, int64_t out, bool linear);
     at::Tensor operator()(const at::Tensor& tokens) const;
     at::Tensor weight, bias;
-    std::shared_ptr<PackedWeight> packed;
   };
 
   GroupNorm norm_;

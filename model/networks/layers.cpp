@@ -30,10 +30,10 @@ Conv2d::Conv2d(const ParameterScope& scope, int64_t in, int64_t out, int64_t ker
       kernel(kernel),
       stride(stride),
       padding(padding),
-      packed(scope.packed(weight)) {}
+      packed(kernel > 1 ? scope.packed(weight) : nullptr) {}
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
-  if (packed->replaces_plain(x)) return packed->convolve(x, bias, stride, padding);
+  if (packed && packed->replaces_plain(x)) return packed->convolve(x, bias, stride, padding);
   const bool pointwise = kernel == 1 && stride == 1 && padding == 0;
   if (pointwise && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     // The same sums as one matrix product, without reordering the weights.
@@ -57,14 +57,11 @@ at::Tensor Conv2d::operator()(const at::Tensor& x) const {
 }
 
 Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, bool with_bias)
-    : weight(scope.add("weight", {out, in})), packed(scope.packed(weight)) {
+    : weight(scope.add("weight", {out, in})) {
   if (with_bias) bias = scope.add("bias", {out});
 }
 
-at::Tensor Linear::operator()(const at::Tensor& x) const {
-  if (packed->replaces_plain(x)) return packed->multiply(x, bias);
-  return at::linear(x, weight, bias);
-}
+at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
 
 GroupNorm::GroupNorm(const ParameterScope& scope, int64_t groups, int64_t channels, double eps)
     : weight(scope.add("weight", {channels})),

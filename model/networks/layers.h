@@ -46,7 +46,7 @@ struct Conv2d {
   at::Tensor weight;  ///< (out, in, kernel, kernel)
   at::Tensor bias;
   int64_t kernel, stride, padding;
-  std::shared_ptr<PackedWeight> packed;
+  std::shared_ptr<PackedWeight> packed;  ///< none of a pointwise one
 };
 
 struct Linear {
@@ -55,7 +55,6 @@ struct Linear {
 
   at::Tensor weight;  ///< (out, in)
   at::Tensor bias;    ///< undefined without one
-  std::shared_ptr<PackedWeight> packed;
 };
 
 struct GroupNorm {

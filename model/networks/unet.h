@@ -57,9 +57,9 @@ class UNet {
   /// See run_block (model/networks/checkpointing.h); off at first.
   void set_gradient_checkpointing(bool on);
   void set_before_use(BeforeUse before_use);
-  /// From now on weights are neither changed, read nor trained, and forward is without gradients:
-  /// on CPUs layers bring their weights into oneDNN's order once, in place of what parameters()
-  /// holds.
+  /// From now on weights are neither changed, read nor trained: on CPUs convolutions bring them
+  /// into oneDNN's order once, in place of what parameters() holds. Results differ by rounding
+  /// alone.
   void freeze();
 
   const UNetConfig& config() const;

@@ -68,7 +68,6 @@ at::Tensor Vae::decode(const at::Tensor& latents) const {
 
 void Vae::set_gradient_checkpointing(bool on) { impl_->checkpointing = on; }
 void Vae::set_before_use(BeforeUse before_use) { impl_->notice.before_use = std::move(before_use); }
-void Vae::freeze() { impl_->root.freeze(); }
 
 VaeConfig& Vae::config() { return impl_->config; }
 const VaeConfig& Vae::config() const { return impl_->config; }

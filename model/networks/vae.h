@@ -53,10 +53,6 @@ class Vae {
   /// See run_block (model/networks/checkpointing.h); off at first.
   void set_gradient_checkpointing(bool on);
   void set_before_use(BeforeUse before_use);
-  /// From now on weights are neither changed, read nor trained, and forward is without gradients:
-  /// on CPUs layers bring their weights into oneDNN's order once, in place of what parameters()
-  /// holds.
-  void freeze();
 
   VaeConfig& config();
   const VaeConfig& config() const;

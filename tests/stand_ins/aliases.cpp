@@ -72,7 +72,7 @@ Tensor Aliases::host(const Tensor& tensor) {
   }
   for (const Pair& pair : pairs_)
     if (pair.device.is_same(tensor)) return pair.host;
-  const Tensor alias = tensor_over(as_kernels_see(tensor.storage()), tensor);
+  Tensor alias = tensor_over(as_kernels_see(tensor.storage()), tensor);
   pairs_.push_back({tensor, alias, alias.storage()});
   return alias;
 }

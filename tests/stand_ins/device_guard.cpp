@@ -31,6 +31,8 @@ struct ThreadDevice {
 };
 thread_local ThreadDevice thread_device;
 
+size_t place(c10::DeviceIndex device) { return static_cast<unsigned char>(device); }
+
 /// What was recorded last.
 struct Event {
   std::shared_future<Time> reached;
@@ -69,7 +71,7 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
     if (thread_device.guards > 0) --thread_device.guards;
   }
   c10::Stream getStream(c10::Device device) const override {
-    return stream_of(device, thread_device.streams[static_cast<size_t>(device.index())]);
+    return stream_of(device, thread_device.streams[place(device.index())]);
   }
   c10::Stream getDefaultStream(c10::Device device) const override { return stream_of(device, 0); }
   c10::Stream getStreamFromGlobalPool(c10::Device device, bool) const override {
@@ -80,7 +82,7 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
   }
   c10::Stream exchangeStream(c10::Stream stream) const override {
     const c10::Stream before = getStream(stream.device());
-    thread_device.streams[static_cast<size_t>(stream.device_index())] = stream.id();
+    thread_device.streams[place(stream.device_index())] = stream.id();
     return before;
   }
   void* getStreamNativeHandle(const c10::Stream stream) const override {
@@ -172,9 +174,7 @@ int device_count() {
 
 c10::DeviceIndex current_device() { return thread_device.index; }
 
-int current_stream() {
-  return static_cast<int>(thread_device.streams[static_cast<size_t>(thread_device.index)]);
-}
+int current_stream() { return static_cast<int>(thread_device.streams[place(thread_device.index)]); }
 
 bool has_chosen_device() { return thread_device.chosen || thread_device.guards > 0; }
 
