@@ -156,7 +156,7 @@ ExitCode run(const SampleOptions& options) {
     throw UsageError("sample: which model? kessoku sample MODEL --prompt TEXT");
   const model::ModelSource source =
       resolve_model({first.model, first.config, first.vae, first.ema, first.front_end});
-  model::StableDiffusion model = load_model_of(images, source);
+  const model::StableDiffusion model = load_model_of(images, source);
   require_model(images, model, options);
   if (first.dtype == "bf16") {
     for (const auto* parameters :
@@ -164,7 +164,6 @@ ExitCode run(const SampleOptions& options) {
       model::convert_parameters(*parameters, at::kBFloat16);
   }
   runtime::move_model(model, runtime::choose_device(options.device));
-  model.unet.freeze();
   for (GenerationSettings& image : images) image.model = lasting_path(source.path);
   note_other_versions(images);
   complete(images, model);

@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/process/terminal.h"
 #include "base/text.h"
 #include "launcher/commands.h"
 #include "metrics/report/report_data.h"
@@ -63,16 +63,9 @@ metrics::RunTargets targets_of(const fs::path& run) {
           .login = login_in(setting("metrics.login_file"))};
 }
 
-/// Lines that a terminal has room for; what is no terminal has no end.
-size_t height_of_stdout() {
-  winsize size{};
-  const bool known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0;
-  return known ? size.ws_row : SIZE_MAX;
-}
-
 /// Ranks that are shown beside `text`, a heading and what more there are.
 size_t room_beside(const std::string& text) {
-  const size_t height = height_of_stdout();
+  const size_t height = stdout_height();
   const auto taken = static_cast<size_t>(std::ranges::count(text, '\n')) + 4;
   return height == SIZE_MAX ? SIZE_MAX : std::max<size_t>(height, taken + 1) - taken;
 }

@@ -128,7 +128,7 @@ def blur(result):
     last = max({*alike} & {*renamed})
     kept, after, before = alike[last]["confused"], renamed[last]["confused"], found["before"]["alike"]
     first, second = (f"`{word}`" for word in pairs["alike"])
-    chance = (f"At steps {', '.join(f'{step:,}' for step in blurred)} half of them, as a coin would have it, is within the interval of this share: "
+    chance = (f"At steps {', '.join(f'{step:,}' for step in blurred)} the interval of this share includes 50 %, as if a coin were tossed: "
               "the words blur." if blurred else "The words do not blur: the share is below half of them, beyond its interval.")
     separate = ("the intervals are apart, so the words separate" if after["interval"][1] < kept["interval"][0]
                 else "the intervals overlap, so it is not sure that the words separate")

@@ -5,6 +5,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cstdint>
+
 #include "base/process/process.h"
 
 namespace kessoku {
@@ -36,6 +38,12 @@ size_t terminal_width() {
   winsize size{};
   with_terminal([&](int terminal) { ::ioctl(terminal, TIOCGWINSZ, &size); });
   return size.ws_col == 0 ? 80 : size.ws_col;
+}
+
+size_t stdout_height() {
+  winsize size{};
+  ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+  return size.ws_row == 0 ? SIZE_MAX : size.ws_row;
 }
 
 }  // namespace kessoku

@@ -11,4 +11,7 @@ bool stderr_is_terminal();
 /// Columns of that terminal; 80 if there is none, or it does not say.
 size_t terminal_width();
 
+/// Lines of the terminal that stdout is; SIZE_MAX if it is none, or does not say.
+size_t stdout_height();
+
 }  // namespace kessoku

@@ -69,7 +69,8 @@ class Visit {
   }
   ScrapeAnswer answer() const {
     const size_t head = text_.find("\r\n\r\n"), space = text_.find(' ');
-    if (!whole_ || !text_.starts_with("HTTP/1.") || head == std::string::npos) return {};
+    if (!whole_ || !text_.starts_with("HTTP/1.") || head == std::string::npos || space > head)
+      return {};
     return {std::atoi(text_.c_str() + space), text_.substr(head + 4)};
   }
 

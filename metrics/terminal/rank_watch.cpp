@@ -142,7 +142,7 @@ std::vector<std::string> RankWatch::row(const Rank& rank) const {
   return {rank.name,
           rank.label("kessoku_build_info", "host"),
           rank.label("kessoku_state", "state"),
-          format_duration(std::max(0.0, now_ - last)) + " ago",
+          last > 0 ? format_duration(std::max(0.0, now_ - last)) + " ago" : "–",
           waiting(rank, "data"),
           waiting(rank, "communication"),
           fmt::format("{:.2f}", rank.value("kessoku_rank_slowness", "others")),

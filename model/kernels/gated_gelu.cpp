@@ -74,7 +74,7 @@ at::Tensor gated_gelu(const at::Tensor& input) {
     using T = decltype(number);
     geglu(x.const_data_ptr<T>() + 2 * width * token, width, out.data_ptr<T>() + width * token);
   });
-  if (at::GradMode::is_enabled() && x.requires_grad())
+  if (torch::autograd::compute_requires_grad(x))
     torch::autograd::set_history(out, make_node<GatedGeluBackward>(x));
   return out;
 }

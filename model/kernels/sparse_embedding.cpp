@@ -47,7 +47,7 @@ at::Tensor sparse_embedding(const at::Tensor& weight, const at::Tensor& indices)
     const at::NoGradGuard no_grad;
     out = at::embedding(weight, indices);
   }
-  if (at::GradMode::is_enabled() && weight.requires_grad())
+  if (torch::autograd::compute_requires_grad(weight))
     torch::autograd::set_history(out, make_node<SparseEmbeddingBackward>(weight, indices));
   return out;
 }

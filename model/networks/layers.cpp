@@ -12,9 +12,7 @@
 namespace kessoku::model {
 
 ParameterScope ParameterScope::operator/(const std::string& name) const {
-  ParameterScope child = *this;
-  child.prefix_ = prefix_.empty() ? name : prefix_ + "." + name;
-  return child;
+  return ParameterScope(*parameters_, prefix_.empty() ? name : prefix_ + "." + name, device_);
 }
 
 at::Tensor ParameterScope::add(const std::string& name, at::IntArrayRef shape) const {
@@ -27,14 +25,11 @@ Conv2d::Conv2d(const ParameterScope& scope, int64_t in, int64_t out, int64_t ker
                int64_t padding)
     : weight(scope.add("weight", {out, in, kernel, kernel})),
       bias(scope.add("bias", {out})),
-      kernel(kernel),
       stride(stride),
-      padding(padding),
-      packed(kernel > 1 ? scope.packed(weight) : nullptr) {}
+      padding(padding) {}
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
-  if (packed && packed->replaces_plain(x)) return packed->convolve(x, bias, stride, padding);
-  const bool pointwise = kernel == 1 && stride == 1 && padding == 0;
+  const bool pointwise = weight.size(2) == 1 && stride == 1 && padding == 0;
   if (pointwise && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     // The same sums as one matrix product, without reordering the weights.
     return at::linear(x.permute({0, 2, 3, 1}), weight.view({weight.size(0), weight.size(1)}), bias)

@@ -1,8 +1,5 @@
 #pragma once
 
-#include <memory>
-
-#include "model/kernels/packed_weight.h"
 #include "model/networks/parameter.h"
 
 namespace kessoku::model {
@@ -13,27 +10,17 @@ class ParameterScope {
  public:
   explicit ParameterScope(Parameters& parameters, std::string prefix = {},
                           at::Device device = at::kCPU)
-      : parameters_(&parameters),
-        prefix_(std::move(prefix)),
-        device_(device),
-        frozen_(std::make_shared<bool>(false)) {}
+      : parameters_(&parameters), prefix_(std::move(prefix)), device_(device) {}
 
   /// The scope of a child, "prefix.name".
   ParameterScope operator/(const std::string& name) const;
   ParameterScope operator/(int64_t index) const { return *this / std::to_string(index); }
   at::Tensor add(const std::string& name, at::IntArrayRef shape) const;
-  std::shared_ptr<PackedWeight> packed(const at::Tensor& weight) const {
-    return std::make_shared<PackedWeight>(weight, frozen_);
-  }
-  /// The weights of this scope and of all that were made from it change no more, nor are they read:
-  /// layers may keep them in another form.
-  void freeze() const { *frozen_ = true; }
 
  private:
   Parameters* parameters_;
   std::string prefix_;
   at::Device device_;
-  std::shared_ptr<bool> frozen_;  ///< of the whole tree
 };
 
 /// Square kernels, zero padding.
@@ -45,8 +32,7 @@ struct Conv2d {
 
   at::Tensor weight;  ///< (out, in, kernel, kernel)
   at::Tensor bias;
-  int64_t kernel, stride, padding;
-  std::shared_ptr<PackedWeight> packed;  ///< none of a pointwise one
+  int64_t stride, padding;
 };
 
 struct Linear {

@@ -94,9 +94,7 @@ class NarrowAttentionBackward : public torch::autograd::Node {
 
 at::Tensor attend_in_floats(const std::vector<at::Tensor>& inputs, int64_t heads) {
   const Heads all(inputs[0], inputs[1], heads);
-  const bool recorded =
-      at::GradMode::is_enabled() &&
-      std::ranges::any_of(inputs, [](const at::Tensor& input) { return input.requires_grad(); });
+  const bool recorded = torch::autograd::compute_requires_grad(inputs[0], inputs[1], inputs[2]);
   at::Tensor out = at::empty(inputs[0].sizes(), inputs[0].options().requires_grad(false));
   at::Tensor log_sums = at::empty({all.batch, heads, all.shape.queries}, out.options());
   FlopCounter::add(2 * all.flops());

@@ -148,7 +148,6 @@ void UNet::set_gradient_checkpointing(bool on) { impl_->checkpointing = on; }
 void UNet::set_before_use(BeforeUse before_use) {
   impl_->notice.before_use = std::move(before_use);
 }
-void UNet::freeze() { impl_->root.freeze(); }
 const UNetConfig& UNet::config() const { return impl_->config; }
 const Parameters& UNet::parameters() const { return impl_->parameters; }
 

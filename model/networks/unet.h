@@ -57,10 +57,6 @@ class UNet {
   /// See run_block (model/networks/checkpointing.h); off at first.
   void set_gradient_checkpointing(bool on);
   void set_before_use(BeforeUse before_use);
-  /// From now on weights are neither changed, read nor trained: on CPUs convolutions bring them
-  /// into oneDNN's order once, in place of what parameters() holds. Results differ by rounding
-  /// alone.
-  void freeze();
 
   const UNetConfig& config() const;
   const Parameters& parameters() const;

@@ -43,6 +43,7 @@ class CollectiveLog {
   uint64_t ask(std::string name, int64_t bytes);
   void begin(uint64_t number);
   void finish(uint64_t number);
+  /// What an operation of that name has moved.
   void count(const std::string& name, Traffic traffic);
 
   /// Since when the oldest operation that is not done has been under way, if there is one.

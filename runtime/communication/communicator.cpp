@@ -83,14 +83,9 @@ void Communicator::count_all_reduce(const at::Tensor& tensor) const {
   log_->count("all-reduce", {bytes, bytes});
 }
 
-void Communicator::count_reduce_scatter(const at::Tensor& part) const {
+void Communicator::count_parts(const std::string& operation, const at::Tensor& part) const {
   const int64_t bytes = static_cast<int64_t>(part.nbytes()) * (size() - 1);
-  log_->count("reduce-scatter", {bytes, bytes});
-}
-
-void Communicator::count_all_gather(const at::Tensor& part) const {
-  const int64_t bytes = static_cast<int64_t>(part.nbytes()) * (size() - 1);
-  log_->count("all-gather", {bytes, bytes});
+  log_->count(operation, {bytes, bytes});
 }
 
 void Communicator::count_broadcast(const at::Tensor& tensor, int root) const {

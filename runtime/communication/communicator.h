@@ -76,8 +76,7 @@ class Communicator {
 
   /// Counts what a library's exchange moves at least: it may take other ways.
   void count_all_reduce(const at::Tensor& tensor) const;
-  void count_reduce_scatter(const at::Tensor& part) const;
-  void count_all_gather(const at::Tensor& part) const;
+  void count_parts(const std::string& operation, const at::Tensor& part) const;
   void count_broadcast(const at::Tensor& tensor, int root) const;
 
   Communicator() : Communicator(std::make_shared<CollectiveLog>()) {}

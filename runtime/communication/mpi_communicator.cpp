@@ -167,7 +167,7 @@ class MpiCommunicator : public Communicator {
     const int count = count_of(part);
     const char* own = static_cast<const char*>(whole.data_ptr()) + rank() * part.nbytes();
     const void* source = part.data_ptr() == own ? MPI_IN_PLACE : part.data_ptr();
-    count_all_gather(part);
+    count_parts("all-gather", part);
     return ask("all-gather", whole, [=, keep = part](auto& requests) {
       check(MPI_Iallgather(source, count, type, whole.data_ptr(), count, type, MPI_COMM_WORLD,
                            &requests.emplace_back()),

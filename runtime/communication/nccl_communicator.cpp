@@ -95,7 +95,7 @@ class NcclCommunicator : public Communicator {
     if (wire == Wire::kBFloat16 || reduction_ == Reduction::kExact || !one_each)
       return exchange_and_sum(blocks, part, tree, wire);
     const at::Tensor& whole = blocks.front();
-    count_reduce_scatter(part);
+    count_parts("reduce-scatter", part);
     return enqueue("reduce-scatter", {whole, part}, [&](ncclComm_t comm, cudaStream_t stream) {
       return ncclReduceScatter(whole.data_ptr(), part.data_ptr(), count_of(part), ncclFloat32,
                                ncclSum, comm, stream);
@@ -105,7 +105,7 @@ class NcclCommunicator : public Communicator {
   std::unique_ptr<Pending> all_gather(const at::Tensor& part, at::Tensor& whole) override {
     if (whole.is_cpu()) return host_->all_gather(part, whole);
     require_parts(whole, part);
-    count_all_gather(part);
+    count_parts("all-gather", part);
     return enqueue("all-gather", {whole, part}, [&](ncclComm_t comm, cudaStream_t stream) {
       return ncclAllGather(part.data_ptr(), whole.data_ptr(), part.nbytes(), ncclInt8, comm,
                            stream);

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <thread>
 
 #include "metrics/exporter/metrics_server.h"
 #include "metrics/exporter/series_registry.h"
@@ -30,7 +31,7 @@ std::shared_ptr<SeriesRegistry> some_series() {
 
 std::string local(int port) { return "127.0.0.1:" + std::to_string(port); }
 
-/// A port on which somebody listens and never answers.
+/// A port on which somebody listens, and does not answer unless told to.
 class SilentServer {
  public:
   SilentServer() {
@@ -48,6 +49,14 @@ class SilentServer {
   SilentServer& operator=(const SilentServer&) = delete;
   ~SilentServer() { ::close(listening_); }
   int port() const { return port_; }
+  /// Once, after a request; then it hangs up.
+  void answer(const std::string& text) const {
+    const int visitor = ::accept(listening_, nullptr, nullptr);
+    char request[4096];
+    EXPECT_GT(::recv(visitor, request, sizeof(request), 0), 0);
+    EXPECT_EQ(::send(visitor, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+    ::close(visitor);
+  }
 
  private:
   int listening_ = ::socket(AF_INET, SOCK_STREAM, 0), port_ = 0;
@@ -92,6 +101,15 @@ TEST(FetchMetrics, WhoDoesNotAnswerKeepsNobodyWaiting) {
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(answers[i].status, 0) << i;
   EXPECT_EQ(answers[4].status, 200);
   EXPECT_THAT(answers[4].page, HasSubstr("kessoku_step"));
+}
+
+TEST(FetchMetrics, TakesNoAnswerThatIsNotHttp) {
+  for (const char* text : {"", "HTTP/1.", "HTTP/1.\r\n\r\n", "HTTP/1.1\r\n\r\n200 ",
+                           "SSH-2.0\r\n\r\n", "HTTP/1.1 200 OK\r\n"}) {
+    const SilentServer server;
+    std::jthread other([&] { server.answer(text); });
+    EXPECT_EQ(fetch_metrics({local(server.port())}, "", 10)[0].status, 0) << text;
+  }
 }
 
 TEST(FetchMetrics, GivesTheLogin) {
