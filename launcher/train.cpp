@@ -308,7 +308,7 @@ ExitCode run(const TrainOptions& options) {
   const runtime::Watchdog watchdog(*communicator, folder.path,
                                    config.communication.timeout_seconds);
   runtime::RunMonitor monitor(folder.path, config, device, *communicator,
-                              metrics::seconds_since_1970() - since_start.seconds());
+                              metrics::seconds_since_1970() - runtime::process_age());
   const std::optional<runtime::MemoryPlan> planned = runtime::require_gpu_memory(
       config, data.store.manifest().buckets, model.model(), device, *communicator);
   model.prepare(device);
