@@ -11,6 +11,7 @@
 #include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/memory_checkpoint.h"
+#include "runtime/checkpoint/memory_folder.h"
 #include "runtime/checkpoint/resume_changes.h"
 #include "runtime/checkpoint/verified_checkpoints.h"
 #include "runtime/host/device.h"

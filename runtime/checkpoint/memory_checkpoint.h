@@ -11,26 +11,6 @@
 
 namespace kessoku::runtime {
 
-/// The environment variable that kessoku launch sets: without it nothing would ever resume from
-/// memory.
-inline constexpr const char* kSupervised = "KESSOKU_SUPERVISED";
-
-/// The folder, on each host, of a run's checkpoints in memory.
-std::filesystem::path memory_folder_of(const RunConfig& config, const std::filesystem::path& run);
-
-/// The newest step in `folder` whose parts are all on this host; 0 if there is none.
-uint64_t newest_memory_step(const std::filesystem::path& folder);
-
-/// The newest checkpoint in memory, if it is later than `step` and whole: each host may hold some
-/// of its parts, and then has all of them, so that any number of ranks can load it. What else is in
-/// `folder` is removed. Collective.
-std::optional<std::filesystem::path> gather_memory_checkpoint(const std::filesystem::path& folder,
-                                                              uint64_t step,
-                                                              Communicator& communicator);
-
-/// Frees the memory. What cannot be removed stays.
-void remove_memory_checkpoints(const std::filesystem::path& folder);
-
 /// Copies of the training state in a file system in memory (checkpoint.memory_folder), which
 /// outlive the ranks: what a restart resumes from if it is later than the newest checkpoint. Every
 /// rank writes its part of the state, as often as checkpoint.memory_share allows; the copy before

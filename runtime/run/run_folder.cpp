@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "runtime/checkpoint/checkpoint_folder.h"
-#include "runtime/checkpoint/memory_checkpoint.h"
+#include "runtime/checkpoint/memory_folder.h"
 #include "runtime/run/overwritten_files.h"
 
 namespace kessoku::runtime {

@@ -16,7 +16,7 @@
 #include "base/file.h"
 #include "base/process/stderr_line.h"
 #include "metrics/exporter/launch_exporter.h"
-#include "runtime/checkpoint/memory_checkpoint.h"
+#include "runtime/checkpoint/memory_folder.h"
 #include "runtime/checkpoint/resume_changes.h"
 #include "runtime/config/config.h"
 #include "runtime/run/run_folder.h"
