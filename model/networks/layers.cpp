@@ -8,6 +8,7 @@
 #include <ATen/ops/linear.h>
 
 #include "model/kernels/sparse_embedding.h"
+#include "model/networks/winograd.h"
 
 namespace kessoku::model {
 
@@ -35,6 +36,8 @@ at::Tensor Conv2d::operator()(const at::Tensor& x) const {
     return at::linear(x.permute({0, 2, 3, 1}), weight.view({weight.size(0), weight.size(1)}), bias)
         .permute({0, 3, 1, 2});
   }
+  if (stride == 1 && padding == 1 && suits_winograd(x, weight))
+    return winograd_conv2d(x, weight, bias);
   const auto convolve = [&](const at::Tensor& input) {
     return at::conv2d(input, weight, bias, {stride, stride}, {padding, padding});
   };
