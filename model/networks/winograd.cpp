@@ -2,14 +2,14 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/bmm.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
 #include <algorithm>
+#include <array>
 
 #include "model/kernels/autograd_node.h"
 #include "model/kernels/winograd_transforms.h"
@@ -20,6 +20,9 @@ namespace kessoku::model {
 namespace {
 
 constexpr int64_t kFewWeights = int64_t{1} << 16;  ///< pairs of channels that stay in the cache
+constexpr int64_t kMostValues = int64_t{1} << 24;  ///< at spots, at a time
+constexpr int64_t kBlock = 128;                    ///< tiles of a thread, where there are many
+constexpr int64_t kFewTiles = 16;                  ///< a thread takes at least
 
 /// m of F(m × m, 3 × 3), by what was measured on processors with AVX-512; 0: neither pays.
 int64_t choose_side(int64_t pixels, int64_t pairs) {
@@ -44,73 +47,115 @@ at::Tensor channels_last(const at::Tensor& x) {
   return x.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+/// What a convolution needs memory for, beside its results.
+enum class Scratch { kWeights, kFrom, kTo, kProducts, kCount };
+
+/// f32, of any values. The memory is the thread's and kept: fresh pages would take a tenth of a
+/// convolution's time.
+at::Tensor scratch(Scratch use, at::IntArrayRef shape) {
+  thread_local std::array<at::Tensor, static_cast<size_t>(Scratch::kCount)> kept;
+  at::Tensor& memory = kept.at(static_cast<size_t>(use));
+  const int64_t size = c10::multiply_integers(shape);
+  if (!memory.defined() || memory.numel() < size) {
+    memory.reset();
+    memory = at::empty({size}, at::kFloat);
+  }
+  return memory.narrow(0, 0, size).view(shape);
+}
+
 at::Tensor transformed(const WinogradWeights& shape, const at::Tensor& weight) {
   const int64_t spots = (shape.side + 2) * (shape.side + 2);
-  at::Tensor out =
-      at::empty({spots, shape.rows(), shape.columns()}, weight.options().requires_grad(false));
+  at::Tensor to = scratch(Scratch::kWeights, {spots, shape.rows(), shape.columns()});
   at::parallel_for(0, shape.columns() / kWinogradChannels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       winograd_from_weights(shape, weight.const_data_ptr<float>(), i * kWinogradChannels,
-                            out.data_ptr<float>());
+                            to.data_ptr<float>());
     }
   });
-  return out;
+  return to;
 }
 
-/// All tiles of x (N, C, H, W), channels-last, or of a gradient of the output: (spots, tiles, C).
-at::Tensor all_spots(const WinogradTiles& tiles, const at::Tensor& x, bool gradient) {
-  constexpr int64_t kBlock = 16;
-  const int64_t channels = x.size(1), count = tiles.count();
-  at::Tensor out = at::empty({tiles.spots(), count, channels}, x.options().requires_grad(false));
-  at::parallel_for(0, (count + kBlock - 1) / kBlock, 1, [&](int64_t begin, int64_t end) {
-    const int64_t first = begin * kBlock, last = std::min(count, end * kBlock);
-    const SpotValues spots{out.data_ptr<float>() + first * channels, count * channels, channels,
-                           first, last - first};
+/// Of `count` tiles from `first` on of x (N, C, H, W), channels-last, or of a gradient of the
+/// output: (spots, count, C).
+at::Tensor spots_of(const WinogradTiles& tiles, const at::Tensor& x, bool gradient, int64_t first,
+                    int64_t count) {
+  const int64_t channels = x.size(1);
+  at::Tensor spots =
+      scratch(gradient ? Scratch::kTo : Scratch::kFrom, {tiles.spots(), count, channels});
+  at::parallel_for(0, count, kFewTiles, [&](int64_t begin, int64_t end) {
     (gradient ? winograd_from_output_gradient : winograd_from_input)(
-        tiles, x.const_data_ptr<float>(), spots);
+        tiles, x.const_data_ptr<float>(),
+        {spots.data_ptr<float>() + begin * channels, count * channels, channels, first + begin,
+         end - begin});
   });
-  return out;
+  return spots;
 }
 
-/// x (N, C, H, W), channels-last, with transformed weights (spots, C, out). Blocks of tiles are
-/// one thread's, whatever the number of threads.
+/// Writes the tiles from `first` on of `images` (N, C, H, W), channels-last: spots (spots, count,
+/// C) plus bias (C), which may be null.
+void write_tiles(const WinogradTiles& tiles, const at::Tensor& spots, int64_t first,
+                 const float* bias, at::Tensor& images) {
+  const int64_t count = spots.size(1), channels = spots.size(2);
+  at::parallel_for(0, count, kFewTiles, [&](int64_t begin, int64_t end) {
+    winograd_to_output(tiles,
+                       {spots.data_ptr<float>() + begin * channels, count * channels, channels,
+                        first + begin, end - begin},
+                       bias, images.data_ptr<float>());
+  });
+}
+
+/// products = a · b at each spot, or plus that. Each spot's is one thread's.
+void multiply(at::Tensor& products, const at::Tensor& a, const at::Tensor& b, bool plus = false) {
+  at::parallel_for(0, products.size(0), 1, [&](int64_t begin, int64_t end) {
+    const at::NoGradGuard no_grad;
+    for (int64_t spot = begin; spot < end; ++spot) {
+      at::Tensor product = products.select(0, spot);
+      if (plus) {
+        product.addmm_(a.select(0, spot), b.select(0, spot));
+      } else {
+        at::mm_out(product, a.select(0, spot), b.select(0, spot));
+      }
+    }
+  });
+}
+
+/// x (N, C, H, W), channels-last, with transformed weights (spots, C, out), plus bias (out), which
+/// may be null. A few tiles are shared out spot by spot, many of them block by block; no sum
+/// depends on the number of threads.
 at::Tensor convolve(const WinogradTiles& tiles, const at::Tensor& x, const at::Tensor& weights,
                     const float* bias) {
   const int64_t in = weights.size(1), out = weights.size(2), count = tiles.count();
-  const int64_t block = std::min(count, int64_t{tiles.side == 2 ? 128 : 64});
   at::Tensor result = at::empty({tiles.images, out, tiles.height, tiles.width},
                                 x.options().requires_grad(false), at::MemoryFormat::ChannelsLast);
-  at::parallel_for(0, (count + block - 1) / block, 1, [&](int64_t begin, int64_t end) {
-    const at::NoGradGuard no_grad;
-    at::Tensor from = at::empty({tiles.spots(), block, in}, result.options()),
-               to = at::empty({tiles.spots(), block, out}, result.options());
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i * block, size = std::min(block, count - first);
-      winograd_from_input(tiles, x.const_data_ptr<float>(),
-                          {from.data_ptr<float>(), block * in, in, first, size});
-      at::bmm_out(to, from, weights);
-      winograd_to_output(tiles, {to.data_ptr<float>(), block * out, out, first, size}, bias,
-                         result.data_ptr<float>());
-    }
+  const auto convolve_block = [&](int64_t first, int64_t size) {
+    const at::Tensor from = spots_of(tiles, x, false, first, size);
+    at::Tensor to = scratch(Scratch::kTo, {tiles.spots(), size, out});
+    multiply(to, from, weights);
+    write_tiles(tiles, to, first, bias, result);
+  };
+  if (count * tiles.spots() * (in + out) <= kMostValues) {
+    convolve_block(0, count);
+    return result;
+  }
+  at::parallel_for(0, (count + kBlock - 1) / kBlock, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      convolve_block(i * kBlock, std::min(kBlock, count - i * kBlock));
   });
   return result;
 }
 
-/// The gradient of the weights: each spot's product is one thread's.
 at::Tensor weight_gradient(const WinogradTiles& tiles, const at::Tensor& x,
                            const at::Tensor& gradient, const at::Tensor& weight) {
   const WinogradWeights shape{tiles.side, weight.size(1), weight.size(0)};
-  const at::Tensor from = all_spots(tiles, x, false).transpose(1, 2),
-                   to = all_spots(tiles, gradient, true);
-  at::Tensor products = at::empty({tiles.spots(), shape.in, shape.out}, from.options());
-  at::parallel_for(0, tiles.spots(), 1, [&](int64_t begin, int64_t end) {
-    const at::NoGradGuard no_grad;
-    for (int64_t spot = begin; spot < end; ++spot) {
-      at::Tensor product = products.select(0, spot);
-      at::mm_out(product, from.select(0, spot), to.select(0, spot));
-    }
-  });
-  at::Tensor result = at::empty_like(weight, weight.options().requires_grad(false));
+  const int64_t count = tiles.count(),
+                most = std::max(kBlock, kMostValues / (tiles.spots() * (shape.in + shape.out)));
+  at::Tensor products = scratch(Scratch::kProducts, {tiles.spots(), shape.in, shape.out});
+  for (int64_t first = 0; first < count; first += most) {
+    const int64_t size = std::min(most, count - first);
+    multiply(products, spots_of(tiles, x, false, first, size).transpose(1, 2),
+             spots_of(tiles, gradient, true, first, size), /*plus=*/first > 0);
+  }
+  at::Tensor result = at::empty(weight.sizes(), at::kFloat);
   at::parallel_for(0, shape.out / kWinogradChannels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       winograd_to_weight_gradient(shape, products.const_data_ptr<float>(), i * kWinogradChannels,
@@ -122,7 +167,7 @@ at::Tensor weight_gradient(const WinogradTiles& tiles, const at::Tensor& x,
 
 at::Tensor bias_gradient(const at::Tensor& gradient) {
   const int64_t channels = gradient.size(1);
-  at::Tensor sums = at::empty({channels}, gradient.options());
+  at::Tensor sums = at::empty({channels}, at::kFloat);
   at::parallel_for(0, channels / kWinogradChannels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       winograd_sum_pixels(gradient.const_data_ptr<float>(), gradient.numel() / channels, channels,

@@ -65,10 +65,11 @@ constexpr Shape kTwo{1, 96, 64, 17, 19, 2e-6};        ///< F(2 × 2), with incom
 constexpr Shape kFour{3, 32, 48, 23, 26, 2e-5};       ///< F(4 × 4), likewise
 constexpr Shape kManyTwo{2, 272, 256, 16, 16, 2e-6};  ///< F(2 × 2), many weights
 constexpr Shape kManyFour{2, 272, 256, 33, 32, 2e-5};
+constexpr Shape kLarge{1, 64, 64, 281, 280, 2e-5};  ///< gradients of weights in several parts
 
 TEST(Winograd, HasLibTorchsResultsAndGradients) {
   at::manual_seed(1);
-  for (const Shape& shape : {kTwo, kFour, kManyTwo, kManyFour}) {
+  for (const Shape& shape : {kTwo, kFour, kManyTwo, kManyFour, kLarge}) {
     const Inputs inputs(shape);
     ASSERT_TRUE(suits_winograd(inputs.x, inputs.weight));
     const Results got = computed(inputs), wanted = by_libtorch(inputs, at::kDouble);
