@@ -2,11 +2,11 @@
 
     growth.py WORK_FOLDER [--rounds 3] [--steps 6] [--examples 10000000] [--only NAME,…] [--out RESULT.json]
 
-Steps (UNet and text encoder, one thread a rank, fp32): seconds against batch, resolution, parameters, and ranks. Arithmetic is the
-step's floating-point operations, as the log counts them (convolutions as direct ones), at the rate of torch.mm on a core, measured in the same rounds. Start:
-seconds of opening a store and preparing the mixture and the sampler, against the seconds of reading the store's files once; a seek
-against that of the smallest store. Memory: the most that was resident of rank 0 against what `kessoku plan` says. Points of a curve
-take turns; each is the median of the rounds.
+Steps (UNet and text encoder, one thread a rank, fp32): seconds against batch, resolution, parameters, and ranks. Arithmetic is
+the step's floating-point operations, as the log counts them (convolutions as direct ones), at the rate of torch.mm on a core,
+measured in the same rounds. Start: seconds of opening a store and preparing the mixture and the sampler, against the seconds of
+reading the store's files once; a seek against that of the smallest store. Memory: the most that was resident of rank 0 against
+what `kessoku plan` says. Points of a curve take turns; each is the median of the rounds.
 """
 import json
 import os
