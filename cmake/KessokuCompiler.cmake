@@ -40,4 +40,8 @@ target_compile_options(kessoku_warnings INTERFACE -Wall -Wextra ${_werror} -Wno-
 if(KESSOKU_SANITIZE)
   # With sanitizers g++ 12 takes parts of std::regex for uninitialized (its bug 105562).
   target_compile_options(kessoku_warnings INTERFACE -Wno-maybe-uninitialized)
+  if(KESSOKU_SANITIZE STREQUAL thread AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    # LibTorch's headers have fences, which the thread sanitizer does not see.
+    target_compile_options(kessoku_warnings INTERFACE -Wno-tsan)
+  endif()
 endif()
