@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/process/process.h"
 #include "launcher/commands.h"
 #include "launcher/describe_plan.h"
 #include "launcher/describe_scaling.h"
@@ -100,6 +101,7 @@ void run(const PlanArguments& arguments) {
   runtime::RunConfig config = runtime::load_config(arguments.run_file, arguments.overrides);
   runtime::TrainingData data(config);
   runtime::require_store(config, data.store);
+  const uint64_t program = process_memory().resident;  // before networks are loaded
   const bool model_is_there = fs::exists(config.model.path);
   if (model_is_there)
     runtime::TrainingModel(config, data.store, resolve_model(model_options(config)));
@@ -127,7 +129,8 @@ void run(const PlanArguments& arguments) {
         "model.path = {}: is not there; whether it fits has not been checked", config.model.path));
   }
   std::optional<Scaling> scaling;
-  if (!arguments.scaling.ranks.empty()) scaling = plan_scaling(config, data, arguments.scaling);
+  if (!arguments.scaling.ranks.empty())
+    scaling = plan_scaling(config, data, arguments.scaling, program);
   if (arguments.json) {
     nlohmann::json document = to_json(description);
     if (scaling) document["scaling"] = to_json(*scaling);

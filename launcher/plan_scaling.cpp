@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include "base/error.h"
-#include "base/process/process.h"
 #include "launcher/model_folder.h"
 #include "launcher/quantity.h"
 #include "runtime/host/device.h"
@@ -65,8 +64,9 @@ std::optional<runtime::MeasuredCosts> told_costs(const ScalingOptions& options,
 class Stage {
  public:
   /// Without `steps` none is taken: then a GPU may be planned for where there is none. Settles the
-  /// precision of `config`, which must stay.
-  Stage(RunConfig& config, const runtime::TrainingData& data, int ranks_per_host, bool steps)
+  /// precision of `config`, which must stay. `program`: see plan_scaling.
+  Stage(RunConfig& config, const runtime::TrainingData& data, int ranks_per_host, bool steps,
+        uint64_t program)
       : data_(data),
         model_(config, data.store, resolve_model(model_options(config))),
         measures_(steps) {
@@ -82,7 +82,7 @@ class Stage {
     runtime::settle_precision(config, device);
     model_.prepare(device);
     inputs_.gpu = device.is_cuda();
-    inputs_.program = program_;
+    inputs_.program = program;
     inputs_.trained = runtime::flat_numel(runtime::flat_layout(model_.trained()));
     const model::StableDiffusion& model = model_.model();
     for (const model::Parameters& part :
@@ -132,7 +132,6 @@ class Stage {
 
  private:
   runtime::AllocationTracker memory_;  ///< first, to know of all tensors
-  uint64_t program_ = process_memory().peak;
   const runtime::TrainingData& data_;
   runtime::TrainingModel model_;
   bool measures_;
@@ -147,7 +146,7 @@ std::string compute_source(const ScalingOptions& options) {
 }  // namespace
 
 Scaling plan_scaling(const RunConfig& run_config, const runtime::TrainingData& data,
-                     const ScalingOptions& options) {
+                     const ScalingOptions& options, uint64_t program) {
   RunConfig config = run_config;
   const runtime::GpuPeaks* gpu = runtime::find_gpu(options.compute);
   if (gpu != nullptr) config.train.device = "cuda";
@@ -155,7 +154,7 @@ Scaling plan_scaling(const RunConfig& run_config, const runtime::TrainingData& d
   std::optional<runtime::MeasuredCosts> told;
   if (gpu == nullptr) told = told_costs(options, config);
   const bool measured = options.compute.empty();
-  Stage stage(config, data, options.ranks_per_host, measured);
+  Stage stage(config, data, options.ranks_per_host, measured, program);
   Scaling scaling{.compute = compute_source(options),
                   .measured = measured,
                   .traced = stage.is_gpu(),

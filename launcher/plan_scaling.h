@@ -35,8 +35,9 @@ struct Scaling {
 };
 
 /// What a step takes over other numbers of ranks. Loads the model, and trains some steps of it for
-/// each number of ranks unless it is told what they take.
+/// each number of ranks unless it is told what they take. `program`: bytes that the process held
+/// before it loaded any networks.
 Scaling plan_scaling(const runtime::RunConfig& config, const runtime::TrainingData& data,
-                     const ScalingOptions& options);
+                     const ScalingOptions& options, uint64_t program);
 
 }  // namespace kessoku::launcher

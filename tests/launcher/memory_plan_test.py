@@ -72,6 +72,12 @@ class MemoryPlan(unittest.TestCase):
         shutil.rmtree(WORK / "run")
         return int((WORK / "peak-0").read_text())
 
+    def test_the_program_is_what_there_is_without_networks(self):
+        rows = json.loads(kessoku("plan", self.run_file, "--ranks", "1", "--compute", "1s", "--json").stdout)["scaling"]["rows"]
+        memory = rows[0]["memory"]
+        self.assertGreater(memory["program"], 5e7)
+        self.assertLess(memory["program"], memory["weights"])
+
     def test_peak(self):
         for ranks, shard, precision, decay, optimizer in (
                 (1, True, "fp32", 0, "adamw"), (1, True, "bf16", 0.9, "adamw"), (1, True, "fp32", 0, "lion"), (2, True, "fp32", 0, "adamw"),
