@@ -18,6 +18,16 @@ KESSOKU, WORK = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
 DOCKERFILE, DEFINITION = ROOT / "Dockerfile", ROOT / "scripts/containers/kessoku.def"
 IMAGE = "localhost/kessoku-test"
 
+# What Docker's image tells dpkg beyond debootstrap's.
+SLIM = """force-unsafe-io
+path-exclude /usr/share/doc/*
+path-include /usr/share/doc/*/copyright
+path-exclude /usr/share/info/*
+path-exclude /usr/share/lintian/overrides/*
+path-exclude /usr/share/locale/*
+path-exclude /usr/share/man/*
+"""
+
 RUN_FILE = """
 seed = 1
 [model]
@@ -94,6 +104,17 @@ class Files(unittest.TestCase):
         self.assertIn("ARG SETUP=--gpu", DOCKERFILE.read_text())
         self.assertEqual(apptainer[0, "%arguments"], ["SETUP=--gpu"])
 
+    @unittest.skipUnless((ROOT / ".git").exists(), "no clone")
+    def test_apptainer_takes_what_is_committed(self):
+        setup = {(stage, name): lines for stage, name, lines in sections(DEFINITION.read_text())}[0, "%setup"]
+        shutil.rmtree(WORK, ignore_errors=True)
+        subprocess.run(["sh", "-euc", "\n".join(setup)], cwd=ROOT, check=True, env=os.environ | {"APPTAINER_ROOTFS": str(WORK)})
+        committed = [subprocess.run(["git", "ls-tree", "-r", "HEAD"], cwd=folder, check=True, capture_output=True, text=True).stdout
+                     for folder in (ROOT, WORK / "opt/kessoku")]
+        self.assertEqual(*committed)
+        self.assertTrue(os.access(WORK / "opt/kessoku/scripts/setup.sh", os.X_OK))
+        shutil.rmtree(WORK)
+
     def test_nothing_that_git_ignores_gets_into_the_image(self):
         def patterns(path):
             lines = path.read_text().splitlines()
@@ -164,6 +185,7 @@ class Image(unittest.TestCase):
         (base,) = bases
         self.assertEqual(base, "debian:12-slim")
         self.call("debootstrap", "--variant=minbase", "bookworm", WORK / "base")
+        (WORK / "base/etc/dpkg/dpkg.cfg.d/docker").write_text(SLIM)
         scratch = self.buildah("from", "scratch").split()[-1]
         self.buildah("add", "--quiet", scratch, WORK / "base", "/")
         self.buildah("commit", "--quiet", "--rm", scratch, f"docker.io/library/{base}")
