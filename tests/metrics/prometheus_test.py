@@ -12,6 +12,7 @@ import sys
 import time
 import unittest
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distributed"))
@@ -130,7 +131,7 @@ class Watched(unittest.TestCase):
             began = time.monotonic()
             try:
                 page = urllib.request.urlopen(f"http://{address}/metrics", timeout=DEADLINE).read().decode()
-            except OSError:
+            except (OSError, HTTPException):  # no longer there, or it ended within the answer
                 self.assertFalse(targets.exists(), "an address that is listed does not answer")
                 break
             longest = max(longest, time.monotonic() - began)
