@@ -55,7 +55,7 @@ ABOUT = {
                    "{first_share} at {first_x} px to {last_share} at {last_x} px."),
     "parameters": ("Step against parameters", "trained parameters", "s a step",
                    "The `tiny` model with wider and wider layers, batch 4, 128 px. The share goes from {first_share} to {last_share}: narrow "
-                   "layers make small products, which do not fill the core's vectors, and the optimizer's part is the same an element."),
+                   "layers make small products, which do not fill the core's vectors, and the optimizer costs the same for each parameter."),
     "ranks": ("Step against ranks", "ranks", "s a step",
               "The `tiny` model with layers twice as wide, 8 draws a step, of which each rank computes its part, one at a time. Arithmetic "
               "divides the operations by the cores that there are ({cores}): beyond that ranks take turns, and only wait for each other."),
@@ -64,11 +64,11 @@ ABOUT = {
               "10⁵ examples it is the cost of opening files; above, each caption's and each source's place is looked at once, and the "
               "sampler sorts examples into folders and buckets."),
     "sampler": ("Sampler against examples", "examples", "s",
-                "The mixture and the sampler alone, over examples that are only simulated, in eleven buckets. Arithmetic is what the "
-                "largest count takes an example, times the examples."),
+                "The mixture and the sampler alone, over examples that are only simulated, in eleven buckets. Arithmetic is the "
+                "time of an example at the largest count, times the examples."),
     "seek": ("Seek against examples", "examples", "µs",
-             "The draws of a step somewhere within 10¹² steps. It should not grow: a draw is computed from its number. It does with misses of "
-             "the caches, since the tables grow."),
+             "The draws of a step somewhere within 10¹² steps. It should not grow, as a draw is computed from its number, but the "
+             "tables that it reads do, and leave the caches."),
     "memory": ("Memory of a rank against ranks", "ranks", "MB",
                "The `small` model, its optimizer's state sharded: the most that was resident of rank 0, and the bytes that the plan counts "
                "([terms](../docs/scaling.md#memory-of-a-rank))."),

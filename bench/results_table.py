@@ -54,7 +54,7 @@ DDP = "diffusers + DDP (gloo), fused AdamW"
 SD15 = "SD 1.5, 512 px"
 ROWS = (
     Row("step_small", "step", "training step with text encoder, `small` (51 M parameters), 2 ranks × 1 thread, batch 4 a rank, fp32", DDP, 1.5),
-    Row("step_small", "share_of_products", "arithmetic of that step, a core, as of direct convolutions: share of its rate in products",
+    Row("step_small", "share_of_products", "arithmetic of that step on a core (convolutions counted as direct ones): share of its rate in products",
         "torch.mm on one core", 0.65, "value"),
     Row("step_small_bf16", "step", "the same step in bf16, with AMX", "the faster of diffusers in fp32 and under bf16 autocast", 2.5,
         processor="AMX"),

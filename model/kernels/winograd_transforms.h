@@ -7,12 +7,14 @@
 /// a channel, at "spots", in place of 9 m².
 namespace kessoku::model {
 
+constexpr int64_t winograd_spots(int64_t side) { return (side + 2) * (side + 2); }
+
 /// The tiles of images (N, H, W, C) whose borders are padded with one 0.
 struct WinogradTiles {
   int64_t side;  ///< m
   int64_t images, height, width;
 
-  int64_t spots() const { return (side + 2) * (side + 2); }
+  int64_t spots() const { return winograd_spots(side); }
   int64_t rows() const { return (height + side - 1) / side; }
   int64_t columns() const { return (width + side - 1) / side; }
   int64_t count() const { return images * rows() * columns(); }
@@ -43,6 +45,7 @@ struct WinogradWeights {
   int64_t side, in, out;
   bool transposed = false;
 
+  int64_t spots() const { return winograd_spots(side); }
   /// The channels that lie side by side; one call each does kWinogradChannels of them.
   int64_t columns() const { return transposed ? in : out; }
   int64_t rows() const { return transposed ? out : in; }

@@ -14,6 +14,7 @@
 #include "model/kernels/autograd_node.h"
 #include "model/kernels/winograd_transforms.h"
 #include "model/networks/flop_counter.h"
+#include "model/networks/layers.h"
 
 namespace kessoku::model {
 
@@ -24,7 +25,7 @@ constexpr int64_t kMostValues = int64_t{1} << 24;  ///< at spots, at a time
 constexpr int64_t kBlock = 128;                    ///< tiles of a thread, where there are many
 constexpr int64_t kFewTiles = 16;                  ///< a thread takes at least
 
-/// m of F(m × m, 3 × 3), by what was measured on processors with AVX-512; 0: neither pays.
+/// m of F(m × m, 3 × 3), by what was measured on a processor with AVX-512; 0: neither pays.
 int64_t choose_side(int64_t pixels, int64_t pairs) {
   if (pixels >= (pairs <= kFewWeights ? 1024 : 2048)) return 4;
   return pixels >= (pairs <= kFewWeights ? 256 : 512) ? 2 : 0;
@@ -43,8 +44,12 @@ WinogradTiles tiles_of(int64_t side, const at::Tensor& x) {
   return {side, x.size(0), x.size(2), x.size(3)};
 }
 
-at::Tensor channels_last(const at::Tensor& x) {
-  return x.contiguous(at::MemoryFormat::ChannelsLast);
+/// Calls `work` with the first of each kWinogradChannels channels, which are one thread's.
+template <typename Work>
+void for_each_vector(int64_t channels, const Work& work) {
+  at::parallel_for(0, channels / kWinogradChannels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) work(i * kWinogradChannels);
+  });
 }
 
 /// What a convolution needs memory for, beside its results.
@@ -64,13 +69,9 @@ at::Tensor scratch(Scratch use, at::IntArrayRef shape) {
 }
 
 at::Tensor transformed(const WinogradWeights& shape, const at::Tensor& weight) {
-  const int64_t spots = (shape.side + 2) * (shape.side + 2);
-  at::Tensor to = scratch(Scratch::kWeights, {spots, shape.rows(), shape.columns()});
-  at::parallel_for(0, shape.columns() / kWinogradChannels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      winograd_from_weights(shape, weight.const_data_ptr<float>(), i * kWinogradChannels,
-                            to.data_ptr<float>());
-    }
+  at::Tensor to = scratch(Scratch::kWeights, {shape.spots(), shape.rows(), shape.columns()});
+  for_each_vector(shape.columns(), [&](int64_t column) {
+    winograd_from_weights(shape, weight.const_data_ptr<float>(), column, to.data_ptr<float>());
   });
   return to;
 }
@@ -156,11 +157,9 @@ at::Tensor weight_gradient(const WinogradTiles& tiles, const at::Tensor& x,
              spots_of(tiles, gradient, true, first, size), /*plus=*/first > 0);
   }
   at::Tensor result = at::empty(weight.sizes(), at::kFloat);
-  at::parallel_for(0, shape.out / kWinogradChannels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      winograd_to_weight_gradient(shape, products.const_data_ptr<float>(), i * kWinogradChannels,
-                                  result.data_ptr<float>());
-    }
+  for_each_vector(shape.out, [&](int64_t column) {
+    winograd_to_weight_gradient(shape, products.const_data_ptr<float>(), column,
+                                result.data_ptr<float>());
   });
   return result;
 }
@@ -168,11 +167,9 @@ at::Tensor weight_gradient(const WinogradTiles& tiles, const at::Tensor& x,
 at::Tensor bias_gradient(const at::Tensor& gradient) {
   const int64_t channels = gradient.size(1);
   at::Tensor sums = at::empty({channels}, at::kFloat);
-  at::parallel_for(0, channels / kWinogradChannels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      winograd_sum_pixels(gradient.const_data_ptr<float>(), gradient.numel() / channels, channels,
-                          i * kWinogradChannels, sums.data_ptr<float>());
-    }
+  for_each_vector(channels, [&](int64_t first) {
+    winograd_sum_pixels(gradient.const_data_ptr<float>(), gradient.numel() / channels, channels,
+                        first, sums.data_ptr<float>());
   });
   return sums;
 }
@@ -186,8 +183,8 @@ class WinogradBackward : public torch::autograd::Node {
 
   torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
     const at::NoGradGuard no_grad;
-    const at::Tensor x = channels_last(x_.unpack()), weight = weight_.unpack(),
-                     gradient = channels_last(gradients[0]);
+    const at::Tensor x = to_channels_last(x_.unpack()), weight = weight_.unpack(),
+                     gradient = to_channels_last(gradients[0]);
     const WinogradTiles tiles = tiles_of(choose_side(x, weight), x);
     const bool for_x = task_should_compute_output(0), for_weight = task_should_compute_output(1);
     FlopCounter::add((int64_t{for_x} + int64_t{for_weight}) * nominal_flops(tiles, weight));
@@ -228,8 +225,8 @@ at::Tensor winograd_conv2d(const at::Tensor& x, const at::Tensor& weight, const 
   {
     const FlopCounter::Pause pause;
     const at::NoGradGuard no_grad;
-    out =
-        convolve(tiles, channels_last(x), transformed(shape, weight), bias.const_data_ptr<float>());
+    out = convolve(tiles, to_channels_last(x), transformed(shape, weight),
+                   bias.const_data_ptr<float>());
   }
   if (torch::autograd::compute_requires_grad(x, weight, bias))
     torch::autograd::set_history(out, make_node<WinogradBackward>(x, weight, bias));

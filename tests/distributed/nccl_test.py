@@ -56,7 +56,7 @@ class Nccl(unittest.TestCase):
         on_cpus, _ = train("wire_cpu", ON_CPU, *settings, ranks=4)
         for hosts in ("4", "2", "3,1"):
             run, _ = train(f"wire_gpu_{hosts}", ON_GPU | {"KESSOKU_RANKS_PER_HOST": hosts}, *settings, ranks=4)
-            # Gradients of other convolutions differ in their last bits, and a few of them are then rounded the other way, by 2^-8.
+            # Other kernels give gradients other last bits, and a few of them are then rounded the other way, by 2^-8.
             np.testing.assert_allclose(losses_of(run)[0], losses_of(on_cpus)[0], rtol=1e-6)
             np.testing.assert_allclose(losses_of(run), losses_of(on_cpus), rtol=2e-4)
 
